@@ -1,0 +1,657 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The on-disk log: where every field of a log block stands and what it means.
+//!
+//! This file is the one definition of the format. The target writes log blocks with it
+//! ([`LogBlock`]), `bowctl` and the tests read them with it ([`Header`]).
+//!
+//! While a checkpoint is open, the device's first block holds a *log block*: a header followed by
+//! entries, each of which says «the data that belongs at `source` is saved at `dest`». The live
+//! contents of the first block are elsewhere, at `sector0`. A log block that is full is saved to a
+//! free block, and its successor, one higher in `sequence`, names it in its entry 0 (source 0, dest
+//! where it was saved): a chain from the newest to the oldest, which a restore walks in that order,
+//! and in each block from the last entry to the first.
+//!
+//! # Layout
+//!
+//! All fields are little-endian and packed. A sector is 512 bytes.
+//!
+//! | offset | type | field | since | meaning |
+//! |-------:|------|-------|-------|---------|
+//! |  0 | u32    | magic          | 1.0 | `BOW\0`; `WOB\0` while a restore is under way |
+//! |  4 | u16    | header_version | 1.0 | major version in the high byte, minor in the low |
+//! |  6 | u16    | header_size    | 1.0 | bytes; the entries start here, so a longer header is skipped by older readers |
+//! |  8 | u32    | block_size     | 1.0 | bytes, a power of two from 512 to 4096: size of a log block, unit of backup, unit that a checksum's seed counts in |
+//! | 12 | u32    | count          | 1.0 | entries in this block |
+//! | 16 | u32    | sequence       | 1.0 | 0 for the oldest log block |
+//! | 20 | u64    | sector0        | 1.0 | sector where the live contents of the first block are |
+//! | 28 | u32    | checksum       | 1.1 | of the bytes from 0 to the end of the last entry, with this field taken as 0 |
+//! | 32 | u8[16] | uuid           | 1.1 | identity of the checkpoint, random, the same in every log block of it |
+//! | 48 | u64    | time           | 1.1 | seconds since the epoch at which the checkpoint was taken |
+//! | 56 | u64    | free_map_sector | 1.1 | sector of the record of free space, 0 if there is none |
+//! | 64 | u32    | free_map_blocks | 1.1 | its size in blocks |
+//! | 68 | u32    | free_map_checksum | 1.1 | its checksum, seeded as an entry's whose source is `free_map_sector` |
+//! | 72 | u64    | reserved       | 1.1 | 0 |
+//! | header_size | entry × count | entries | 1.0 | |
+//!
+//! An entry is 24 bytes:
+//!
+//! | offset | type | field | meaning |
+//! |-------:|------|-------|---------|
+//! |  0 | u64 | source   | sector that the saved data belongs at |
+//! |  8 | u64 | dest     | sector that it is saved at |
+//! | 16 | u32 | size     | bytes, a multiple of `block_size`; an entry of size 0 says nothing |
+//! | 20 | u32 | checksum | of the saved data, seeded with [`entry_seed`]; 0 if not recorded |
+//!
+//! Every checksum is the raw CRC-32: reflected, polynomial 0xEDB88320, no inversion before or
+//! after ([`Crc32`]). That of a header is seeded with [`HEADER_SEED`], so that a header of zeroes
+//! does not pass.
+//!
+//! # Why it looks like this
+//!
+//! **Version 1.0** is Android's format and what the C driver writes. Its entries fill the whole
+//! block, and nothing tells a whole log block from one that a power cut has torn, part new and part
+//! old.
+//!
+//! **Version 1.1 cannot be torn.** Its entries lie in the first sector of the block, whatever the
+//! block's size is ([`ENTRIES_MAX`] of them), and a device writes a sector wholly or not at all.
+//! What stands in the rest of the block has no meaning. So after a power cut the device's first
+//! sector is always one log block that was written, or the next one, and no record of an older,
+//! safe count is needed. The price is a chain that grows faster: one block for 18 entries.
+//!
+//! **The checksum** is then not against tearing but against damage: of the medium, or by someone
+//! who wrote to the raw device.
+//!
+//! **The uuid** keeps a chain together. A log block lives in space that the file system considers
+//! free, and so may one of an earlier checkpoint, forgotten there; an old one must never be taken
+//! for a member of the chain, even if its sequence fits.
+//!
+//! **Android's reader** skips to `header_size`, does not look at `header_version`, and so restores
+//! a log of version 1.1 as well.
+//!
+//! **Later versions** may lengthen the header, raise the minor version and keep what is here: a
+//! reader of this file then still restores. A change that it must not restore raises the major
+//! version.
+
+use kernel::fmt;
+
+/// Size of a sector in bytes: the unit of every disk address, and what a device writes atomically.
+pub const SECTOR_SIZE: usize = 512;
+
+/// Binary logarithm of [`SECTOR_SIZE`].
+pub const SECTOR_SHIFT: u32 = 9;
+
+/// Magic of a log block: `BOW\0`.
+pub const MAGIC: u32 = u32::from_le_bytes(*b"BOW\0");
+
+/// Magic of a log block that a restore has marked: `WOB\0`. The device is then neither in the old
+/// state nor in the new one; only finishing the restore helps.
+pub const MAGIC_RESTORING: u32 = u32::from_le_bytes(*b"WOB\0");
+
+/// Version of Android's format, which the C driver writes.
+pub const VERSION_1_0: u16 = 0x0100;
+
+/// The version that this project writes.
+pub const VERSION_1_1: u16 = 0x0101;
+
+/// Size of a version 1.0 header in bytes.
+pub const HEADER_SIZE_1_0: usize = 28;
+
+/// Size of a version 1.1 header in bytes.
+pub const HEADER_SIZE: usize = 80;
+
+/// Size of an entry in bytes.
+pub const ENTRY_SIZE: usize = 24;
+
+/// Entries that a log block of version 1.1 has room for: as many as fit in its first sector.
+pub const ENTRIES_MAX: usize = (SECTOR_SIZE - HEADER_SIZE) / ENTRY_SIZE;
+
+/// The smallest `block_size` in bytes.
+pub const BLOCK_SIZE_MIN: u32 = 512;
+
+/// The largest `block_size` in bytes.
+pub const BLOCK_SIZE_MAX: u32 = 4096;
+
+/// What the checksum of a header is seeded with.
+pub const HEADER_SEED: u32 = !0;
+
+/// The first sector of a log block: all of it that has a meaning in version 1.1.
+pub type Sector = [u8; SECTOR_SIZE];
+
+/// The raw CRC-32 of `data` from a seed: reflected, polynomial 0xEDB88320, no inversion before or
+/// after. This is the kernel's `crc32_le`; whoever uses this file brings an implementation.
+pub type Crc32 = fn(seed: u32, data: &[u8]) -> u32;
+
+/// Byte offsets of the header's fields.
+mod at {
+    pub(super) const MAGIC: usize = 0;
+    pub(super) const VERSION: usize = 4;
+    pub(super) const HEADER_SIZE: usize = 6;
+    pub(super) const BLOCK_SIZE: usize = 8;
+    pub(super) const COUNT: usize = 12;
+    pub(super) const SEQUENCE: usize = 16;
+    pub(super) const SECTOR0: usize = 20;
+    pub(super) const CHECKSUM: usize = 28;
+    pub(super) const UUID: usize = 32;
+    pub(super) const TIME: usize = 48;
+    pub(super) const FREE_MAP_SECTOR: usize = 56;
+    pub(super) const FREE_MAP_BLOCKS: usize = 64;
+    pub(super) const FREE_MAP_CHECKSUM: usize = 68;
+}
+
+/// One saved range: what belongs at `source` is at `dest`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Entry {
+    /// Sector that the saved data belongs at.
+    pub source: u64,
+    /// Sector that the data is saved at.
+    pub dest: u64,
+    /// Bytes, a multiple of the block size. An entry of size 0 says nothing.
+    pub size: u32,
+    /// Checksum of the saved data, seeded with [`entry_seed`]. 0: not recorded.
+    pub checksum: u32,
+}
+
+/// Which checkpoint a log block belongs to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Identity {
+    /// Random bytes, the same in every log block of one checkpoint.
+    pub uuid: [u8; 16],
+    /// Seconds since the epoch at which the checkpoint was taken.
+    pub time: u64,
+}
+
+/// Where the record of the space that was free at the checkpoint is kept.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FreeMap {
+    /// First sector of the record; never 0.
+    pub sector: u64,
+    /// Size of the record in blocks.
+    pub blocks: u32,
+    /// Checksum of the record, seeded as that of an entry whose source is `sector`.
+    pub checksum: u32,
+}
+
+/// What the checksum of an entry is seeded with: the number of the source's block, cut to 32 bits.
+///
+/// `source` is in sectors, `block_size` in bytes.
+pub fn entry_seed(source: u64, block_size: u32) -> u32 {
+    let shift = block_size
+        .checked_ilog2()
+        .unwrap_or(SECTOR_SHIFT)
+        .saturating_sub(SECTOR_SHIFT);
+
+    // The format cuts the block number to 32 bits.
+    (source >> shift) as u32
+}
+
+/// Returns whether `block_size` (bytes) is one that the format allows.
+pub fn block_size_valid(block_size: u32) -> bool {
+    block_size.is_power_of_two() && (BLOCK_SIZE_MIN..=BLOCK_SIZE_MAX).contains(&block_size)
+}
+
+/// Error of [`LogBlock::push`]: the log block holds [`ENTRIES_MAX`] entries.
+///
+/// It must be saved elsewhere, and its [`LogBlock::successor`] begun.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Full;
+
+/// A log block of version 1.1 that is being filled. It allocates nothing.
+///
+/// # Invariants
+///
+/// `count` is at most [`ENTRIES_MAX`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogBlock {
+    block_size: u32,
+    sequence: u32,
+    sector0: u64,
+    identity: Identity,
+    free_map: Option<FreeMap>,
+    count: usize,
+    entries: [Entry; ENTRIES_MAX],
+}
+
+impl LogBlock {
+    /// Begins the log of a checkpoint: sequence 0, no entries.
+    ///
+    /// `block_size` is in bytes; `sector0` is the sector at which the live contents of the first
+    /// block are.
+    pub fn new(block_size: u32, identity: Identity, sector0: u64) -> Self {
+        // INVARIANT: No entries are fewer than `ENTRIES_MAX`.
+        Self {
+            block_size,
+            sequence: 0,
+            sector0,
+            identity,
+            free_map: None,
+            count: 0,
+            entries: [Entry::default(); ENTRIES_MAX],
+        }
+    }
+
+    /// Returns the log block that follows this one, once this one has been saved.
+    ///
+    /// `rest` is the sector that this block was saved at, and `checksum` that of the whole saved
+    /// block, seeded with [`entry_seed`] of sector 0. Entry 0 of the successor says so. The
+    /// sequence does not wrap: a chain of 2^32 blocks fits on no device.
+    pub fn successor(&self, rest: u64, checksum: u32) -> Self {
+        let mut next = Self {
+            sequence: self.sequence.saturating_add(1),
+            ..Self::new(self.block_size, self.identity, self.sector0)
+        };
+
+        next.free_map = self.free_map;
+        // A new log block has room.
+        let _ = next.push(Entry {
+            source: 0,
+            dest: rest,
+            size: self.block_size,
+            checksum,
+        });
+        next
+    }
+
+    /// Appends an entry.
+    ///
+    /// # Errors
+    ///
+    /// [`Full`] if there is no room; the log block is then unchanged.
+    pub fn push(&mut self, entry: Entry) -> Result<(), Full> {
+        let slot = self.entries.get_mut(self.count).ok_or(Full)?;
+
+        *slot = entry;
+        // INVARIANT: `count` was an index into `entries`, so that it was less than `ENTRIES_MAX`.
+        self.count += 1;
+        Ok(())
+    }
+
+    /// Number of entries that still fit.
+    pub fn room(&self) -> usize {
+        ENTRIES_MAX.saturating_sub(self.count)
+    }
+
+    /// Number of entries.
+    pub fn count(&self) -> u32 {
+        self.count as u32
+    }
+
+    /// The entries, oldest first.
+    pub fn entries(&self) -> &[Entry] {
+        self.entries.get(..self.count).unwrap_or_default()
+    }
+
+    /// Number of log blocks of this checkpoint that came before.
+    pub fn sequence(&self) -> u32 {
+        self.sequence
+    }
+
+    /// Size of a block in bytes.
+    pub fn block_size(&self) -> u32 {
+        self.block_size
+    }
+
+    /// Which checkpoint this log block belongs to.
+    pub fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    /// Sector at which the live contents of the first block are.
+    pub fn sector0(&self) -> u64 {
+        self.sector0
+    }
+
+    /// Records that the live contents of the first block have moved to `sector`.
+    pub fn set_sector0(&mut self, sector: u64) {
+        self.sector0 = sector;
+    }
+
+    /// Where the record of free space is kept, if there is one.
+    pub fn free_map(&self) -> Option<FreeMap> {
+        self.free_map
+    }
+
+    /// Records where the record of free space is kept. Successors inherit it.
+    pub fn set_free_map(&mut self, free_map: Option<FreeMap>) {
+        self.free_map = free_map;
+    }
+
+    /// Writes the first sector of the log block to `out`, checksum included.
+    ///
+    /// What follows it in the block has no meaning; the target writes zeroes.
+    pub fn encode(&self, out: &mut Sector, crc32: Crc32) {
+        let map = self.free_map.unwrap_or(FreeMap {
+            sector: 0,
+            blocks: 0,
+            checksum: 0,
+        });
+
+        out.fill(0);
+        put(out, at::MAGIC, MAGIC.to_le_bytes());
+        put(out, at::VERSION, VERSION_1_1.to_le_bytes());
+        put(out, at::HEADER_SIZE, (HEADER_SIZE as u16).to_le_bytes());
+        put(out, at::BLOCK_SIZE, self.block_size.to_le_bytes());
+        put(out, at::COUNT, self.count().to_le_bytes());
+        put(out, at::SEQUENCE, self.sequence.to_le_bytes());
+        put(out, at::SECTOR0, self.sector0.to_le_bytes());
+        put(out, at::UUID, self.identity.uuid);
+        put(out, at::TIME, self.identity.time.to_le_bytes());
+        put(out, at::FREE_MAP_SECTOR, map.sector.to_le_bytes());
+        put(out, at::FREE_MAP_BLOCKS, map.blocks.to_le_bytes());
+        put(out, at::FREE_MAP_CHECKSUM, map.checksum.to_le_bytes());
+
+        for (slot, entry) in out
+            .get_mut(HEADER_SIZE..)
+            .unwrap_or_default()
+            .chunks_exact_mut(ENTRY_SIZE)
+            .zip(self.entries())
+        {
+            entry.encode(slot);
+        }
+
+        let end = entries_end(HEADER_SIZE, self.count());
+        let checksum = header_checksum(out.get(..end).unwrap_or_default(), crc32);
+        put(out, at::CHECKSUM, checksum.to_le_bytes());
+    }
+}
+
+impl Entry {
+    /// Writes the entry to the first [`ENTRY_SIZE`] bytes of `out`.
+    fn encode(&self, out: &mut [u8]) {
+        put(out, 0, self.source.to_le_bytes());
+        put(out, 8, self.dest.to_le_bytes());
+        put(out, 16, self.size.to_le_bytes());
+        put(out, 20, self.checksum.to_le_bytes());
+    }
+
+    /// Reads an entry from the first [`ENTRY_SIZE`] bytes of `bytes`.
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        Some(Self {
+            source: u64::from_le_bytes(get(bytes, 0)?),
+            dest: u64::from_le_bytes(get(bytes, 8)?),
+            size: u32::from_le_bytes(get(bytes, 16)?),
+            checksum: u32::from_le_bytes(get(bytes, 20)?),
+        })
+    }
+}
+
+/// Why bytes are not a log block: the field at fault and its value.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LogError {
+    /// The magic is neither [`MAGIC`] nor [`MAGIC_RESTORING`]: this is no log block at all.
+    Magic(u32),
+    /// A major version that this reader does not know.
+    Version(u16),
+    /// A header size that the version does not have.
+    HeaderSize(u16),
+    /// A block size that is no power of two from 512 to 4096.
+    BlockSize(u32),
+    /// More entries than there is room for.
+    Count {
+        /// What the header says.
+        count: u32,
+        /// How many entries have room.
+        max: u32,
+    },
+    /// The log block's own checksum is wrong.
+    Checksum {
+        /// What the header says.
+        recorded: u32,
+        /// What its bytes give.
+        computed: u32,
+    },
+    /// Fewer bytes than the log block has.
+    Short {
+        /// Bytes there are.
+        len: usize,
+        /// Bytes that are needed.
+        need: usize,
+    },
+}
+
+impl fmt::Display for LogError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Magic(magic) => write!(f, "magic is {magic:#010x}, not that of a log"),
+            Self::Version(version) => write!(
+                f,
+                "header_version is {}.{}, known is 1.x",
+                version >> 8,
+                version & 0xff
+            ),
+            Self::HeaderSize(size) => write!(f, "header_size {size} does not fit the version"),
+            Self::BlockSize(size) => write!(
+                f,
+                "block_size is {size}, not a power of two from 512 to 4096"
+            ),
+            Self::Count { count, max } => write!(f, "count is {count}, room is for {max}"),
+            Self::Checksum { recorded, computed } => write!(
+                f,
+                "checksum of the log block is {computed:#010x}, recorded is {recorded:#010x}"
+            ),
+            Self::Short { len, need } => write!(f, "{len} bytes of a log block of {need}"),
+        }
+    }
+}
+
+/// The header of a log block as read, of any version that can be restored.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Header {
+    /// The magic is [`MAGIC_RESTORING`].
+    pub restoring: bool,
+    /// Major version in the high byte, minor in the low.
+    pub version: u16,
+    /// Offset of the entries in bytes.
+    pub header_size: u16,
+    /// Size of a block in bytes; a power of two from 512 to 4096.
+    pub block_size: u32,
+    /// Number of entries, all of which lie in the block, and from version 1.1 on in its first
+    /// sector.
+    pub count: u32,
+    /// Number of log blocks of the checkpoint that came before.
+    pub sequence: u32,
+    /// Sector at which the live contents of the first block are.
+    pub sector0: u64,
+    /// The checkpoint; none in version 1.0.
+    pub identity: Option<Identity>,
+    /// Where the record of free space is, if there is one.
+    pub free_map: Option<FreeMap>,
+}
+
+impl Header {
+    /// Reads the header at the start of `block` and checks it.
+    ///
+    /// `block` is a log block. A device's first [`BLOCK_SIZE_MAX`] bytes will do, since what
+    /// follows the log block is not looked at; so will its first sector, unless it turns out to be
+    /// of version 1.0 with entries that reach further ([`LogError::Short`]).
+    ///
+    /// # Errors
+    ///
+    /// [`LogError`] names the field at fault.
+    pub fn parse(block: &[u8], crc32: Crc32) -> Result<Self, LogError> {
+        let short = |need| LogError::Short {
+            len: block.len(),
+            need,
+        };
+        let header = Self::decode(block).ok_or(short(HEADER_SIZE_1_0))??;
+        let end = entries_end(header.header_size.into(), header.count);
+        let bytes = block.get(..end).ok_or(short(end))?;
+
+        if header.has_checksum() {
+            let recorded = u32::from_le_bytes(get(block, at::CHECKSUM).ok_or(short(end))?);
+            let computed = header_checksum(bytes, crc32);
+
+            if recorded != computed {
+                return Err(LogError::Checksum { recorded, computed });
+            }
+        }
+        Ok(header)
+    }
+
+    /// Reads the fields and checks each for itself. `None` if `block` is too short.
+    fn decode(block: &[u8]) -> Option<Result<Self, LogError>> {
+        let magic = u32::from_le_bytes(get(block, at::MAGIC)?);
+        let version = u16::from_le_bytes(get(block, at::VERSION)?);
+        let header_size = u16::from_le_bytes(get(block, at::HEADER_SIZE)?);
+        let block_size = u32::from_le_bytes(get(block, at::BLOCK_SIZE)?);
+        let count = u32::from_le_bytes(get(block, at::COUNT)?);
+        let [major, minor] = version.to_be_bytes();
+
+        if magic != MAGIC && magic != MAGIC_RESTORING {
+            return Some(Err(LogError::Magic(magic)));
+        }
+        if major != 1 {
+            return Some(Err(LogError::Version(version)));
+        }
+        if !block_size_valid(block_size) {
+            return Some(Err(LogError::BlockSize(block_size)));
+        }
+
+        let (fits, area) = match minor {
+            0 => (usize::from(header_size) == HEADER_SIZE_1_0, block_size),
+            1 => (usize::from(header_size) == HEADER_SIZE, BLOCK_SIZE_MIN),
+            _ => (
+                (HEADER_SIZE..=SECTOR_SIZE).contains(&usize::from(header_size)),
+                BLOCK_SIZE_MIN,
+            ),
+        };
+        if !fits {
+            return Some(Err(LogError::HeaderSize(header_size)));
+        }
+
+        let max = area.saturating_sub(header_size.into()) / ENTRY_SIZE as u32;
+        if count > max {
+            return Some(Err(LogError::Count { count, max }));
+        }
+
+        let mut header = Self {
+            restoring: magic == MAGIC_RESTORING,
+            version,
+            header_size,
+            block_size,
+            count,
+            sequence: u32::from_le_bytes(get(block, at::SEQUENCE)?),
+            sector0: u64::from_le_bytes(get(block, at::SECTOR0)?),
+            identity: None,
+            free_map: None,
+        };
+        if header.has_checksum() {
+            header.identity = Some(Identity {
+                uuid: get(block, at::UUID)?,
+                time: u64::from_le_bytes(get(block, at::TIME)?),
+            });
+            header.free_map = Some(FreeMap {
+                sector: u64::from_le_bytes(get(block, at::FREE_MAP_SECTOR)?),
+                blocks: u32::from_le_bytes(get(block, at::FREE_MAP_BLOCKS)?),
+                checksum: u32::from_le_bytes(get(block, at::FREE_MAP_CHECKSUM)?),
+            })
+            .filter(|map| map.sector != 0);
+        }
+        Some(Ok(header))
+    }
+
+    /// Whether a header of this version carries its own checksum and an identity, and keeps its
+    /// entries in the first sector.
+    pub fn has_checksum(&self) -> bool {
+        self.version >= VERSION_1_1
+    }
+
+    /// Offset of the end of the last entry in bytes.
+    pub fn end(&self) -> usize {
+        entries_end(self.header_size.into(), self.count)
+    }
+
+    /// Returns entry `index` of `block`, the block that this header was read from; `None` if there
+    /// are not that many.
+    pub fn entry(&self, block: &[u8], index: u32) -> Option<Entry> {
+        if index >= self.count {
+            return None;
+        }
+        Entry::decode(block.get(entries_end(self.header_size.into(), index)..)?)
+    }
+
+    /// The entries of `block`, the block that this header was read from, oldest first.
+    pub fn entries<'a>(&self, block: &'a [u8]) -> impl DoubleEndedIterator<Item = Entry> + 'a {
+        let header = *self;
+
+        (0..header.count).filter_map(move |index| header.entry(block, index))
+    }
+
+    /// Marks `block`, the block that this header was read from, as under restore with the first
+    /// `count` entries still to do, and returns the header as it then reads.
+    ///
+    /// Only bytes of the first sector change.
+    pub fn mark(&self, block: &mut [u8], count: u32, crc32: Crc32) -> Self {
+        let marked = Self {
+            restoring: true,
+            count: count.min(self.count),
+            ..*self
+        };
+
+        put(block, at::MAGIC, MAGIC_RESTORING.to_le_bytes());
+        put(block, at::COUNT, marked.count.to_le_bytes());
+        if marked.has_checksum() {
+            let checksum = header_checksum(block.get(..marked.end()).unwrap_or_default(), crc32);
+
+            put(block, at::CHECKSUM, checksum.to_le_bytes());
+        }
+        marked
+    }
+}
+
+/// What a device's first sector says at a glance: see [`probe`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Probe {
+    /// A restore was begun and has not finished.
+    pub restoring: bool,
+    /// Number of log blocks before the newest, as far as the header can be believed.
+    pub sequence: u32,
+}
+
+/// Returns whether `first`, a device's first sector or more, looks like a log.
+///
+/// This is for refusing a device that holds an uncommitted checkpoint, and so it is generous: a
+/// damaged log is one as well. Only a restore looks closer.
+pub fn probe(first: &[u8]) -> Option<Probe> {
+    let magic = u32::from_le_bytes(get(first, at::MAGIC)?);
+    let header_size = u16::from_le_bytes(get(first, at::HEADER_SIZE)?);
+    let block_size = u32::from_le_bytes(get(first, at::BLOCK_SIZE)?);
+    let plausible = (magic == MAGIC || magic == MAGIC_RESTORING)
+        && usize::from(header_size) >= HEADER_SIZE_1_0
+        && block_size_valid(block_size);
+
+    plausible.then_some(Probe {
+        restoring: magic == MAGIC_RESTORING,
+        sequence: u32::from_le_bytes(get(first, at::SEQUENCE)?),
+    })
+}
+
+/// Checksum of the bytes of a log block up to the end of its last entry, its own field taken as 0.
+fn header_checksum(bytes: &[u8], crc32: Crc32) -> u32 {
+    let field = at::CHECKSUM..at::UUID;
+    let before = bytes.get(..field.start).unwrap_or_default();
+    let after = bytes.get(field.end..).unwrap_or_default();
+
+    crc32(crc32(crc32(HEADER_SEED, before), &[0; 4]), after)
+}
+
+/// Offset in bytes of the end of `count` entries. Cannot overflow for counts that fit in a block;
+/// others give more bytes than there are.
+fn entries_end(header_size: usize, count: u32) -> usize {
+    (count as usize)
+        .saturating_mul(ENTRY_SIZE)
+        .saturating_add(header_size)
+}
+
+/// The `N` bytes of `bytes` at `offset`, if they are all there.
+fn get<const N: usize>(bytes: &[u8], offset: usize) -> Option<[u8; N]> {
+    bytes.get(offset..offset.checked_add(N)?)?.try_into().ok()
+}
+
+/// Writes a field to `out` at `offset`. Every caller's field lies in the first sector and every
+/// caller's slice has one; a slice that has not is left alone.
+fn put<const N: usize>(out: &mut [u8], offset: usize, field: [u8; N]) {
+    if let Some(slot) = out.get_mut(offset..offset.saturating_add(N)) {
+        slot.copy_from_slice(&field);
+    }
+}
