@@ -1,0 +1,258 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""Tests of bow_reader.py on images made by a writer of their own.
+
+The writer below is a second, slow reading of the format: its CRC is bit by bit
+and it keeps no state but the image, the snapshot and the list of free blocks.
+"""
+
+import contextlib
+import io
+import os
+import random
+import struct
+import tempfile
+import unittest
+
+import bow_reader
+
+SECTOR = 512
+
+
+def crc_bits(data, seed):
+    crc = seed & 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = (crc >> 1) ^ (0xEDB88320 if crc & 1 else 0)
+    return crc
+
+
+class Writer:
+    """What a device in state 1 looks like on disk, block by block."""
+
+    def __init__(self, rng, block_size, blocks, free, header_size=28, version=0x0100, tail=0):
+        self.rng, self.bs, self.spb = rng, block_size, block_size // SECTOR
+        self.header_size, self.version = header_size, version
+        self.image = bytearray(rng.randbytes(block_size * blocks + tail))
+        self.snapshot = bytes(self.image)
+        self.free0 = set(free)
+        self.free = list(free)
+        self.saved = set()  # original blocks that are backed up, or were free
+        self.backups = {}  # block that holds a backup -> True
+        self.entries = []
+        self.sequence = 0
+        self.live = self.take()
+        self.put(self.live, self.get(0))
+        first = self.take()
+        self.put(first, self.get(0))
+        self.backups[first] = True
+        self.add(0, first)
+        self.write_log()
+
+    def get(self, block, n=1):
+        return bytes(self.image[block * self.bs : (block + n) * self.bs])
+
+    def put(self, block, data):
+        self.image[block * self.bs : block * self.bs + len(data)] = data
+
+    def take(self):
+        return self.free.pop(self.rng.randrange(len(self.free)))
+
+    def add(self, source, dest, blocks=1, plain=False):
+        """Append an entry; the data must be at dest already."""
+        full = (self.bs - self.header_size) // 24
+        if len(self.entries) == full:
+            # The log block on the device is this one: save it and start the next.
+            place = self.take()
+            self.put(place, self.get(0))
+            self.backups[place] = True
+            self.sequence += 1
+            self.entries = []
+            self.add(0, place)
+        crc = 0 if plain else crc_bits(self.get(dest, blocks), source)
+        self.entries.append((source * self.spb, dest * self.spb, blocks * self.bs, crc))
+        self.write_log()
+
+    def write_log(self):
+        head = struct.pack(
+            "<IHHIIIQ", 0x00574F42, self.version, self.header_size, self.bs,
+            len(self.entries), self.sequence, self.live * self.spb,
+        )
+        head += b"\xa5" * (self.header_size - len(head))
+        body = b"".join(struct.pack("<QQII", *e) for e in self.entries)
+        self.put(0, (head + body).ljust(self.bs, b"\0"))
+
+    def write(self, block, data):
+        """A file system's write of one block in state 1."""
+        if block == 0:
+            self.put(self.live, data)
+            return
+        if block == self.live or self.backups.pop(block, False):
+            place = self.take()
+            self.put(place, self.get(block))
+            plain = block == self.live
+            if plain:
+                self.live = place
+            else:
+                self.backups[place] = True
+            self.add(block, place, plain=plain)
+        elif block in self.free:
+            self.free.remove(block)
+        elif block not in self.saved and block not in self.free0:
+            place = self.take()
+            self.put(place, self.get(block))
+            self.backups[place] = True
+            self.add(block, place)
+        self.saved.add(block)
+        self.put(block, data)
+
+    def kept(self):
+        """The device after a commit."""
+        out = bytearray(self.image)
+        out[: self.bs] = self.get(self.live)
+        return bytes(out)
+
+
+class ReaderTest(unittest.TestCase):
+    def setUp(self):
+        self.dir = tempfile.TemporaryDirectory()
+        self.addCleanup(self.dir.cleanup)
+        self.path = os.path.join(self.dir.name, "image")
+
+    def run_reader(self, image, *args):
+        """Run the reader on image; return (status, output, what it left)."""
+        with open(self.path, "wb") as f:
+            f.write(image)
+        out = io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
+            status = bow_reader.main([*args, self.path])
+        with open(self.path, "rb") as f:
+            return status, out.getvalue(), f.read()
+
+    def assert_rolled_back(self, writer, image):
+        for block in range(len(writer.snapshot) // writer.bs):
+            if block not in writer.free0:
+                at = slice(block * writer.bs, (block + 1) * writer.bs)
+                self.assertEqual(writer.snapshot[at], image[at], f"block {block}")
+        tail = len(writer.snapshot) // writer.bs * writer.bs
+        self.assertEqual(writer.snapshot[tail:], image[tail:])
+
+    def assert_refused(self, image, words, *args):
+        status, out, left = self.run_reader(image, *(args or ("restore",)))
+        self.assertEqual(status, 1, out)
+        self.assertIn(words, out)
+        self.assertEqual(bytes(image), left, "a refused log must not be written to")
+
+    def busy(self, seed, block_size=512, writes=150, **kw):
+        rng = random.Random(seed)
+        free = rng.sample(range(1, 400), 300)
+        writer = Writer(rng, block_size, 400, free, **kw)
+        for _ in range(writes):
+            if len(writer.free) < 5:
+                break
+            writer.write(rng.randrange(400), rng.randbytes(block_size))
+        return writer
+
+    def test_checksum_is_the_polynomial_of_the_format(self):
+        # The published check value of the usual CRC-32 pins polynomial and direction.
+        self.assertEqual(crc_bits(b"123456789", 0xFFFFFFFF) ^ 0xFFFFFFFF, 0xCBF43926)
+        data = random.Random(1).randbytes(4096)
+        for source in (0, 8, 8 << 32, 0x7FFFFFFF8):
+            self.assertEqual(
+                bow_reader.checksum(data, source, 4096), crc_bits(data, source // 8)
+            )
+
+    def test_restore_of_random_histories(self):
+        moved = chained = 0
+        for seed in range(20):
+            writer = self.busy(seed)
+            status, out, image = self.run_reader(writer.image, "restore")
+            self.assertEqual(status, 0, out)
+            self.assert_rolled_back(writer, image)
+            chained += writer.sequence
+            moved += sum(e[0] // writer.spb in writer.free0 for e in writer.entries)
+        self.assertGreater(chained, 20, "the histories must fill log blocks")
+        self.assertGreater(moved, 5, "the histories must move backups")
+
+    def test_every_block_size(self):
+        for block_size in (512, 1024, 2048, 4096):
+            writer = self.busy(block_size, block_size, writes=60, tail=512)
+            status, out, image = self.run_reader(writer.image, "restore")
+            self.assertEqual(status, 0, out)
+            self.assert_rolled_back(writer, image)
+
+    def test_longer_header_and_other_version(self):
+        writer = self.busy(5, header_size=100, version=0x0101)
+        status, out, image = self.run_reader(writer.image, "restore")
+        self.assertEqual(status, 0, out)
+        self.assert_rolled_back(writer, image)
+
+    def test_keep(self):
+        writer = self.busy(6)
+        status, _, image = self.run_reader(writer.image, "restore", "--keep")
+        self.assertEqual((status, image), (0, writer.kept()))
+
+    def test_verify_and_list_write_nothing(self):
+        writer = self.busy(7)
+        for command in ("verify", "list"):
+            status, out, image = self.run_reader(writer.image, command)
+            self.assertEqual((status, image), (0, bytes(writer.image)))
+            self.assertIn(f"log block{'s' if command == 'verify' else f' {writer.sequence}'}", out)
+
+    def test_entry_of_several_blocks_and_of_none(self):
+        writer = Writer(random.Random(8), 1024, 64, range(43, 64))
+        writer.free0.update((40, 41, 42))
+        writer.put(40, writer.get(10, 3))
+        writer.add(10, 40, 3)
+        writer.entries.append((99999999, 88888888, 0, 77))
+        writer.write_log()
+        writer.put(10, b"n" * 3072)
+        status, out, image = self.run_reader(writer.image, "restore")
+        self.assertEqual(status, 0, out)
+        self.assert_rolled_back(writer, image)
+
+    def test_half_restored(self):
+        # What a cut leaves: the last entry copied back, the log marked and cut by one.
+        writer = self.busy(9, writes=40)
+        source, dest, size, _ = writer.entries.pop()
+        writer.image[source * SECTOR : source * SECTOR + size] = writer.image[
+            dest * SECTOR : dest * SECTOR + size
+        ]
+        writer.write_log()
+        writer.image[:4] = struct.pack("<I", 0x00424F57)
+        self.assert_refused(writer.image, "under way", "restore", "--keep")
+        status, out, image = self.run_reader(writer.image, "restore")
+        self.assertEqual(status, 0, out)
+        self.assert_rolled_back(writer, image)
+
+    def test_bad_logs_are_refused_and_left_alone(self):
+        good = bytes(self.busy(10).image)
+
+        def patched(offset, fmt, value):
+            image = bytearray(good)
+            struct.pack_into(fmt, image, offset, value)
+            return image
+
+        self.assert_refused(patched(0, "<I", 0), "magic")
+        self.assert_refused(patched(6, "<H", 27), "header size")
+        self.assert_refused(patched(8, "<I", 8192), "block size")
+        self.assert_refused(patched(12, "<I", 21), "do not fit")
+        self.assert_refused(patched(12, "<I", 0), "entry 0")
+        self.assert_refused(patched(16, "<I", 77), "belongs")
+        self.assert_refused(patched(20, "<Q", 1 << 40), "sector0")
+        self.assert_refused(patched(28 + 8, "<Q", 400), "past the end")
+        self.assert_refused(patched(28 + 8, "<Q", 1 << 63), "past the end")
+        self.assert_refused(patched(28 + 16, "<I", 500), "no multiple")
+        self.assert_refused(patched(28 + 20, "<I", 12345), "checksum")
+        self.assert_refused(good[:10], "shorter")
+
+    def test_a_changed_backup_is_noticed(self):
+        writer = self.busy(11)
+        _, dest, size, _ = writer.entries[0]
+        writer.image[dest * SECTOR + size - 1] ^= 1
+        self.assert_refused(writer.image, "checksum")
+
+
+if __name__ == "__main__":
+    unittest.main()
