@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+#
+# What every host-side script shares: messages, the cache, privileges.
+# Results go to stdout, everything meant for a person to stderr.
+
+set -euo pipefail
+umask 022
+
+top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+scripts=$top/scripts
+build=$top/build
+cache=${DM_BOW_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/dm-bow}
+case $cache in
+/*) ;;
+*) cache=$PWD/$cache ;;
+esac
+export DM_BOW_CACHE=$cache
+
+# The first script of a chain starts the clock; the others read it.
+export DM_BOW_START=${DM_BOW_START:-$(date +%s)}
+
+say() {
+    printf '[%4d s] %s\n' "$(($(date +%s) - DM_BOW_START))" "$*" >&2
+}
+
+die() {
+    printf 'dm-bow: %s\n' "$*" >&2
+    exit 1
+}
+
+# The kernel series that this run is about: $SERIES or the first one listed.
+# shellcheck source=scripts/kernels.conf
+. "$scripts/kernels.conf"
+choose_series() {
+    local want=${SERIES:-${kernels%% *}} known
+    for known in $kernels; do
+        if [ "$known" = "$want" ]; then
+            "kernel_${known//./_}"
+            return
+        fi
+    done
+    die "SERIES=$want is not supported; scripts/kernels.conf lists: $kernels."
+}
+choose_series
+
+# The command prefix for what only root may do.
+as_root() {
+    if [ "$(id -u)" = 0 ]; then
+        "$@"
+    else
+        need_root
+        sudo -- "$@"
+    fi
+}
+
+need_root() {
+    [ "$(id -u)" = 0 ] || command -v sudo >/dev/null ||
+        die "this needs root once, for a build root: run it as root (su -c 'make ${MAKECMDGOALS:-test}'), or install sudo."
+}
+
+# hash_of ARG...: one short key for the arguments and standard input.
+hash_of() {
+    { printf '%s\n' "$@"; cat; } | sha256sum | cut -c1-16
+}
+
+# One sentence about why the command behind LOG failed, and what to do next.
+explain() {
+    local log=$1
+    # apt warns about its sandbox where nothing is wrong.
+    sed -i '/^W: /d' "$log"
+    if grep -qiE 'no space left on device|not enough free space' "$log"; then
+        echo "the disk is full: free some 8 GB below $cache, or set DM_BOW_CACHE to a folder on a larger disk, and run it again."
+    elif grep -qiE 'could not resolve|temporary failure (in name )?resol|could not connect|network is unreachable|connection (refused|timed out)|failed to (fetch|download)|couldn.t connect' "$log" &&
+        ! grep -qE '404 +Not Found' "$log"; then
+        echo "the network or the package archive cannot be reached: check the connection (and http_proxy, if you need one), and run it again."
+    elif grep -qiE "404 +Not Found|unable to locate package|has no installation candidate|version .* was not found|couldn.t find any package" "$log"; then
+        echo "a package version is no longer in the archive: run 'make update' to resolve the newest ones, then try again."
+    elif grep -qiE 'operation not permitted|permission denied' "$log"; then
+        echo "something was not permitted: run it as root or in an environment that may mount and chroot (an unprivileged container may not)."
+    else
+        echo "see the lines above; the whole log is $log."
+    fi
+}
+
+# run_logged NAME COMMAND...: runs quietly, shows the end of the log on failure.
+run_logged() {
+    local name=$1 log
+    shift
+    log=$cache/log/$name.log
+    mkdir -p "$cache/log"
+    if ! "$@" >"$log" 2>&1 </dev/null; then
+        printf '%s\n' "---- last lines of $log" >&2
+        tail -n 15 "$log" >&2
+        printf '%s\n' ---- >&2
+        die "$name failed: $(explain "$log")"
+    fi
+}
+
+# with_lock NAME: holds a lock of the cache until this script ends, so that two
+# checkouts never make the same thing at once.
+with_lock() {
+    mkdir -p "$cache/lock"
+    exec 9>"$cache/lock/$1"
+    if ! flock -n 9; then
+        say "waiting for another run that makes: $1"
+        flock 9
+    fi
+}
+
+# Free megabytes that a step needs, checked before it starts.
+need_space() {
+    local free
+    mkdir -p "$cache"
+    free=$(df -Pm "$cache" | awk 'NR == 2 { print $4 }')
+    [ "$free" -ge "$1" ] ||
+        die "$cache has $free MB free and this step needs $1 MB: free some, or set DM_BOW_CACHE to a folder on a larger disk."
+}
+
+# The moment up to which package versions were resolved: `make update` sets a
+# new one, and everything that was made from older versions gets a new key.
+generation() {
+    local file=$cache/generation
+    if [ ! -s "$file" ]; then
+        mkdir -p "$cache"
+        date -u +%Y%m%dT%H%M%SZ >"$file.$$"
+        # Whoever comes first decides.
+        ln "$file.$$" "$file" 2>/dev/null || true
+        rm -f "$file.$$"
+    fi
+    cat "$file"
+}
