@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Stand-in for the Rust-for-Linux `kernel` crate on a host.
+//!
+//! The decision layer (`src/decisions`) is compiled twice from the same files: into the kernel
+//! module, against the real `kernel` crate, and into the host crate `bow-decisions`, against this
+//! one. So what is here has the real crate's names, signatures and behaviour, and is no more than
+//! what the decision layer uses: collections whose allocations can fail, error codes, a few macros.
+//! What only exists here is in [`inject`].
+//!
+//! The real one is `rust/kernel/` of a Linux source tree; this was written from that of 7.3.
+
+#![forbid(unsafe_code)]
+
+pub mod alloc;
+pub mod error;
+pub mod inject;
+pub mod rbtree;
+
+/// Formatting, as in the real crate `core::fmt` with a few additions of its own.
+pub mod fmt {
+    pub use core::fmt::*;
+}
+
+/// What kernel code imports with one line.
+pub mod prelude {
+    pub use core::mem::{align_of, align_of_val, size_of, size_of_val};
+    pub use core::pin::Pin;
+
+    pub use crate::alloc::{flags::*, Box, KBox, KVBox, KVVec, KVec, VBox, VVec, Vec};
+    pub use crate::error::{code::*, Error, Result};
+    pub use crate::static_assert;
+}
+
+/// Fails to compile unless the condition, a constant, holds.
+#[macro_export]
+macro_rules! static_assert {
+    ($condition:expr $(, $arg:literal)? $(,)?) => {
+        const _: () = ::core::assert!($condition $(, $arg)?);
+    };
+}

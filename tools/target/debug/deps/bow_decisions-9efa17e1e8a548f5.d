@@ -1,0 +1,10 @@
+/work/main/tools/target/debug/deps/bow_decisions-9efa17e1e8a548f5.d: decisions/src/lib.rs decisions/src/../../../src/decisions/log.rs Cargo.toml
+
+/work/main/tools/target/debug/deps/libbow_decisions-9efa17e1e8a548f5.rmeta: decisions/src/lib.rs decisions/src/../../../src/decisions/log.rs Cargo.toml
+
+decisions/src/lib.rs:
+decisions/src/../../../src/decisions/log.rs:
+Cargo.toml:
+
+# env-dep:CLIPPY_ARGS=
+# env-dep:CLIPPY_CONF_DIR
