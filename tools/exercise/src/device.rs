@@ -66,8 +66,7 @@ impl Device {
             .seek(std::io::SeekFrom::End(0))
             .map_err(|e| wrong(&e))?;
         let unit = if block_device {
-            u64::from(rustix::fs::ioctl_blksszget(&file).map_err(|e| wrong(&e))?)
-                / SECTOR as u64
+            u64::from(rustix::fs::ioctl_blksszget(&file).map_err(|e| wrong(&e))?) / SECTOR as u64
         } else {
             1
         };
@@ -106,12 +105,8 @@ impl Device {
         let mut data = buffer.slice(range);
         let mut at = range.offset_bytes();
         while !data.is_empty() {
-            let done = rustix::io::pwritev2(
-                &self.file,
-                &[IoSlice::new(data)],
-                at,
-                ReadWriteFlags::DSYNC,
-            )?;
+            let done =
+                rustix::io::pwritev2(&self.file, &[IoSlice::new(data)], at, ReadWriteFlags::DSYNC)?;
             data = &data[done..];
             at += done as u64;
         }

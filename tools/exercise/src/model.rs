@@ -131,6 +131,12 @@ impl Model {
         self.sectors[slot].fill(generation);
     }
 
+    /// Puts back what [`Model::get`] gave before.
+    pub(crate) fn restore(&mut self, range: Range, before: &[Generation]) {
+        let slot = self.slot(range);
+        self.sectors[slot].copy_from_slice(before);
+    }
+
     pub(crate) fn get(&self, range: Range) -> &[Generation] {
         &self.sectors[self.slot(range)]
     }
@@ -177,12 +183,8 @@ impl Stamp {
     }
 
     /// Compares `data`, read from `start` on, with the generations expected.
-    pub(crate) fn check(
-        &self,
-        start: u64,
-        expected: &[Generation],
-        data: &[u8],
-    ) -> Vec<Mismatch> {
+    /// Returns a sentence for each sector that is wrong.
+    pub(crate) fn check(&self, start: u64, expected: &[Generation], data: &[u8]) -> Vec<String> {
         let mut right = [0; SECTOR];
         let mut wrong = Vec::new();
         for ((sector, &generation), content) in
@@ -193,14 +195,11 @@ impl Stamp {
             }
             self.fill_sector(sector, generation, &mut right);
             if content != right {
-                wrong.push(Mismatch {
-                    sector,
-                    text: format!(
-                        "sector {sector}: expected {}, found {}",
-                        name(generation),
-                        self.recognise(sector, content)
-                    ),
-                });
+                wrong.push(format!(
+                    "sector {sector}: expected {}, found {}",
+                    name(generation),
+                    self.recognise(sector, content)
+                ));
             }
         }
         wrong
@@ -243,12 +242,6 @@ fn name(generation: Generation) -> String {
     }
 }
 
-/// A sector that does not hold what it should.
-pub(crate) struct Mismatch {
-    pub(crate) sector: u64,
-    pub(crate) text: String,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -281,7 +274,8 @@ mod tests {
             data[at] ^= 1;
             let wrong = model.stamp().check(4, &expected, &data);
             assert_eq!(wrong.len(), 1, "byte {at}");
-            assert_eq!(wrong[0].sector, 4 + (at / SECTOR) as u64);
+            let sector = 4 + at / SECTOR;
+            assert!(wrong[0].starts_with(&format!("sector {sector}:")));
             data[at] ^= 1;
         }
         data[5 * SECTOR] ^= 1;
@@ -292,10 +286,8 @@ mod tests {
     fn a_misplaced_sector_is_named() {
         let (model, mut data) = filled();
         data.copy_within(0..SECTOR, SECTOR);
-        let wrong = model
-            .stamp()
-            .check(4, &model.get(model.window()).to_vec(), &data);
-        assert!(wrong[0].text.contains("generation 2 of sector 4"));
+        let wrong = model.stamp().check(4, model.get(model.window()), &data);
+        assert!(wrong[0].contains("generation 2 of sector 4"));
     }
 
     #[test]
