@@ -31,6 +31,7 @@ PR_SET_PDEATHSIG = 1
 def arguments():
     parser = argparse.ArgumentParser()
     parser.add_argument("--timeout", type=float, required=True)
+    parser.add_argument("--stall", type=float, default=1e9)
     parser.add_argument("--log", required=True)
     parser.add_argument("--kill-when")
     parser.add_argument("--quiet", action="store_true")
@@ -81,18 +82,24 @@ def main():
     status = None
     deadline = start + args.timeout
     dead = False
+    heard = start
     try:
         while ports.get_map():
-            left = deadline - time.monotonic()
+            left = min(deadline, heard + args.stall) - time.monotonic()
             if left <= 0:
                 if dead:
                     return DIED
-                print(f"dm-bow: the guest took more than {args.timeout:.0f} s and was killed",
-                      file=sys.stderr)
+                if time.monotonic() < deadline:
+                    print(f"dm-bow: the guest was silent for {args.stall:.0f} s and was killed",
+                          file=sys.stderr)
+                else:
+                    print(f"dm-bow: the guest took more than {args.timeout:.0f} s and was killed",
+                          file=sys.stderr)
                 return TIMED_OUT if status is None else status
             for key, _ in ports.select(left):
                 port = key.data
                 data = os.read(port.fd, 65536)
+                heard = time.monotonic()
                 if not data:
                     ports.unregister(port.fd)
                     if port.rest:

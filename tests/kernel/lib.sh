@@ -1,0 +1,331 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+#
+# What the kernel selftests share. A scenario is tests/kernel/NAME.sh:
+#
+#     #!/bin/bash
+#     # SPDX-License-Identifier: GPL-2.0
+#     # What it shows, in one line.
+#     # timeout: 60                 (seconds; 120 when left out)
+#     . "$(dirname "$0")/lib.sh"
+#     plan 2
+#     load_bow
+#     dev=$(slice data 131072)
+#     check "a table is accepted" bow_create bow0 "$dev"
+#     fails "state 2 is refused in state 0" "Invalid argument" bow_set bow0 2
+#
+# It runs in the guest, where `make test-kernel T=NAME` puts it, or by hand on
+# a real machine as root: with DISK=/dev/sdX, whose contents are lost, or
+# without, on loop devices. MODULE=FILE.ko and BOWCTL=FILE say what is tested
+# where it is not installed. Everything a scenario made is undone when it ends.
+
+set -u
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+MODULE=${MODULE:-}
+for file in "$here/../../dm-bow.ko" "$here/../../build/module/dm-bow.ko"; do
+    [ -n "$MODULE" ] || [ ! -f "$file" ] || MODULE=$file
+done
+PATH=$here/../../bin:$here/../../build/bin:$PATH
+work=$(mktemp -d /tmp/bow-test.XXXXXX)
+
+#### KTAP
+
+planned=0 count=0 failures=0 ended=0
+
+# plan N: how many results follow.
+plan() {
+    planned=$1
+    echo "TAP version 13"
+    echo "1..$1"
+}
+
+ok() {
+    count=$((count + 1))
+    echo "ok $count - $1"
+}
+
+# not_ok NAME [DIAGNOSTIC]
+not_ok() {
+    count=$((count + 1)) failures=$((failures + 1))
+    [ -z "${2:-}" ] || sed 's/^/# /' <<<"$2"
+    echo "not ok $count - $1"
+}
+
+# skip NAME REASON: this result cannot be had here.
+skip() {
+    count=$((count + 1))
+    echo "ok $count - $1 # SKIP $2"
+}
+
+# skip_all REASON: nothing of this scenario can run here. Comes before plan.
+skip_all() {
+    echo "TAP version 13"
+    echo "1..0 # SKIP $1"
+    ended=1
+    exit 4
+}
+
+# bail REASON: what every further result needs is missing.
+bail() {
+    echo "Bail out! $*"
+    failures=$((failures + 1))
+    exit 1
+}
+
+# check NAME COMMAND...: the command must succeed.
+check() {
+    local name=$1 out
+    shift
+    if out=$("$@" 2>&1); then
+        ok "$name"
+    else
+        not_ok "$name" "exit status $? of: $*
+$out"
+        return 1
+    fi
+}
+
+# fails NAME REGEX COMMAND...: the command must fail, and say why, itself or in
+# the kernel's log.
+fails() {
+    local name=$1 regex=$2 out
+    shift 2
+    klog_mark
+    if out=$("$@" 2>&1); then
+        not_ok "$name" "succeeded: $*"
+        return 1
+    fi
+    out="$out
+$(klog)"
+    if grep -qE -- "$regex" <<<"$out"; then
+        ok "$name"
+    else
+        not_ok "$name" "failed as it should, but nothing matches '$regex' in:
+$out"
+        return 1
+    fi
+}
+
+# same NAME WANTED GOT
+same() {
+    if [ "$2" = "$3" ]; then
+        ok "$1"
+    else
+        not_ok "$1" "wanted: $2
+got:    $3"
+        return 1
+    fi
+}
+
+#### The kernel's log
+
+# klog_mark, klog: the lines since the mark.
+klog_mark() {
+    echo "bow-test: mark $$.$((++mark))" >/dev/kmsg
+}
+mark=0
+klog() {
+    dmesg | awk -v m="bow-test: mark $$.$mark" 'index($0, m) { on = 1; next } on'
+}
+
+#### The module
+
+# load_bow: the target is there afterwards, loaded or built in.
+load_bow() {
+    modprobe -q dm-mod
+    if ! dmsetup targets | grep -q '^bow '; then
+        if [ -n "$MODULE" ]; then
+            local dep
+            for dep in $(modinfo -F depends "$MODULE" | tr , ' '); do
+                modprobe "$dep"
+            done
+            insmod "$MODULE" || bail "cannot load $MODULE"
+        else
+            modprobe dm-bow || bail "no dm-bow module: set MODULE=FILE.ko"
+        fi
+        loaded=1
+    fi
+}
+loaded=0
+
+unload_bow() {
+    rmmod dm_bow
+}
+
+# need_module NAME...: loads them, or skips the scenario.
+need_module() {
+    local name
+    for name; do
+        modprobe -q "$name" || skip_all "the kernel has no $name"
+    done
+}
+
+# need_fs NAME: as need_module, for a file system that may be built in.
+need_fs() {
+    grep -qw "$1" /proc/filesystems || modprobe -q "$1" ||
+        skip_all "the kernel has no $1"
+}
+
+#### Devices
+
+# test_disk [512|4096]: the disk that may be overwritten. In the guest there
+# is one with 512-byte and one with 4096-byte blocks.
+test_disk() {
+    local block=${1:-512} file
+    case $block in
+    512) if [ -n "${DISK:-}" ]; then echo "$DISK"; return; fi ;;
+    4096) if [ -n "${DISK4K:-}" ]; then echo "$DISK4K"; return; fi ;;
+    esac
+    if [ -b "/dev/bow/disk$block" ]; then
+        readlink -f "/dev/bow/disk$block"
+        return
+    fi
+    # By hand and without a disk: one sparse file as large as the guest's.
+    file=/var/tmp/bow-test-disk.$$.$block
+    if ! losetup -nO NAME -j "$file" 2>/dev/null | grep .; then
+        truncate -s 1G "$file"
+        losetup --show -f --sector-size "$block" "$file"
+    fi
+}
+
+sectors_of() {
+    blockdev --getsz "$1"
+}
+
+# partition SECTORS [DISK]: makes a partition of that size the only one of the
+# disk, zeroes it, and prints its path.
+partition() {
+    local disk=${2:-$(test_disk)} part
+    wipefs -qa "$disk"
+    printf 'label: dos\nstart=2048, size=%s, type=83\n' "$1" |
+        sfdisk -q --wipe always "$disk" >&2 || bail "cannot partition $disk"
+    blockdev --rereadpt "$disk" 2>/dev/null
+    case $disk in
+    *[0-9]) part=${disk}p1 ;;
+    *) part=${disk}1 ;;
+    esac
+    for _ in 1 2 3 4 5 6 7 8 9 10; do
+        [ ! -b "$part" ] || break
+        sleep 0.2
+    done
+    blkdiscard -fz "$part"
+    echo "$part"
+}
+
+# slice NAME SECTORS [DISK [START]]: a device of exactly that size (dm-linear
+# on the test disk, one slice after the other), zeroed; prints its path. Several
+# may exist at once.
+slice() {
+    local disk=${3:-$(test_disk)} start=${4:-} next=$work/next
+    if [ -z "$start" ]; then
+        start=2048
+        [ ! -s "$next.${disk##*/}" ] || start=$(cat "$next.${disk##*/}")
+        echo "$((start + ($2 + 2047) / 2048 * 2048))" >"$next.${disk##*/}"
+    fi
+    dmsetup create "slice-$1" --table "0 $2 linear $disk $start" >&2 || return
+    dmsetup mknodes >&2
+    blkdiscard -fz "/dev/mapper/slice-$1"
+    echo "/dev/mapper/slice-$1"
+}
+
+# loop_device MIB [losetup OPTION]...: a loop device on a file of that size.
+loop_device() {
+    local file
+    file=$(mktemp "$work/loop.XXXXXX")
+    truncate -s "$1M" "$file"
+    shift
+    losetup --show -f "$@" "$file"
+}
+
+#### bow devices
+
+# bow_create NAME DEVICE [ARG]...: over the whole device.
+bow_create() {
+    local name=$1 dev=$2
+    shift 2
+    dmsetup create "$name" --table "0 $(sectors_of "$dev") bow $dev${*:+ $# $*}" || return
+    dmsetup mknodes "$name"
+}
+
+# bow_remove NAME: whoever looked at the device a moment ago may still hold it.
+bow_remove() {
+    dmsetup remove --retry "$1"
+}
+
+# bow_sysfs NAME: the folder with state and free.
+bow_sysfs() {
+    local dev
+    dev=$(dmsetup info -c --noheadings -o blkdevname "$1") && echo "/sys/block/$dev/bow"
+}
+
+bow_state() {
+    cat "$(bow_sysfs "$1")/state"
+}
+
+bow_free() {
+    cat "$(bow_sysfs "$1")/free"
+}
+
+# bow_set NAME STATE: by sysfs. The shell's own message names the error.
+bow_set() {
+    local file
+    file=$(bow_sysfs "$1")/state
+    (echo "$2" >"$file")
+}
+
+# digest DEVICE [FIRST-SECTOR SECTORS]: of what is on it, past the page cache.
+digest() {
+    dd if="$1" bs=512 ${2:+skip="$2"} ${3:+count="$3"} status=none iflag=fullblock | sha256sum | cut -d' ' -f1
+}
+
+drop_caches() {
+    sync
+    echo 3 >/proc/sys/vm/drop_caches
+}
+
+mnt=$work/mnt
+mkdir -p "$mnt"
+
+#### The end
+
+# undo: a scenario may leave mounts, devices and loop files; the order is that
+# in which they stand on each other. Fails when something cannot be removed.
+undo() {
+    local try left
+    cd /
+    for try in 1 2 3 4 5; do
+        awk -v w="$work/" 'index($2, w) == 1 { print $2 }' /proc/mounts | sort -r |
+            while read -r dir; do umount "$dir" 2>/dev/null || umount -l "$dir"; done
+        dmsetup ls 2>/dev/null | awk '/^(bow|slice-|test-)/ { print $1 }' |
+            while read -r name; do
+                # A suspended device would hold up its own removal.
+                dmsetup resume "$name" 2>/dev/null
+                dmsetup remove "$name" 2>/dev/null
+            done
+        left=$(dmsetup ls 2>/dev/null | grep -E '^(bow|slice-|test-)')
+        [ -n "$left" ] || break
+        sleep 0.3
+    done
+    losetup -nO NAME,BACK-FILE 2>/dev/null | awk -v w="$work/" -v d="/var/tmp/bow-test-disk.$$" \
+        'index($2, w) == 1 || index($2, d) == 1 { print $1 }' | xargs -rn1 losetup -d
+    rm -f "/var/tmp/bow-test-disk.$$".*
+    [ "$loaded" = 0 ] || [ -n "$left" ] || rmmod dm_bow 2>/dev/null || [ ! -d /sys/module/dm_bow ] || left=module
+    rm -rf "$work"
+    [ -z "$left" ] || { echo "# left behind: $left"; return 1; }
+}
+
+finish() {
+    local status=$?
+    trap - EXIT
+    jobs -p | xargs -r kill -9 2>/dev/null
+    wait 2>/dev/null
+    undo || failures=$((failures + 1))
+    if [ "$ended" = 0 ] && [ "$count" != "$planned" ]; then
+        echo "# planned $planned results, came to $count"
+        failures=$((failures + 1))
+    fi
+    [ "$ended" = 0 ] || exit "$status"
+    [ "$failures" = 0 ] || exit 1
+}
+trap finish EXIT
+trap 'exit 130' INT TERM
