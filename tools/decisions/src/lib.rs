@@ -7,3 +7,9 @@
 
 #[path = "../../../src/decisions/log.rs"]
 pub mod log;
+#[path = "../../../src/decisions/relocations.rs"]
+pub mod relocations;
+#[path = "../../../src/decisions/replay.rs"]
+pub mod replay;
+#[path = "../../../src/decisions/restore.rs"]
+pub mod restore;

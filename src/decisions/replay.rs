@@ -1,0 +1,592 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Checking a log before it is restored: the whole restore, simulated.
+//!
+//! Nothing may be written to a device whose log does not hold together to the very end. So
+//! [`Check`] walks the log as a restore would, from the newest log block to the oldest and in each
+//! from the last entry to the first, and instead of copying it notes in [`Relocations`] where the
+//! data would come from. It looks at:
+//!
+//! - each log block for itself ([`Header::parse`]), and whether it is the one that must follow: its
+//!   block size and checkpoint are those of the newest, and its sequence is one less than that of
+//!   the block before, so that no chain is circular and no log of an earlier checkpoint gets in;
+//! - each entry: `source` and `dest` are on the device, whole blocks, and not the log block, they
+//!   do not overlap, and the saved data has its checksum;
+//! - that each log block ends (that is, begins) with the one entry that may overwrite it: the
+//!   backup of the log block before it, or in the oldest that of the device's first block.
+//!
+//! A log may come from anyone. No field of it is used before it is checked, the data read is
+//! bounded by a budget of the caller's, and the memory by the number of entries there really are.
+//!
+//! There is no I/O here: the caller is told what to read, and brings it.
+//!
+//! # Resuming
+//!
+//! A log that an earlier restore has marked is checked in the same way. That restore has written
+//! to places since its last mark, but never to one that it had read from since, and so each place
+//! that the rest of the log reads either is as it was, or will be written again before.
+
+use super::{
+    log::{
+        entry_seed,
+        Crc32,
+        Entry,
+        Header,
+        LogError,
+        BLOCK_SIZE_MAX,
+        SECTOR_SHIFT,
+        SECTOR_SIZE, //
+    },
+    relocations::Relocations, //
+};
+use kernel::{
+    fmt,
+    prelude::*, //
+};
+
+/// The largest read that [`Check`] asks for, in bytes.
+pub const READ_MAX: usize = 1 << 20;
+
+/// What is wrong with an entry.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum EntryFault {
+    /// `source`, `dest` or `size` is no multiple of the block size.
+    Unaligned,
+    /// `source` to its end is not on the device.
+    SourceBeyondDevice,
+    /// `dest` to its end is not on the device.
+    DestBeyondDevice,
+    /// `source` and `dest` overlap.
+    Overlap,
+    /// `source` is the first block, which holds the log, but this is not entry 0.
+    SourceIsLog,
+    /// `dest` is the first block, which holds the log.
+    DestIsLog,
+    /// Entry 0 is not the backup of the first block.
+    NotFirstBlock,
+    /// The saved data is not what was saved.
+    Checksum {
+        /// What the saved data gives.
+        computed: u32,
+    },
+    /// With this entry the log holds more data than the caller is ready to read.
+    Budget {
+        /// The caller's limit in bytes.
+        limit: u64,
+    },
+}
+
+impl fmt::Display for EntryFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Unaligned => f.write_str("not whole blocks"),
+            Self::SourceBeyondDevice => f.write_str("source is beyond the end of the device"),
+            Self::DestBeyondDevice => f.write_str("dest is beyond the end of the device"),
+            Self::Overlap => f.write_str("source and dest overlap"),
+            Self::SourceIsLog => f.write_str("source is the log block, and this is not entry 0"),
+            Self::DestIsLog => f.write_str("dest is the log block"),
+            Self::NotFirstBlock => f.write_str("entry 0 is not the backup of the first block"),
+            Self::Checksum { computed } => {
+                write!(f, "the saved data has checksum {computed:#010x}")
+            }
+            Self::Budget { limit } => {
+                write!(f, "the entries up to here hold more than {limit} bytes")
+            }
+        }
+    }
+}
+
+/// Why a log cannot be restored.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Invalid {
+    /// A log block is none.
+    Block {
+        /// Sector that it was read from.
+        sector: u64,
+        /// What is wrong with it.
+        error: LogError,
+    },
+    /// A log block has another block size than the newest.
+    BlockSize {
+        /// Sector that it was read from.
+        sector: u64,
+        /// Its block size in bytes.
+        found: u32,
+        /// That of the newest.
+        expected: u32,
+    },
+    /// A log block is not the one that comes next.
+    Sequence {
+        /// Sector that it was read from.
+        sector: u64,
+        /// Its sequence.
+        found: u32,
+        /// The sequence of the one that comes next.
+        expected: u32,
+    },
+    /// A log block belongs to another checkpoint than the newest.
+    Identity {
+        /// Sector that it was read from.
+        sector: u64,
+    },
+    /// A log block has no entries, and so does not say what stood in its place.
+    Empty {
+        /// Sector that it was read from.
+        sector: u64,
+    },
+    /// A log block's `sector0` is not a block of the device other than the first.
+    Sector0 {
+        /// Sector that the log block was read from.
+        sector: u64,
+        /// Its `sector0`.
+        sector0: u64,
+    },
+    /// The newest log block's sequence is higher than the device has room for log blocks.
+    TooLong {
+        /// Its sequence.
+        sequence: u32,
+        /// Blocks of the device.
+        blocks: u64,
+    },
+    /// An entry is wrong.
+    Entry {
+        /// Sequence of its log block.
+        sequence: u32,
+        /// Its index in the log block.
+        index: u32,
+        /// The entry.
+        entry: Entry,
+        /// What is wrong with it.
+        fault: EntryFault,
+    },
+    /// The caller brought other data than was asked for.
+    Unexpected,
+    /// There is not enough memory for the simulation.
+    NoMemory,
+}
+
+impl fmt::Display for Invalid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Block { sector, error } => write!(f, "log block at sector {sector}: {error}"),
+            Self::BlockSize {
+                sector,
+                found,
+                expected,
+            } => write!(
+                f,
+                "log block at sector {sector}: block_size is {found}, the newest log block's is {expected}"
+            ),
+            Self::Sequence {
+                sector,
+                found,
+                expected,
+            } => write!(
+                f,
+                "log block at sector {sector}: sequence is {found}, expected is {expected}"
+            ),
+            Self::Identity { sector } => write!(
+                f,
+                "log block at sector {sector}: it belongs to another checkpoint"
+            ),
+            Self::Empty { sector } => write!(f, "log block at sector {sector}: it has no entries"),
+            Self::Sector0 { sector, sector0 } => write!(
+                f,
+                "log block at sector {sector}: sector0 is {sector0}, not a block of the device after the first"
+            ),
+            Self::TooLong { sequence, blocks } => write!(
+                f,
+                "log block at sector 0: sequence is {sequence}, but the device has {blocks} blocks"
+            ),
+            Self::Entry {
+                sequence,
+                index,
+                entry,
+                fault,
+            } => write!(
+                f,
+                "log block {sequence}, entry {index} (source sector {}, dest sector {}, {} bytes, checksum {:#010x}): {fault}",
+                entry.source, entry.dest, entry.size, entry.checksum
+            ),
+            Self::Unexpected => f.write_str("data that was not asked for"),
+            Self::NoMemory => f.write_str("not enough memory to check the log"),
+        }
+    }
+}
+
+impl From<Error> for Invalid {
+    /// Only allocations fail in a simulation.
+    fn from(_: Error) -> Self {
+        Self::NoMemory
+    }
+}
+
+/// What a whole log comes to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Summary {
+    /// Log blocks.
+    pub blocks: u64,
+    /// Entries, those of size 0 not counted.
+    pub entries: u64,
+    /// Bytes that the entries have saved, which a restore copies.
+    pub bytes: u64,
+}
+
+/// What [`Check::next`] has come to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Finding {
+    /// Read `len` bytes from `sector` on, and give them to [`Check::feed`].
+    Read {
+        /// First sector.
+        sector: u64,
+        /// Bytes, at most [`READ_MAX`], and a multiple of the block size.
+        len: usize,
+    },
+    /// A log block is good.
+    Block {
+        /// Sector that it is at.
+        sector: u64,
+        /// Its header.
+        header: Header,
+    },
+    /// An entry is good.
+    Entry {
+        /// Its index in the log block found last.
+        index: u32,
+        /// The entry.
+        entry: Entry,
+    },
+    /// The whole log is good.
+    Valid(Summary),
+}
+
+/// What a [`Check`] does next.
+#[derive(Clone, Copy)]
+enum State {
+    /// Report the log block that has been read from a sector.
+    Found { sector: u64 },
+    /// Look at the entry before this index.
+    Entries { before: u32 },
+    /// Read data of an entry from an offset in sectors on; `crc` is the checksum up to there.
+    Data {
+        index: u32,
+        entry: Entry,
+        offset: u64,
+        crc: u32,
+    },
+    /// Read the log block that is next in the chain.
+    Next,
+    /// All is checked.
+    Valid,
+}
+
+/// A log being checked. See the [module](self).
+pub struct Check {
+    crc32: Crc32,
+    /// Size of the device in sectors.
+    device: u64,
+    /// Bytes that may be read of entries.
+    budget: u64,
+    /// Whether to verify saved data.
+    verify: bool,
+    /// The log block that is being looked at.
+    block: [u8; BLOCK_SIZE_MAX as usize],
+    /// Its header.
+    header: Header,
+    relocations: Relocations,
+    summary: Summary,
+    state: State,
+}
+
+impl Check {
+    /// Begins to check the log of a device of `device` sectors. `first` are the device's first
+    /// [`BLOCK_SIZE_MAX`] bytes, or all of it if it is smaller.
+    ///
+    /// `budget` is the number of bytes that entries may hold in all. Each time the file system
+    /// writes to all of its free space a log may move each backup once, so there is no bound that
+    /// follows from the device's size; but a log that holds many times the device is more likely
+    /// made to keep its reader busy.
+    ///
+    /// With `verify` false saved data is not read and its checksums are believed: that is for
+    /// listing a log, not for restoring it.
+    ///
+    /// # Errors
+    ///
+    /// If the first block is no log block, or one that cannot be of this device.
+    pub fn new(
+        first: &[u8],
+        device: u64,
+        budget: u64,
+        verify: bool,
+        crc32: Crc32,
+    ) -> Result<Self, Invalid> {
+        let header =
+            Header::parse(first, crc32).map_err(|error| Invalid::Block { sector: 0, error })?;
+        let blocks = device / block_sectors(&header);
+
+        if u64::from(header.sequence) >= blocks {
+            return Err(Invalid::TooLong {
+                sequence: header.sequence,
+                blocks,
+            });
+        }
+
+        let mut check = Self {
+            crc32,
+            device,
+            budget,
+            verify,
+            block: [0; BLOCK_SIZE_MAX as usize],
+            header,
+            relocations: Relocations::new(),
+            summary: Summary::default(),
+            state: State::Found { sector: 0 },
+        };
+        check.accept(header, 0, first)?;
+        Ok(check)
+    }
+
+    /// The log block found last.
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// Goes on to the next finding. After [`Finding::Read`] call [`Self::feed`] first; after
+    /// [`Finding::Valid`] nothing else comes.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that is wrong with the log. The check is then over.
+    #[expect(clippy::should_implement_trait, reason = "an iterator cannot be fed")]
+    pub fn next(&mut self) -> Result<Finding, Invalid> {
+        loop {
+            match self.state {
+                State::Found { sector } => {
+                    self.summary.blocks = self.summary.blocks.saturating_add(1);
+                    self.state = State::Entries {
+                        before: self.header.count,
+                    };
+                    return Ok(Finding::Block {
+                        sector,
+                        header: self.header,
+                    });
+                }
+                State::Entries { before } => {
+                    let Some(index) = before.checked_sub(1) else {
+                        self.state = match self.header.sequence {
+                            0 => State::Valid,
+                            _ => State::Next,
+                        };
+                        continue;
+                    };
+                    let entry = self.header.entry(&self.block, index).unwrap_or_default();
+
+                    self.check_entry(index, entry)
+                        .map_err(|fault| self.wrong(index, entry, fault))?;
+                    self.state = State::Data {
+                        index,
+                        entry,
+                        offset: 0,
+                        crc: entry_seed(entry.source, self.header.block_size),
+                    };
+                }
+                State::Data {
+                    index,
+                    entry,
+                    offset,
+                    crc,
+                } => {
+                    let sectors = sectors(entry.size);
+
+                    if self.verify && entry.checksum != 0 && sectors > 0 {
+                        if let Some(left) = sectors.checked_sub(offset).filter(|left| *left > 0) {
+                            return Ok(self.read(entry.dest.saturating_add(offset), left));
+                        }
+                        if crc != entry.checksum {
+                            let fault = EntryFault::Checksum { computed: crc };
+
+                            return Err(self.wrong(index, entry, fault));
+                        }
+                    }
+                    if sectors > 0 {
+                        self.relocations.copy(entry.source, entry.dest, sectors)?;
+                        self.summary.entries = self.summary.entries.saturating_add(1);
+                    }
+                    self.state = State::Entries { before: index };
+                    return Ok(Finding::Entry { index, entry });
+                }
+                State::Next => return Ok(self.read(0, block_sectors(&self.header))),
+                State::Valid => return Ok(Finding::Valid(self.summary)),
+            }
+        }
+    }
+
+    /// Takes the data that [`Finding::Read`] asked for.
+    ///
+    /// # Errors
+    ///
+    /// If it is a log block, and not the one that comes next. The check is then over.
+    pub fn feed(&mut self, data: &[u8]) -> Result<(), Invalid> {
+        if data.len() < SECTOR_SIZE {
+            return Err(Invalid::Unexpected);
+        }
+        match self.state {
+            State::Data {
+                index,
+                entry,
+                offset,
+                crc,
+            } => {
+                self.state = State::Data {
+                    index,
+                    entry,
+                    offset: offset.saturating_add((data.len() >> SECTOR_SHIFT) as u64),
+                    crc: (self.crc32)(crc, data),
+                };
+                Ok(())
+            }
+            State::Next => {
+                let sector = self.relocations.find(0, 1).data;
+                let header = Header::parse(data, self.crc32)
+                    .map_err(|error| Invalid::Block { sector, error })?;
+
+                self.check_chain(&header, sector)?;
+                self.accept(header, sector, data)
+            }
+            _ => Err(Invalid::Unexpected),
+        }
+    }
+
+    /// A request to read at most `sectors` from `sector` on, as the restore would see them.
+    fn read(&self, sector: u64, sectors: u64) -> Finding {
+        let piece = self.relocations.find(sector, sectors);
+
+        Finding::Read {
+            sector: piece.data,
+            len: piece.sectors.min((READ_MAX >> SECTOR_SHIFT) as u64) as usize
+                * (1 << SECTOR_SHIFT),
+        }
+    }
+
+    /// Takes a log block that is in the right place.
+    fn accept(&mut self, header: Header, sector: u64, data: &[u8]) -> Result<(), Invalid> {
+        if header.count == 0 {
+            return Err(Invalid::Empty { sector });
+        }
+        if !self.is_block(header.sector0, &header) {
+            return Err(Invalid::Sector0 {
+                sector,
+                sector0: header.sector0,
+            });
+        }
+        for (to, from) in self.block.iter_mut().zip(data) {
+            *to = *from;
+        }
+        self.header = header;
+        self.state = State::Found { sector };
+        Ok(())
+    }
+
+    /// Whether a log block is the one that comes next in the chain.
+    fn check_chain(&self, header: &Header, sector: u64) -> Result<(), Invalid> {
+        let expected = self.header.sequence.saturating_sub(1);
+
+        if header.block_size != self.header.block_size {
+            return Err(Invalid::BlockSize {
+                sector,
+                found: header.block_size,
+                expected: self.header.block_size,
+            });
+        }
+        if header.identity != self.header.identity {
+            return Err(Invalid::Identity { sector });
+        }
+        if header.sequence != expected {
+            return Err(Invalid::Sequence {
+                sector,
+                found: header.sequence,
+                expected,
+            });
+        }
+        Ok(())
+    }
+
+    /// Checks an entry for itself, and counts its bytes.
+    fn check_entry(&mut self, index: u32, entry: Entry) -> Result<(), EntryFault> {
+        if entry.size > 0 {
+            self.check_bounds(entry)?;
+        }
+        check_first(&self.header, index, entry)?;
+
+        self.summary.bytes = self.summary.bytes.saturating_add(entry.size.into());
+        if self.summary.bytes > self.budget {
+            return Err(EntryFault::Budget { limit: self.budget });
+        }
+        Ok(())
+    }
+
+    /// Checks where an entry of a size other than 0 lies.
+    fn check_bounds(&self, entry: Entry) -> Result<(), EntryFault> {
+        let block = block_sectors(&self.header);
+        let length = sectors(entry.size);
+        let on_device = |start: u64| start.checked_add(length).filter(|end| *end <= self.device);
+
+        if entry.size % self.header.block_size != 0
+            || entry.source % block != 0
+            || entry.dest % block != 0
+        {
+            return Err(EntryFault::Unaligned);
+        }
+        let source_end = on_device(entry.source).ok_or(EntryFault::SourceBeyondDevice)?;
+        let dest_end = on_device(entry.dest).ok_or(EntryFault::DestBeyondDevice)?;
+
+        if entry.dest == 0 {
+            return Err(EntryFault::DestIsLog);
+        }
+        if entry.source < dest_end && entry.dest < source_end {
+            return Err(EntryFault::Overlap);
+        }
+        Ok(())
+    }
+
+    /// Whether `sector` is the first of a block of the device other than the first block.
+    fn is_block(&self, sector: u64, header: &Header) -> bool {
+        let block = block_sectors(header);
+
+        sector > 0 && sector % block == 0 && sector <= self.device.saturating_sub(block)
+    }
+
+    fn wrong(&self, index: u32, entry: Entry, fault: EntryFault) -> Invalid {
+        Invalid::Entry {
+            sequence: self.header.sequence,
+            index,
+            entry,
+            fault,
+        }
+    }
+}
+
+/// Checks that entry 0 of a log block, and no other, is the backup of what stood in its place.
+pub(super) fn check_first(header: &Header, index: u32, entry: Entry) -> Result<(), EntryFault> {
+    let covers_log = entry.source == 0 && entry.size > 0;
+
+    match (index, covers_log) {
+        (0, false) => Err(EntryFault::NotFirstBlock),
+        // A log block is one block, but the backup of the first block may go on behind it.
+        (0, true) if header.sequence > 0 && entry.size != header.block_size => {
+            Err(EntryFault::NotFirstBlock)
+        }
+        (0, true) | (_, false) => Ok(()),
+        (_, true) => Err(EntryFault::SourceIsLog),
+    }
+}
+
+/// Sectors of `bytes`.
+pub(super) fn sectors(bytes: u32) -> u64 {
+    u64::from(bytes >> SECTOR_SHIFT)
+}
+
+/// Sectors of a block; at least one, since a header's block size is at least a sector.
+pub(super) fn block_sectors(header: &Header) -> u64 {
+    sectors(header.block_size).max(1)
+}
