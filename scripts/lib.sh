@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
 #
+# shellcheck disable=SC2034 # whoever sources it uses the folders
+#
 # What every host-side script shares: messages, the cache, privileges.
 # Results go to stdout, everything meant for a person to stderr.
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
 #
+# shellcheck disable=SC2001,SC2034,SC2119,SC2120
+#
 # What the kernel selftests share. A scenario is tests/kernel/NAME.sh:
 #
 #     #!/bin/bash
@@ -183,6 +185,7 @@ test_disk() {
     # By hand and without a disk: one sparse file as large as the guest's.
     file=/var/tmp/bow-test-disk.$$.$block
     if ! losetup -nO NAME -j "$file" 2>/dev/null | grep .; then
+        modprobe -q loop
         truncate -s 1G "$file"
         losetup --show -f --sector-size "$block" "$file"
     fi
@@ -208,7 +211,7 @@ partition() {
         [ ! -b "$part" ] || break
         sleep 0.2
     done
-    blkdiscard -fz "$part"
+    blkdiscard -qfz "$part"
     echo "$part"
 }
 
@@ -224,13 +227,14 @@ slice() {
     fi
     dmsetup create "slice-$1" --table "0 $2 linear $disk $start" >&2 || return
     dmsetup mknodes >&2
-    blkdiscard -fz "/dev/mapper/slice-$1"
+    blkdiscard -qfz "/dev/mapper/slice-$1"
     echo "/dev/mapper/slice-$1"
 }
 
 # loop_device MIB [losetup OPTION]...: a loop device on a file of that size.
 loop_device() {
     local file
+    modprobe -q loop
     file=$(mktemp "$work/loop.XXXXXX")
     truncate -s "$1M" "$file"
     shift
@@ -255,22 +259,25 @@ bow_remove() {
 # bow_sysfs NAME: the folder with state and free.
 bow_sysfs() {
     local dev
-    dev=$(dmsetup info -c --noheadings -o blkdevname "$1") && echo "/sys/block/$dev/bow"
+    dev=$(dmsetup info -c --noheadings -o blkdevname "$1") || return
+    [ -d "/sys/block/$dev/bow" ] || { echo "$1 has no /sys/block/$dev/bow" >&2; return 1; }
+    echo "/sys/block/$dev/bow"
 }
 
 bow_state() {
-    cat "$(bow_sysfs "$1")/state"
+    local dir
+    dir=$(bow_sysfs "$1") && cat "$dir/state"
 }
 
 bow_free() {
-    cat "$(bow_sysfs "$1")/free"
+    local dir
+    dir=$(bow_sysfs "$1") && cat "$dir/free"
 }
 
 # bow_set NAME STATE: by sysfs. The shell's own message names the error.
 bow_set() {
-    local file
-    file=$(bow_sysfs "$1")/state
-    (echo "$2" >"$file")
+    local dir
+    dir=$(bow_sysfs "$1") && (echo "$2" >"$dir/state")
 }
 
 # digest DEVICE [FIRST-SECTOR SECTORS]: of what is on it, past the page cache.

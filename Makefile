@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# The front door: each target is a script, which also runs by itself. The
+# kernel's own build reads Kbuild, not this file.
+
+KDIR ?= /lib/modules/$(shell uname -r)/build
+PREFIX ?= /usr
+T ?=
+
+export KDIR PREFIX DESTDIR MAKECMDGOALS
+
+.DEFAULT_GOAL := all
+.PHONY: all help module tools paths install clean clean-cache update \
+	rust-analyzer demo test test-host test-kernel test-powercut check
+
+all: ## the module for the running kernel, or for KDIR=
+	@scripts/native-module
+
+module: ## the module for the test kernel, in a build root
+	@scripts/module >/dev/null
+
+tools: ## bowctl, statically linked, in a build root
+	@scripts/tools >/dev/null
+
+paths: ## builds both and prints where they and the test kernel are (make -s paths)
+	@scripts/paths
+
+demo: ## from nothing to a rollback, in a virtual machine
+	@scripts/demo
+
+test: ## all tests: kernel, power cut, host, checks
+	@tests/run
+
+test-kernel: ## kernel selftests in a guest, all or T="name other*"
+	@set -f; tests/run-kernel $(T)
+
+test-powercut: ## the power is cut in mid-update, then restore and compare
+	@tests/run-powercut
+
+test-host: ## the tests that need no kernel
+	@tests/run-host
+
+check: ## formatting, clippy, rustdoc, shellcheck, no stray unsafe
+	@tests/run-check
+
+install: ## the module for KDIR=, bowctl and its manual page (DESTDIR=, PREFIX=)
+	@scripts/install
+
+rust-analyzer: ## rust-project.json for editors
+	@scripts/rust-analyzer
+
+update: ## look for newer packages and kernels (the cache is kept as it is until then)
+	@scripts/update
+
+clean: ## what was built in the checkout
+	rm -rf build rust-project.json
+
+clean-cache: ## build root, kernel tree and guest (all checkouts share them)
+	@scripts/clean-cache
+
+help: ## this text
+	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' Makefile | expand -t 18
+	@echo
+	@echo '  Variables: KDIR= (kernel build folder for all and install), T= (selftests),'
+	@echo '  SERIES= (scripts/kernels.conf), DM_BOW_CACHE= (default ~/.cache/dm-bow).'
