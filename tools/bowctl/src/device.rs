@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A device as the repairs see it: something to read, write and flush.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Seek, SeekFrom};
+use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use bow_decisions::log::SECTOR_SIZE;
+use rustix::fs::{fadvise, flock, Advice, FlockOperation, OFlags};
+
+use crate::failure::{Code, Failure, Result};
+use crate::users;
+
+/// A block device, or what stands for one. Addresses are in sectors; a write is durable only after
+/// a flush, and may be torn at a sector when power fails before.
+///
+/// Tests have one that records writes and flushes, so as to cut them off anywhere.
+pub trait BlockDevice {
+    /// Size in whole sectors.
+    fn sectors(&self) -> u64;
+
+    /// Fills `data` from `sector` on.
+    ///
+    /// # Errors
+    ///
+    /// The device's.
+    fn read_at(&self, sector: u64, data: &mut [u8]) -> io::Result<()>;
+
+    /// Writes `data` from `sector` on.
+    ///
+    /// # Errors
+    ///
+    /// The device's.
+    fn write_at(&mut self, sector: u64, data: &[u8]) -> io::Result<()>;
+
+    /// Makes everything written durable.
+    ///
+    /// # Errors
+    ///
+    /// The device's.
+    fn flush(&mut self) -> io::Result<()>;
+}
+
+/// What a device is opened for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Access {
+    /// To look at it, even if it is in use.
+    Look,
+    /// To check it while nobody else writes to it.
+    Check,
+    /// To write to it while nobody else uses it.
+    Write,
+}
+
+/// An open block device or image file.
+#[derive(Debug)]
+pub struct FileDevice {
+    file: File,
+    path: PathBuf,
+    sectors: u64,
+}
+
+impl FileDevice {
+    /// Opens a block device or image file.
+    ///
+    /// A block device that is not only looked at is opened exclusively, which the kernel refuses
+    /// while it is mounted or held by another device; an image file is locked.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::InUse`] names who uses the device.
+    pub fn open(path: &Path, access: Access) -> Result<Self> {
+        let failed = |error: io::Error| Failure::io(path.display(), &error);
+        let kind = path.metadata().map_err(failed)?.file_type();
+
+        if !kind.is_block_device() && !kind.is_file() {
+            return Err(Failure::new(
+                Code::Usage,
+                format!("{}: not a block device or image file", path.display()),
+            ));
+        }
+
+        let exclusive = access != Access::Look;
+        let mut options = OpenOptions::new();
+        options.read(true).write(access == Access::Write);
+        if exclusive {
+            let users = users::of(path);
+            if !users.is_empty() {
+                return Err(users::in_use(path, &users));
+            }
+            if kind.is_block_device() {
+                options.custom_flags(OFlags::EXCL.bits() as i32);
+            }
+        }
+
+        let mut file = options.open(path).map_err(|error| match error.kind() {
+            io::ErrorKind::ResourceBusy => users::in_use(path, &users::of(path)),
+            _ => failed(error),
+        })?;
+        if exclusive && flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+            return Err(users::in_use(path, &["another process's lock".into()]));
+        }
+        // What the page cache holds may be older than what a device-mapper device wrote below it.
+        let _ = fadvise(&file, 0, None, Advice::DontNeed);
+
+        let size = file.seek(SeekFrom::End(0)).map_err(failed)?;
+        Ok(Self {
+            file,
+            path: path.to_owned(),
+            sectors: size / SECTOR_SIZE as u64,
+        })
+    }
+
+    /// The path that it was opened by.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// Byte offset of a sector.
+fn offset(sector: u64) -> io::Result<u64> {
+    sector
+        .checked_mul(SECTOR_SIZE as u64)
+        .ok_or_else(|| io::ErrorKind::InvalidInput.into())
+}
+
+impl BlockDevice for FileDevice {
+    fn sectors(&self) -> u64 {
+        self.sectors
+    }
+
+    fn read_at(&self, sector: u64, data: &mut [u8]) -> io::Result<()> {
+        self.file.read_exact_at(data, offset(sector)?)
+    }
+
+    fn write_at(&mut self, sector: u64, data: &[u8]) -> io::Result<()> {
+        self.file.write_all_at(data, offset(sector)?)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+}

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `bowctl`: take a checkpoint of a dm-bow device, keep it or roll it back.
+//!
+//! The library is the tool without its command line, so that tests can drive it:
+//!
+//! - [`device`]: a device as the repairs see it, and how one is opened;
+//! - [`repair`]: checking a log, restoring the old state, keeping the new one. What is decided is
+//!   decided by [`bow_decisions`], the code of the kernel module; here it is carried out;
+//! - [`users`]: who uses a block device or image;
+//! - [`live`]: device-mapper devices with a bow target, through sysfs and `dmsetup`;
+//! - [`mount`]: trimming and freezing the file system on one;
+//! - [`commands`]: one function for each command;
+//! - [`failure`]: errors with their exit codes and advice.
+
+#![deny(unsafe_code)]
+
+pub mod cli;
+pub mod commands;
+pub mod crc;
+pub mod device;
+pub mod failure;
+mod ioctl;
+pub mod live;
+pub mod mount;
+pub mod progress;
+pub mod repair;
+pub mod report;
+pub mod users;

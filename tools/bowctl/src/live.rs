@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Live device-mapper devices with a bow target.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use bow_decisions::log::SECTOR_SIZE;
+
+use crate::failure::{Code, Failure, Result};
+use crate::mount;
+use crate::users;
+
+/// The state of a bow device, as its sysfs attribute has it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum State {
+    /// 0: no checkpoint yet; discards tell what is free.
+    Trim,
+    /// 1: a checkpoint is open.
+    Checkpoint,
+    /// 2: the checkpoint has been given up, the device passes everything through.
+    Committed,
+}
+
+impl State {
+    /// The number in sysfs.
+    pub fn number(self) -> u8 {
+        match self {
+            Self::Trim => 0,
+            Self::Checkpoint => 1,
+            Self::Committed => 2,
+        }
+    }
+
+    /// A word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Trim => "trim",
+            Self::Checkpoint => "checkpoint",
+            Self::Committed => "committed",
+        }
+    }
+}
+
+/// A live device with a bow target.
+#[derive(Clone, Debug)]
+pub struct Live {
+    /// The device-mapper name.
+    pub name: String,
+    /// The kernel's name, «dm-3».
+    pub node: String,
+    /// «major:minor».
+    pub number: String,
+    sysfs: PathBuf,
+}
+
+impl Live {
+    /// All there are.
+    pub fn all() -> Vec<Self> {
+        users::entries(Path::new("/sys/block"))
+            .filter_map(|sysfs| Self::at(&sysfs))
+            .collect()
+    }
+
+    /// Finds one by its device-mapper name, its device node, or where it is mounted.
+    pub fn find(target: &Path) -> Option<Self> {
+        let by_name = || {
+            Self::all()
+                .into_iter()
+                .find(|live| Path::new(&live.name) == target)
+        };
+        let by_node = || Self::at(&users::sysfs(&users::number(target)?));
+        let by_mount = || Self::at(&users::sysfs(&mount::number_at(target)?));
+
+        by_name().or_else(by_node).or_else(by_mount)
+    }
+
+    /// Finds one, or says what was looked for.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::Failed`] if there is none.
+    pub fn get(target: &Path) -> Result<Self> {
+        Self::find(target).ok_or_else(|| {
+            let names: Vec<_> = Self::all().into_iter().map(|live| live.name).collect();
+            let advice = match names.as_slice() {
+                [] => "There are none; `bowctl create` makes one.".to_owned(),
+                names => format!("There are: {}.", names.join(", ")),
+            };
+
+            Failure::new(
+                Code::Failed,
+                format!(
+                    "{}: not the name, the device node or the mount point of a live bow device",
+                    target.display()
+                ),
+            )
+            .advise(advice)
+        })
+    }
+
+    fn at(sysfs: &Path) -> Option<Self> {
+        let sysfs = sysfs.canonicalize().ok()?;
+
+        sysfs.join("bow").is_dir().then_some(())?;
+        Some(Self {
+            name: users::read(&sysfs.join("dm/name"))?,
+            node: users::file_name(&sysfs),
+            number: users::read(&sysfs.join("dev"))?,
+            sysfs,
+        })
+    }
+
+    fn attribute(&self, name: &str) -> Result<String> {
+        let path = self.sysfs.join(name);
+
+        fs::read_to_string(&path)
+            .map(|text| text.trim().to_owned())
+            .map_err(|error| Failure::io(path.display(), &error))
+    }
+
+    fn unexpected(&self, name: &str, text: &str) -> Failure {
+        Failure::new(
+            Code::Failed,
+            format!("{}: {name} reads «{text}»", self.sysfs.display()),
+        )
+    }
+
+    /// The state.
+    ///
+    /// # Errors
+    ///
+    /// If sysfs cannot be read.
+    pub fn state(&self) -> Result<State> {
+        let text = self.attribute("bow/state")?;
+
+        match text.as_str() {
+            "0" => Ok(State::Trim),
+            "1" => Ok(State::Checkpoint),
+            "2" => Ok(State::Committed),
+            _ => Err(self.unexpected("bow/state", &text)),
+        }
+    }
+
+    /// Changes the state.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says.
+    pub fn set_state(&self, state: State) -> io::Result<()> {
+        fs::write(self.sysfs.join("bow/state"), state.number().to_string())
+    }
+
+    /// Free space left, in bytes.
+    ///
+    /// # Errors
+    ///
+    /// If sysfs cannot be read.
+    pub fn free(&self) -> Result<u64> {
+        let text = self.attribute("bow/free")?;
+
+        text.parse().map_err(|_| self.unexpected("bow/free", &text))
+    }
+
+    /// Size in bytes.
+    ///
+    /// # Errors
+    ///
+    /// If sysfs cannot be read.
+    pub fn size(&self) -> Result<u64> {
+        let text = self.attribute("size")?;
+        let sectors: u64 = text.parse().map_err(|_| self.unexpected("size", &text))?;
+
+        Ok(sectors.saturating_mul(SECTOR_SIZE as u64))
+    }
+
+    /// The devices below, by their kernel names.
+    pub fn slaves(&self) -> Vec<String> {
+        users::entries(&self.sysfs.join("slaves"))
+            .map(|path| users::file_name(&path))
+            .collect()
+    }
+
+    /// Where it is mounted.
+    pub fn mount_points(&self) -> Vec<PathBuf> {
+        mount::points_of(&self.number)
+    }
+
+    /// The target's own status line, if `dmsetup` can be run.
+    pub fn target_status(&self) -> Option<String> {
+        let output = Command::new("dmsetup")
+            .args(["status", &self.name])
+            .output()
+            .ok()
+            .filter(|output| output.status.success())?;
+
+        Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    }
+}
+
+/// Makes a device-mapper device with a bow target.
+///
+/// # Errors
+///
+/// What `dmsetup` says.
+pub fn create(name: &str, table: &str) -> Result {
+    let output = Command::new("dmsetup")
+        .args(["create", name, "--table", table])
+        .output()
+        .map_err(|error| {
+            Failure::io("dmsetup", &error).advise("Install `dmsetup` (package dmsetup).")
+        })?;
+
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(Failure::new(
+        Code::Failed,
+        format!(
+            "dmsetup create {name} --table \"{table}\": {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        ),
+    )
+    .advise(
+        "The kernel's log says what it did not like (`dmesg | tail`); \
+         «unknown target type» means that the module dm-bow is not loaded.",
+    ))
+}

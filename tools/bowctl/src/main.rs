@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The command `bowctl`.
+
+use std::process::ExitCode;
+
+use bowctl::cli::Cli;
+use bowctl::commands;
+use clap::Parser;
+
+fn main() -> ExitCode {
+    match commands::run(&Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("bowctl: {failure}");
+            ExitCode::from(failure.code as u8)
+        }
+    }
+}

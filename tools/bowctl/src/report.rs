@@ -1,0 +1,349 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What `status`, `log` and `check` print, as text and as JSON.
+//!
+//! The names of JSON fields are an interface: they are described in the manual page, and may be
+//! added to but not changed.
+
+use std::fmt::Write as _;
+
+use bow_decisions::log::{Entry, Header, Identity};
+use bow_decisions::replay::Summary;
+use serde::Serialize;
+
+/// A live bow device, or the log on a plain one.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum Status {
+    /// A live bow device.
+    Live(LiveStatus),
+    /// A plain device or image.
+    Plain(PlainStatus),
+}
+
+/// The status of a live bow device.
+#[derive(Clone, Debug, Serialize)]
+pub struct LiveStatus {
+    /// Device-mapper name.
+    pub name: String,
+    /// Device node.
+    pub device: String,
+    /// 0, 1 or 2.
+    pub state: u8,
+    /// A word for it.
+    pub state_name: &'static str,
+    /// Free space that is left, in bytes.
+    pub free_bytes: u64,
+    /// Size in bytes.
+    pub size_bytes: u64,
+    /// The devices below.
+    pub below: Vec<String>,
+    /// Where it is mounted.
+    pub mounted_on: Vec<String>,
+    /// The target's own status line.
+    pub target_status: Option<String>,
+}
+
+/// The status of a plain device or image.
+#[derive(Clone, Debug, Serialize)]
+pub struct PlainStatus {
+    /// Its path.
+    pub device: String,
+    /// «none», «checkpoint», «restoring» or «damaged».
+    pub log: &'static str,
+    /// What is damaged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// The newest log block.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub header: Option<Block>,
+    /// Who uses it.
+    pub in_use: Vec<String>,
+}
+
+/// A log block.
+#[derive(Clone, Debug, Serialize)]
+pub struct Block {
+    /// Sector that it is at.
+    pub sector: u64,
+    /// «1.0», «1.1».
+    pub version: String,
+    /// A restore has begun.
+    pub restoring: bool,
+    /// Bytes.
+    pub block_size: u32,
+    /// Number of log blocks before.
+    pub sequence: u32,
+    /// Number of entries.
+    pub count: u32,
+    /// Sector of the live contents of the first block.
+    pub sector0: u64,
+    /// The checkpoint's identity; none in version 1.0.
+    pub uuid: Option<String>,
+    /// Seconds since the epoch at which the checkpoint was taken; none in version 1.0.
+    pub time: Option<u64>,
+    /// The entries, in the order in which a restore does them. Empty in a status.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub entries: Vec<LogEntry>,
+}
+
+/// An entry.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct LogEntry {
+    /// Its index in the log block.
+    pub index: u32,
+    /// Sector that the data belongs at.
+    pub source: u64,
+    /// Sector that it is saved at.
+    pub dest: u64,
+    /// Bytes.
+    pub size: u32,
+    /// Checksum; 0 if not recorded.
+    pub checksum: u32,
+}
+
+/// A log.
+#[derive(Clone, Debug, Serialize)]
+pub struct Log {
+    /// The device.
+    pub device: String,
+    /// The log blocks, newest first.
+    pub blocks: Vec<Block>,
+    /// What it comes to; none if it is damaged.
+    pub summary: Option<Totals>,
+    /// What is damaged.
+    pub error: Option<String>,
+}
+
+/// What a log comes to.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Totals {
+    /// Log blocks.
+    pub log_blocks: u64,
+    /// Entries.
+    pub entries: u64,
+    /// Bytes that a restore copies.
+    pub bytes: u64,
+}
+
+impl From<Summary> for Totals {
+    fn from(summary: Summary) -> Self {
+        Self {
+            log_blocks: summary.blocks,
+            entries: summary.entries,
+            bytes: summary.bytes,
+        }
+    }
+}
+
+impl Block {
+    /// A log block without its entries.
+    pub fn new(sector: u64, header: &Header) -> Self {
+        let [major, minor] = header.version.to_be_bytes();
+
+        Self {
+            sector,
+            version: format!("{major}.{minor}"),
+            restoring: header.restoring,
+            block_size: header.block_size,
+            sequence: header.sequence,
+            count: header.count,
+            sector0: header.sector0,
+            uuid: header.identity.map(|identity| uuid(&identity)),
+            time: header.identity.map(|identity| identity.time),
+            entries: Vec::new(),
+        }
+    }
+
+    /// The checkpoint in words.
+    pub fn checkpoint(&self) -> String {
+        match (&self.uuid, self.time) {
+            (Some(uuid), Some(time)) => format!("checkpoint {uuid} of {}", utc(time)),
+            _ => "checkpoint of unknown time (log version 1.0)".to_owned(),
+        }
+    }
+}
+
+impl LogEntry {
+    /// An entry at an index.
+    pub fn new(index: u32, entry: Entry) -> Self {
+        Self {
+            index,
+            source: entry.source,
+            dest: entry.dest,
+            size: entry.size,
+            checksum: entry.checksum,
+        }
+    }
+}
+
+impl Totals {
+    /// In words.
+    pub fn text(&self) -> String {
+        format!(
+            "{} log block{}, {} entr{}, {} bytes to copy back",
+            self.log_blocks,
+            if self.log_blocks == 1 { "" } else { "s" },
+            self.entries,
+            if self.entries == 1 { "y" } else { "ies" },
+            self.bytes
+        )
+    }
+}
+
+impl Status {
+    /// As lines of text.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+
+        match self {
+            Self::Live(live) => {
+                let _ = writeln!(
+                    text,
+                    "{} ({}): state {}, {}",
+                    live.name, live.device, live.state, live.state_name
+                );
+                let _ = writeln!(
+                    text,
+                    "  free {} of {} bytes, over {}",
+                    live.free_bytes,
+                    live.size_bytes,
+                    live.below.join(", ")
+                );
+                for point in &live.mounted_on {
+                    let _ = writeln!(text, "  mounted on {point}");
+                }
+                if let Some(status) = &live.target_status {
+                    let _ = writeln!(text, "  target: {status}");
+                }
+            }
+            Self::Plain(plain) => {
+                let _ = writeln!(
+                    text,
+                    "{}: {}",
+                    plain.device,
+                    match plain.log {
+                        "none" => "no checkpoint",
+                        "checkpoint" =>
+                            "an open checkpoint: `bowctl restore` goes back to it, \
+                             `bowctl commit` keeps the new state",
+                        "restoring" => "a restore that has not finished: run `bowctl restore`",
+                        _ => "a damaged log",
+                    }
+                );
+                if let Some(header) = &plain.header {
+                    let _ = writeln!(text, "  {}", header.checkpoint());
+                    let _ = writeln!(
+                        text,
+                        "  {} log blocks of {} bytes, log version {}",
+                        u64::from(header.sequence) + 1,
+                        header.block_size,
+                        header.version
+                    );
+                }
+                if let Some(error) = &plain.error {
+                    let _ = writeln!(text, "  {error}");
+                }
+                for user in &plain.in_use {
+                    let _ = writeln!(text, "  in use: {user}");
+                }
+            }
+        }
+        text
+    }
+}
+
+impl Log {
+    /// As lines of text.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+
+        for block in &self.blocks {
+            let _ = writeln!(
+                text,
+                "log block {} at sector {}: version {}, block size {}, {} entries, sector0 {}{}",
+                block.sequence,
+                block.sector,
+                block.version,
+                block.block_size,
+                block.count,
+                block.sector0,
+                if block.restoring {
+                    ", restore begun"
+                } else {
+                    ""
+                }
+            );
+            for entry in &block.entries {
+                let _ = writeln!(
+                    text,
+                    "  {:>3}: source {:>12} dest {:>12} size {:>8} checksum {:08x}",
+                    entry.index, entry.source, entry.dest, entry.size, entry.checksum
+                );
+            }
+        }
+        if let Some(block) = self.blocks.first() {
+            let _ = writeln!(text, "{}", block.checkpoint());
+        }
+        if let Some(totals) = &self.summary {
+            let _ = writeln!(text, "{}", totals.text());
+        }
+        text
+    }
+}
+
+/// The uuid as it is usually written.
+fn uuid(identity: &Identity) -> String {
+    let mut text = String::new();
+
+    for (index, byte) in identity.uuid.iter().enumerate() {
+        if matches!(index, 4 | 6 | 8 | 10) {
+            text.push('-');
+        }
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}
+
+/// Seconds since the epoch as a date and time of UTC.
+pub fn utc(time: u64) -> String {
+    const DAY: u64 = 24 * 60 * 60;
+    /// Days in 400 years.
+    const ERA: u64 = 146_097;
+    /// Days from the first of March of the year 0 to the epoch.
+    const EPOCH: u64 = 719_468;
+
+    // Years that begin in March, so that a leap day is a year's last.
+    let days = time / DAY + EPOCH;
+    let day_of_era = days % ERA;
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = (month_from_march + 2) % 12 + 1;
+    let year = days / ERA * 400 + year_of_era + u64::from(month <= 2);
+    let second = time % DAY;
+
+    format!(
+        "{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02} UTC",
+        second / 3600,
+        second / 60 % 60,
+        second % 60
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates() {
+        // As `date -u -d @N` has them.
+        assert_eq!(utc(0), "1970-01-01 00:00:00 UTC");
+        assert_eq!(utc(951_782_399), "2000-02-28 23:59:59 UTC");
+        assert_eq!(utc(951_782_400), "2000-02-29 00:00:00 UTC");
+        assert_eq!(utc(1_795_354_594), "2026-11-22 13:36:34 UTC");
+        assert_eq!(utc(4_107_542_400), "2100-03-01 00:00:00 UTC");
+    }
+}

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Who uses a block device or image file.
+
+use std::fs;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{major, minor};
+
+use crate::failure::{Code, Failure};
+use crate::mount;
+
+/// The number of the block device at `path`, as «major:minor»; `None` if it is none.
+pub fn number(path: &Path) -> Option<String> {
+    let metadata = path.metadata().ok()?;
+
+    metadata
+        .file_type()
+        .is_block_device()
+        .then(|| format!("{}:{}", major(metadata.rdev()), minor(metadata.rdev())))
+}
+
+/// The folder in sysfs of the block device of a number.
+pub fn sysfs(number: &str) -> PathBuf {
+    Path::new("/sys/dev/block").join(number)
+}
+
+/// Who uses the block device or image file at `path`, one phrase each.
+pub fn of(path: &Path) -> Vec<String> {
+    match number(path) {
+        Some(number) => {
+            let mut users = of_number(&number);
+
+            // A disk is in use if one of its partitions is.
+            for partition in entries(&sysfs(&number)) {
+                if let Some(number) =
+                    read(&partition.join("partition")).and_then(|_| read(&partition.join("dev")))
+                {
+                    users.extend(of_number(&number));
+                }
+            }
+            users
+        }
+        None => loops(path),
+    }
+}
+
+/// The error that says so.
+pub fn in_use(path: &Path, users: &[String]) -> Failure {
+    let by = match users {
+        [] => "it is in use by someone the kernel does not name".to_owned(),
+        users => format!("it is in use: {}", users.join(", ")),
+    };
+
+    Failure::new(
+        Code::InUse,
+        format!("{}: {by}. Nothing was written.", path.display()),
+    )
+    .advise(
+        "Unmount what is mounted and remove what is stacked on it \
+         (`umount`, `dmsetup remove`, `losetup -d`), then try again.",
+    )
+}
+
+/// Who uses the block device of a number.
+fn of_number(number: &str) -> Vec<String> {
+    let mut users = Vec::new();
+
+    for point in mount::points_of(number) {
+        users.push(format!("mounted on {}", point.display()));
+    }
+    for holder in entries(&sysfs(number).join("holders")) {
+        let device = file_name(&holder);
+
+        users.push(match read(&holder.join("dm/name")) {
+            Some(name) => format!("held by the device-mapper device {name} ({device})"),
+            None => format!("held by {device}"),
+        });
+    }
+    for line in fs::read_to_string("/proc/swaps")
+        .unwrap_or_default()
+        .lines()
+    {
+        let device = line.split_whitespace().next().unwrap_or_default();
+
+        if self::number(Path::new(device)).as_deref() == Some(number) {
+            users.push(format!("swap ({device})"));
+        }
+    }
+    users
+}
+
+/// The loop devices over an image file.
+fn loops(path: &Path) -> Vec<String> {
+    let Ok(path) = path.canonicalize() else {
+        return Vec::new();
+    };
+
+    entries(Path::new("/sys/block"))
+        .filter(|device| {
+            read(&device.join("loop/backing_file")).is_some_and(|file| Path::new(&file) == path)
+        })
+        .map(|device| format!("attached to /dev/{}", file_name(&device)))
+        .collect()
+}
+
+/// The entries of a folder; none if it cannot be read.
+pub fn entries(folder: &Path) -> impl Iterator<Item = PathBuf> {
+    let mut paths: Vec<_> = fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
+        .collect();
+
+    paths.sort();
+    paths.into_iter()
+}
+
+/// A small file's text without the line's end; `None` if it cannot be read.
+pub fn read(path: &Path) -> Option<String> {
+    Some(fs::read_to_string(path).ok()?.trim_end().to_owned())
+}
+
+/// The last part of a path.
+pub fn file_name(path: &Path) -> String {
+    path.file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
+}
