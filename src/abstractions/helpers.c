@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Macros and inline functions of the kernel, as functions that Rust can call.
+ */
+
+#include <linux/mm.h>
+#include <linux/sched/mm.h>
+#include <linux/timekeeping.h>
+
+#include "bindings_helper.h"
+
+void helper_bio_set_dev(struct bio *bio, struct block_device *bdev)
+{
+	bio_set_dev(bio, bdev);
+}
+
+unsigned int helper_bdev_logical_block_size(struct block_device *bdev)
+{
+	return bdev_logical_block_size(bdev);
+}
+
+sector_t helper_bdev_nr_sectors(struct block_device *bdev)
+{
+	return bdev_nr_sectors(bdev);
+}
+
+bool helper_bdev_read_only(struct block_device *bdev)
+{
+	return bdev_read_only(bdev);
+}
+
+bool helper_bdev_is_zoned(struct block_device *bdev)
+{
+	return bdev_is_zoned(bdev);
+}
+
+struct kobject *helper_disk_kobject(struct gendisk *disk)
+{
+	return &disk_to_dev(disk)->kobj;
+}
+
+u32 helper_crc32_le(u32 crc, const void *data, size_t len)
+{
+	return crc32_le(crc, data, len);
+}
+
+void *helper_page_address(struct page *page)
+{
+	return page_address(page);
+}
+
+int helper_srcu_down_read(struct srcu_struct *srcu)
+{
+	return srcu_down_read(srcu);
+}
+
+void helper_srcu_up_read(struct srcu_struct *srcu, int index)
+{
+	srcu_up_read(srcu, index);
+}
+
+struct workqueue_struct *helper_alloc_workqueue(const char *name)
+{
+	return alloc_workqueue("%s", WQ_MEM_RECLAIM | WQ_UNBOUND | WQ_HIGHPRI, 1, name);
+}
+
+time64_t helper_real_seconds(void)
+{
+	return ktime_get_real_seconds();
+}
+
+unsigned int helper_noio_save(void)
+{
+	return memalloc_noio_save();
+}
+
+void helper_noio_restore(unsigned int flags)
+{
+	memalloc_noio_restore(flags);
+}

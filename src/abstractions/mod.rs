@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Safe kernel interfaces that the kernel crate does not have yet.
+//!
+//! All `unsafe` of the module is in this folder, and nothing here knows what the target does.
+
+/// C declarations, as bindgen makes them.
+#[allow(
+    clippy::all,
+    clippy::undocumented_unsafe_blocks,
+    dead_code,
+    improper_ctypes,
+    missing_docs,
+    non_camel_case_types,
+    non_snake_case,
+    non_upper_case_globals,
+    unreachable_pub,
+    unsafe_op_in_unsafe_fn
+)]
+mod bindings {
+    include!(env!("DM_BOW_BINDINGS"));
+}
+
+pub(crate) mod bio;
+pub(crate) mod buffer;
+pub(crate) mod device;
+pub(crate) mod device_mapper;
+pub(crate) mod epoch;
+pub(crate) mod queue;
+pub(crate) mod sysfs;
+pub(crate) mod time;

@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A directory of attributes under a mapped device in sysfs.
+//!
+//! C headers: [`include/linux/kobject.h`](srctree/include/linux/kobject.h),
+//! [`include/linux/sysfs.h`](srctree/include/linux/sysfs.h)
+
+use super::device_mapper::LiveTable;
+use core::{
+    fmt,
+    marker::PhantomData,
+    ptr::NonNull, //
+};
+use kernel::{
+    bindings,
+    error::to_result,
+    ffi::c_char,
+    page::PAGE_SIZE,
+    prelude::*,
+    sync::Arc,
+    types::Opaque, //
+};
+
+/// An attribute: a file in the directory.
+pub(crate) struct Attribute {
+    /// Its name.
+    pub(crate) name: &'static CStr,
+    /// Whether root may write it. Everybody may read it.
+    pub(crate) writable: bool,
+}
+
+/// What is in a directory.
+pub(crate) trait Attributes: Send + Sync + 'static {
+    /// Name of the directory.
+    const NAME: &'static CStr;
+
+    /// Its files; their numbers in this list name them.
+    const ATTRIBUTES: &'static [Attribute];
+
+    /// Writes what is read from attribute number `index`. May sleep.
+    fn show(&self, index: usize, out: &mut dyn fmt::Write) -> Result;
+
+    /// Attribute number `index` was written. May sleep.
+    fn store(this: &Arc<Self>, index: usize, text: &[u8]) -> Result;
+}
+
+/// The C object, which holds what the callbacks need.
+#[repr(C)]
+struct Node<T: Attributes> {
+    kobject: Opaque<bindings::kobject>,
+    owner: Arc<T>,
+    ktype: bindings::kobj_type,
+    ops: bindings::sysfs_ops,
+    attributes: KVec<bindings::attribute>,
+}
+
+/// A directory in sysfs. Dropping it removes it, and waits for reads and writes of its files that
+/// are under way; so it may not be dropped by one of them.
+///
+/// # Invariants
+///
+/// `node` was added to sysfs, and is freed by its release function.
+pub(crate) struct Directory<T: Attributes> {
+    node: NonNull<Node<T>>,
+    _owner: PhantomData<Arc<T>>,
+}
+
+// SAFETY: `kobject` may be used from any thread.
+unsafe impl<T: Attributes> Send for Directory<T> {}
+// SAFETY: As above.
+unsafe impl<T: Attributes> Sync for Directory<T> {}
+
+impl<T: Attributes> Directory<T> {
+    /// Makes the directory, under the mapped device of `table`. Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// `EEXIST` if there is one of that name; `ENOMEM`.
+    pub(crate) fn new(owner: Arc<T>, table: &LiveTable<'_>) -> Result<Self> {
+        let mut attributes = KVec::with_capacity(T::ATTRIBUTES.len(), GFP_KERNEL)?;
+        for attribute in T::ATTRIBUTES {
+            attributes.push(
+                bindings::attribute {
+                    name: attribute.name.as_char_ptr(),
+                    mode: if attribute.writable { 0o644 } else { 0o444 },
+                    ..Default::default()
+                },
+                GFP_KERNEL,
+            )?;
+        }
+        let node = KBox::new(
+            Node {
+                kobject: Opaque::zeroed(),
+                owner,
+                ktype: bindings::kobj_type {
+                    release: Some(Self::release),
+                    ..Default::default()
+                },
+                ops: bindings::sysfs_ops {
+                    show: Some(Self::show),
+                    store: Some(Self::store),
+                },
+                attributes,
+            },
+            GFP_KERNEL,
+        )?;
+        let node = KBox::into_raw(node);
+        // SAFETY: The node stays where it is until `release`. The parent is there as long as the
+        // table.
+        let result = unsafe {
+            (*node).ktype.sysfs_ops = &raw const (*node).ops;
+            to_result(bindings::kobject_init_and_add(
+                (*node).kobject.get(),
+                &raw const (*node).ktype,
+                table.kobject(),
+                c"%s".as_char_ptr(),
+                T::NAME.as_char_ptr(),
+            ))
+        };
+        // INVARIANT: Added, or dropped below, which `kobject_put` also does for one that could not
+        // be added.
+        let directory = Self {
+            // SAFETY: Not null, from `KBox`.
+            node: unsafe { NonNull::new_unchecked(node) },
+            _owner: PhantomData,
+        };
+        result?;
+        // SAFETY: By the type invariant the node is valid.
+        for attribute in unsafe { &(*node).attributes } {
+            // SAFETY: As above; the attribute lives as long as the node.
+            to_result(unsafe {
+                bindings::sysfs_create_file_ns(
+                    (*node).kobject.get(),
+                    attribute,
+                    core::ptr::null(),
+                )
+            })?;
+        }
+        Ok(directory)
+    }
+
+    /// The node of a kobject.
+    ///
+    /// # Safety
+    ///
+    /// `kobject` must be that of a `Node<T>`.
+    unsafe fn node(kobject: *mut bindings::kobject) -> *mut Node<T> {
+        // SAFETY: By the safety requirements; `Opaque` is transparent.
+        unsafe { kernel::container_of!(Opaque::cast_from(kobject), Node<T>, kobject) }.cast_mut()
+    }
+
+    /// The number of an attribute of a node.
+    fn index(node: &Node<T>, attribute: *mut bindings::attribute) -> Result<usize> {
+        node.attributes
+            .iter()
+            .position(|other| core::ptr::eq(other, attribute))
+            .ok_or(ENOENT)
+    }
+
+    /// # Safety
+    ///
+    /// As sysfs calls `show`: `kobject` is of this type, `page` has `PAGE_SIZE` bytes.
+    unsafe extern "C" fn show(
+        kobject: *mut bindings::kobject,
+        attribute: *mut bindings::attribute,
+        page: *mut c_char,
+    ) -> isize {
+        // SAFETY: By the safety requirements; sysfs keeps the node while this runs.
+        let (node, buffer) = unsafe {
+            (
+                &*Self::node(kobject),
+                core::slice::from_raw_parts_mut(page.cast::<u8>(), PAGE_SIZE),
+            )
+        };
+        let mut out = Page { buffer, length: 0 };
+        match Self::index(node, attribute).and_then(|index| node.owner.show(index, &mut out)) {
+            Ok(()) => out.length as isize,
+            Err(error) => error.to_errno() as isize,
+        }
+    }
+
+    /// # Safety
+    ///
+    /// As sysfs calls `store`: `kobject` is of this type, `text` has `length` bytes.
+    unsafe extern "C" fn store(
+        kobject: *mut bindings::kobject,
+        attribute: *mut bindings::attribute,
+        text: *const c_char,
+        length: usize,
+    ) -> isize {
+        // SAFETY: By the safety requirements; sysfs keeps the node while this runs.
+        let (node, text) = unsafe {
+            (
+                &*Self::node(kobject),
+                core::slice::from_raw_parts(text.cast::<u8>(), length),
+            )
+        };
+        match Self::index(node, attribute).and_then(|index| T::store(&node.owner, index, text)) {
+            Ok(()) => length as isize,
+            Err(error) => error.to_errno() as isize,
+        }
+    }
+
+    /// # Safety
+    ///
+    /// As the C code calls `release`: nobody has a reference to the kobject any more.
+    unsafe extern "C" fn release(kobject: *mut bindings::kobject) {
+        // SAFETY: `new` made it with `KBox::into_raw`, and by the safety requirements nobody uses
+        // it.
+        drop(unsafe { KBox::from_raw(Self::node(kobject)) });
+    }
+}
+
+impl<T: Attributes> Drop for Directory<T> {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant.
+        unsafe {
+            let kobject = (*self.node.as_ptr()).kobject.get();
+            bindings::kobject_del(kobject);
+            bindings::kobject_put(kobject);
+        }
+    }
+}
+
+/// The page that sysfs lends for a read.
+struct Page<'a> {
+    buffer: &'a mut [u8],
+    length: usize,
+}
+
+impl fmt::Write for Page<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let place = self
+            .buffer
+            .get_mut(self.length..)
+            .and_then(|rest| rest.get_mut(..text.len()))
+            .ok_or(fmt::Error)?;
+        place.copy_from_slice(text.as_bytes());
+        self.length += text.len();
+        Ok(())
+    }
+}

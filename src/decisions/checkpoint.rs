@@ -1,0 +1,638 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! State 1: what a write needs before it may go out, where backups go, and what the log says.
+//!
+//! This file decides; it does no I/O. The target asks [`prepare`](Checkpoint::prepare) for each
+//! write, carries out the [`Copy`]s of the [`Batch`] it was given, asks for the log writes with
+//! [`lay`](Checkpoint::lay), and when the log is durable says so with
+//! [`settle`](Checkpoint::settle). Only then is a block [`Kind::Changed`] and its write may go.
+//!
+//! # Invariants
+//!
+//! - A range is of kind [`Kind::Changed`] only if it was free at the checkpoint, or a durable log
+//!   entry says where its old contents are.
+//! - A range is of kind [`Kind::Backup`] only if a durable log entry names it, or it holds a full
+//!   log block of the durable chain.
+//! - All ranges start and end at multiples of the block size, and none contains block 0, which is
+//!   the log block.
+//! - `unlogged` entries fit: `log.room() + rests.len() * (ENTRIES_MAX - 1) >= unlogged`, so that
+//!   laying a batch never needs space that is not there.
+//!
+//! # Memory
+//!
+//! Nothing here allocates after [`Checkpoint::new`]. Tree nodes come from a stock; when it is low
+//! and cannot be filled, free ranges are forgotten and their nodes used
+//! ([`replenish`](Checkpoint::replenish)).
+
+use super::{
+    log::{
+        entry_seed,
+        Crc32,
+        Entry,
+        Identity,
+        LogBlock,
+        Sector,
+        ENTRIES_MAX,
+        SECTOR_SIZE, //
+    },
+    ranges::{
+        Kind,
+        Nodes,
+        RangeTree, //
+    },
+};
+use core::ops::Range as Span;
+use kernel::{
+    alloc::{
+        flags,
+        Flags, //
+    },
+    prelude::*,
+};
+
+/// Bytes of a page of copy buffer.
+pub const PAGE_BYTES: usize = 4096;
+
+/// The most copies in a batch.
+pub const COPIES_MAX: usize = 64;
+
+/// Pages of copy buffer in a batch.
+pub const BATCH_PAGES: usize = 256;
+
+/// The most log blocks that a batch can fill.
+pub const RESTS_MAX: usize = COPIES_MAX / (ENTRIES_MAX - 1) + 2;
+
+/// Sectors of free space from which backups are handed out in one go, so that they lie together.
+const ARENA_SECTORS: u64 = 16384;
+
+/// Tree nodes that one copy can take: its source and its destination.
+const NODES_PER_COPY: usize = 2 * RangeTree::NODES_PER_SET;
+
+/// Tree nodes kept in stock.
+const NODES_STOCK: usize = 8 * COPIES_MAX;
+
+/// Tree nodes without which a write is not looked at.
+const NODES_LOW: usize = 2 * NODES_PER_COPY;
+
+/// One copy of `sectors` sectors from `source` to `dest`, both in sectors.
+#[derive(Clone, core::marker::Copy, Debug, PartialEq, Eq)]
+pub struct Copy {
+    /// First sector of the data to be saved.
+    pub source: u64,
+    /// First sector of the place for it.
+    pub dest: u64,
+    /// Length in sectors.
+    pub sectors: u32,
+    /// First page of the batch's buffer that is its own.
+    pub page: usize,
+    /// Raw CRC-32 of the data, seeded as the format says; the target fills it in.
+    pub checksum: u32,
+    /// What the source was before.
+    from: Option<Kind>,
+}
+
+impl Copy {
+    /// Length in bytes.
+    pub fn bytes(&self) -> u32 {
+        // At most `BATCH_PAGES` pages, so this cannot overflow.
+        self.sectors.wrapping_mul(SECTOR_SIZE as u32)
+    }
+
+    /// One past the last source sector.
+    pub fn source_end(&self) -> u64 {
+        self.source.wrapping_add(u64::from(self.sectors))
+    }
+
+    /// One past the last destination sector.
+    pub fn dest_end(&self) -> u64 {
+        self.dest.wrapping_add(u64::from(self.sectors))
+    }
+
+    /// Whether the contents of the source keep changing, so that no checksum can be recorded.
+    fn is_live(&self) -> bool {
+        self.from == Some(Kind::Live)
+    }
+}
+
+/// Copies that share a log write.
+pub struct Batch {
+    copies: KVec<Copy>,
+    pages: usize,
+}
+
+impl Batch {
+    /// Creates an empty batch. All the memory that it will ever use is allocated here.
+    pub fn new(flags: Flags) -> Result<Self> {
+        Ok(Self {
+            copies: KVec::with_capacity(COPIES_MAX, flags)?,
+            pages: 0,
+        })
+    }
+
+    /// The copies, in the order in which their entries are logged.
+    pub fn copies(&self) -> &[Copy] {
+        &self.copies
+    }
+
+    /// The copies, so that their checksums can be filled in.
+    pub fn copies_mut(&mut self) -> &mut [Copy] {
+        &mut self.copies
+    }
+
+    /// Whether the live first block is being moved: while it is, nothing may be sent to it.
+    pub fn moves_live(&self) -> bool {
+        self.copies.iter().any(Copy::is_live)
+    }
+
+    /// Empties the batch; nothing of what it did is taken back.
+    pub fn forget(&mut self) {
+        self.copies.clear();
+        self.pages = 0;
+    }
+
+    /// The sectors that still fit.
+    fn room(&self) -> u64 {
+        if self.copies.len() < COPIES_MAX {
+            ((BATCH_PAGES - self.pages) * PAGE_BYTES / SECTOR_SIZE) as u64
+        } else {
+            0
+        }
+    }
+
+    fn push(&mut self, copy: Copy) {
+        // There is capacity for `COPIES_MAX`, and `room` is 0 beyond.
+        if self.copies.push_within_capacity(copy).is_ok() {
+            self.pages += (copy.bytes() as usize).div_ceil(PAGE_BYTES);
+        }
+    }
+}
+
+/// What is to be done with a write.
+#[derive(Clone, core::marker::Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// All its blocks are settled: it may go out now.
+    Settled,
+    /// It has to wait until the batch is durable, and is then to be looked at again.
+    Joined,
+    /// The batch has no room for all it needs: look at it again with another one.
+    Later,
+    /// There is no free space for what it needs.
+    Full,
+}
+
+/// How a copy failed.
+#[derive(Clone, core::marker::Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// The source could not be read.
+    ReadFailed,
+    /// The destination could not be written.
+    WriteFailed,
+}
+
+/// A device in state 1.
+pub struct Checkpoint {
+    ranges: RangeTree,
+    nodes: Nodes,
+    log: LogBlock,
+    /// Sectors in a block.
+    block: u64,
+    /// First sector of the live first block.
+    live: u64,
+    /// Where backups are being placed.
+    arena: Span<u64>,
+    /// No free range starts at or above this sector, except in the arena.
+    ceiling: u64,
+    /// First sectors of the blocks reserved for full log blocks.
+    rests: KVec<u64>,
+    /// Entries of batches that are not laid yet.
+    unlogged: usize,
+    /// Backups moved out of the way so far, in sectors.
+    moved: u64,
+}
+
+impl Checkpoint {
+    /// Takes the first two free blocks for the live first block and its backup. Returns the
+    /// checkpoint and the sector of that backup; the log is still empty
+    /// ([`begin`](Self::begin)).
+    ///
+    /// `ranges` is aligned to `block_size` bytes and does not contain block 0.
+    ///
+    /// # Errors
+    ///
+    /// `ENOSPC` if there are no two free blocks; `ENOMEM`. The ranges come back unchanged.
+    pub fn new(
+        ranges: RangeTree,
+        block_size: u32,
+        sectors: u64,
+        identity: Identity,
+        flags: Flags,
+    ) -> Result<(Self, u64), (Error, RangeTree)> {
+        let memory = Nodes::new(NODES_STOCK, flags).and_then(|mut nodes| {
+            nodes.fill(flags)?;
+            Ok((nodes, KVec::with_capacity(3 * RESTS_MAX, flags)?))
+        });
+        let (nodes, rests) = match memory {
+            Ok(memory) => memory,
+            Err(error) => return Err((error, ranges)),
+        };
+        let mut checkpoint = Self {
+            ranges,
+            nodes,
+            log: LogBlock::new(block_size, identity, 0),
+            block: u64::from(block_size) / SECTOR_SIZE as u64,
+            live: 0,
+            arena: 0..0,
+            ceiling: sectors,
+            rests,
+            unlogged: 0,
+            moved: 0,
+        };
+        let blocks = checkpoint
+            .take_block(Kind::Live)
+            .zip(checkpoint.take_block(Kind::Backup));
+        let Some((live, backup)) = blocks else {
+            return Err((ENOSPC, checkpoint.into_ranges()));
+        };
+        checkpoint.live = live;
+        checkpoint.log.set_sector0(live);
+        Ok((checkpoint, backup))
+    }
+
+    /// Gives up a checkpoint that was never begun: all its space is free again.
+    pub fn into_ranges(mut self) -> RangeTree {
+        let taken = |kind| matches!(kind, Some(Kind::Live | Kind::Backup));
+        while let Some(run) = self.ranges.first_from(0, |run| taken(run.kind)) {
+            let free = Some(Kind::Free);
+            let span = run.start..run.end;
+            if self.ranges.set(span, free, &mut self.nodes).is_err() {
+                break;
+            }
+        }
+        self.ranges
+    }
+
+    /// Makes the first entry: the first block, of `checksum`, is saved at sector `backup`.
+    pub fn begin(&mut self, backup: u64, checksum: u32) {
+        let entry = Entry {
+            source: 0,
+            dest: backup,
+            size: self.block_bytes(),
+            checksum,
+        };
+        // An empty log block has room.
+        let _ = self.log.push(entry);
+    }
+
+    /// The ranges.
+    pub fn ranges(&self) -> &RangeTree {
+        &self.ranges
+    }
+
+    /// The log block as it is in memory.
+    pub fn log(&self) -> &LogBlock {
+        &self.log
+    }
+
+    /// Where reads and writes of the first block go: a sector.
+    pub fn live(&self) -> u64 {
+        self.live
+    }
+
+    /// The sectors that backups may still take, at once or after a [`reclaim`](Self::reclaim).
+    pub fn free_sectors(&self) -> u64 {
+        self.ranges.total(Kind::Free) + self.ranges.total(Kind::Discarded)
+    }
+
+    /// Whether a [`reclaim`](Self::reclaim) would find space.
+    pub fn has_discarded(&self) -> bool {
+        self.ranges.total(Kind::Discarded) > 0
+    }
+
+    /// The sectors of backups that were moved out of the way so far.
+    pub fn moved_sectors(&self) -> u64 {
+        self.moved
+    }
+
+    /// The blocks that `span` touches, in sectors.
+    pub fn blocks_of(&self, span: &Span<u64>) -> Span<u64> {
+        let start = span.start - span.start % self.block;
+        start..span.end.next_multiple_of(self.block)
+    }
+
+    /// Fills the stock of tree nodes with `flags`; if that fails and too few are left, forgets free
+    /// ranges, lowest first, to have their nodes.
+    pub fn replenish(&mut self, flags: Flags) {
+        if self.nodes.len() >= NODES_STOCK / 2 || self.nodes.fill(flags).is_ok() {
+            return;
+        }
+        let mut position = 0;
+        while self.nodes.len() < NODES_LOW {
+            let free = self
+                .ranges
+                .first_from(position, |run| run.kind == Some(Kind::Free));
+            let Some(run) = free else {
+                return;
+            };
+            position = run.end;
+            self.ranges.forget(&run, &mut self.nodes);
+        }
+    }
+
+    /// Decides about a write to the sectors of `span`, none of which is in block 0. `batch` is the
+    /// batch that takes copies at the moment, if there is one.
+    ///
+    /// Free blocks become changed at once: nothing of theirs is worth keeping.
+    pub fn prepare(&mut self, span: &Span<u64>, mut batch: Option<&mut Batch>) -> Verdict {
+        let blocks = self.blocks_of(span);
+        let mut verdict = Verdict::Settled;
+        let mut position = blocks.start;
+        while position < blocks.end {
+            if self.nodes.len() < NODES_LOW {
+                self.replenish(flags::GFP_NOWAIT);
+            }
+            let run = self.ranges.run_at(position);
+            let end = run.end.min(blocks.end);
+            match run.kind {
+                Some(Kind::Changed) => position = end,
+                Some(Kind::Free | Kind::Discarded) => {
+                    let changed = Some(Kind::Changed);
+                    if self
+                        .ranges
+                        .set(position..end, changed, &mut self.nodes)
+                        .is_err()
+                    {
+                        return Verdict::Full;
+                    }
+                    position = end;
+                }
+                Some(Kind::Copying | Kind::Reserved) => {
+                    // Batches end in order, so the end of the one that is open now is late enough.
+                    verdict = Verdict::Joined;
+                    position = end;
+                }
+                from @ (None | Some(Kind::Backup | Kind::Live)) => {
+                    let Some(batch) = batch.as_deref_mut() else {
+                        return Verdict::Later;
+                    };
+                    match self.copy(position..end, from, batch) {
+                        Ok(copied) => position = copied,
+                        Err(verdict) => return verdict,
+                    }
+                    verdict = Verdict::Joined;
+                }
+            }
+        }
+        if verdict == Verdict::Joined && batch.is_none() {
+            return Verdict::Later;
+        }
+        verdict
+    }
+
+    /// Adds a copy of the first sectors of `span` to `batch`. Returns where the copy ends.
+    fn copy(
+        &mut self,
+        span: Span<u64>,
+        from: Option<Kind>,
+        batch: &mut Batch,
+    ) -> Result<u64, Verdict> {
+        let room = batch.room();
+        let room = room - room % self.block;
+        if room == 0 || self.nodes.len() < NODES_PER_COPY + RangeTree::NODES_PER_SET {
+            return Err(Verdict::Later);
+        }
+        self.reserve_rest()?;
+        let wanted = (span.end - span.start).min(room);
+        let dest = self.allocate(wanted).ok_or(Verdict::Full)?;
+        let sectors = dest.end - dest.start;
+        let source = span.start..span.start + sectors;
+        // There are nodes for both.
+        let set = self
+            .ranges
+            .set(dest.clone(), Some(Kind::Reserved), &mut self.nodes)
+            .and_then(|()| {
+                self.ranges
+                    .set(source.clone(), Some(Kind::Copying), &mut self.nodes)
+            });
+        if set.is_err() {
+            return Err(Verdict::Full);
+        }
+        self.unlogged += 1;
+        batch.push(Copy {
+            source: source.start,
+            dest: dest.start,
+            sectors: sectors as u32,
+            page: batch.pages,
+            checksum: 0,
+            from,
+        });
+        Ok(source.end)
+    }
+
+    /// Makes sure that one more entry fits into the log, reserving a block for a full log block if
+    /// it does not.
+    fn reserve_rest(&mut self) -> Result<(), Verdict> {
+        let room = self.log.room() + self.rests.len() * (ENTRIES_MAX - 1);
+        if room > self.unlogged {
+            return Ok(());
+        }
+        if self.rests.len() == self.rests.capacity() {
+            return Err(Verdict::Later);
+        }
+        let rest = self.take_block(Kind::Reserved).ok_or(Verdict::Full)?;
+        // There is capacity.
+        let _ = self.rests.push_within_capacity(rest);
+        Ok(())
+    }
+
+    /// Finds up to `sectors` sectors of free space that lie together.
+    ///
+    /// Space is taken from the highest free range downwards, since file systems fill a device from
+    /// below, in arenas that are filled upwards, so that backups made together lie together.
+    fn allocate(&mut self, sectors: u64) -> Option<Span<u64>> {
+        loop {
+            while self.arena.start < self.arena.end {
+                let run = self.ranges.run_at(self.arena.start);
+                let end = run.end.min(self.arena.end);
+                if run.kind == Some(Kind::Free) {
+                    let start = self.arena.start;
+                    let end = end.min(start + sectors);
+                    self.arena.start = end;
+                    return Some(start..end);
+                }
+                self.arena.start = end;
+            }
+            let run = self.ranges.last_below(self.ceiling, Kind::Free)?;
+            let end = run.end.min(self.ceiling);
+            self.arena = run.start.max(end.saturating_sub(ARENA_SECTORS))..end;
+            self.ceiling = self.arena.start;
+        }
+    }
+
+    /// Takes one free block and makes it of `kind`. Returns its first sector.
+    fn take_block(&mut self, kind: Kind) -> Option<u64> {
+        let span = self.allocate(self.block)?;
+        self.ranges
+            .set(span.clone(), Some(kind), &mut self.nodes)
+            .ok()?;
+        Some(span.start)
+    }
+
+    /// Takes back a copy that failed, which must not be laid. The source is what it was; a
+    /// destination that could not be written is not used again.
+    pub fn abandon(&mut self, copy: &Copy, outcome: Failure) {
+        let kind = match outcome {
+            Failure::WriteFailed => None,
+            Failure::ReadFailed => Some(Kind::Free),
+        };
+        self.set_copied(copy.source..copy.source_end(), copy.from);
+        self.set_copied(copy.dest..copy.dest_end(), kind);
+        self.ceiling = self.ceiling.max(copy.dest_end());
+        self.unlogged = self.unlogged.saturating_sub(1);
+    }
+
+    /// Changes the kind of a whole range of kind [`Kind::Copying`] or [`Kind::Reserved`], which
+    /// takes no more nodes than it gives.
+    fn set_copied(&mut self, span: Span<u64>, kind: Option<Kind>) {
+        if self.ranges.set(span, kind, &mut self.nodes).is_err() {
+            // Cannot be: copies are not begun without nodes left for their end. The range would
+            // stay as it is, and its writers wait.
+            debug_assert!(false);
+        }
+    }
+
+    /// Enters the copies of `batch` that did not fail into the log block in memory. For each log
+    /// block that is full thereby, calls `rest` with the sector where it is to be saved and its
+    /// first sector's bytes; the others are zero. All of these must be written before the log
+    /// block itself, which is then to be written to sector 0.
+    pub fn lay(
+        &mut self,
+        batch: &Batch,
+        failed: impl Fn(usize) -> bool,
+        crc32: Crc32,
+        mut rest: impl FnMut(u64, &Sector),
+    ) -> Result {
+        for (index, copy) in batch.copies.iter().enumerate() {
+            if failed(index) {
+                continue;
+            }
+            if self.log.room() == 0 {
+                let dest = self.rests.pop().ok_or(ENOSPC)?;
+                let mut sector = [0; SECTOR_SIZE];
+                self.log.encode(&mut sector, crc32);
+                rest(dest, &sector);
+                self.log = self.log.successor(dest, self.rest_checksum(&sector, crc32));
+            }
+            let checksum = if copy.is_live() { 0 } else { copy.checksum };
+            let entry = Entry {
+                source: copy.source,
+                dest: copy.dest,
+                size: copy.bytes(),
+                checksum,
+            };
+            self.log.push(entry).map_err(|_| ENOSPC)?;
+            if copy.is_live() {
+                self.log.set_sector0(copy.dest);
+            }
+            self.unlogged = self.unlogged.saturating_sub(1);
+        }
+        Ok(())
+    }
+
+    /// The checksum of a full log block: one sector and zeroes.
+    fn rest_checksum(&self, sector: &Sector, crc32: Crc32) -> u32 {
+        let zeroes = [0; SECTOR_SIZE];
+        let mut checksum = crc32(entry_seed(0, self.block_bytes()), sector);
+        for _ in 1..self.block {
+            checksum = crc32(checksum, &zeroes);
+        }
+        checksum
+    }
+
+    /// The log that has `rest`, a full log block, in it is durable.
+    pub fn settle_rest(&mut self, rest: u64) {
+        self.set_copied(rest..rest + self.block, Some(Kind::Backup));
+    }
+
+    /// The log that has `copy` in it is durable: writes to its source may go out.
+    pub fn settle(&mut self, copy: &Copy) {
+        let dest = match copy.from {
+            Some(Kind::Live) => {
+                self.live = copy.dest;
+                Kind::Live
+            }
+            Some(Kind::Backup) => {
+                self.moved += u64::from(copy.sectors);
+                Kind::Backup
+            }
+            _ => Kind::Backup,
+        };
+        self.set_copied(copy.source..copy.source_end(), Some(Kind::Changed));
+        self.set_copied(copy.dest..copy.dest_end(), Some(dest));
+    }
+
+    /// Empties a batch whose copies are all settled or abandoned, and gives back the blocks that
+    /// were reserved for full log blocks if no batch needs them any more.
+    pub fn finish(&mut self, batch: &mut Batch) {
+        batch.forget();
+        if self.unlogged > 0 {
+            return;
+        }
+        while let Some(rest) = self.rests.pop() {
+            self.set_copied(rest..rest + self.block, Some(Kind::Free));
+            self.ceiling = self.ceiling.max(rest + self.block);
+        }
+    }
+
+    /// Decides about a discard of the sectors of `span`: whole blocks that were written since the
+    /// checkpoint will be free again, after a [`reclaim`](Self::reclaim). Calls `freed` with each
+    /// such run, from which moment a write to it has to be [`prepare`](Self::prepare)d.
+    pub fn discard(&mut self, span: &Span<u64>, mut freed: impl FnMut(Span<u64>)) {
+        let start = span.start.next_multiple_of(self.block);
+        let end = span.end - span.end % self.block;
+        let mut position = start;
+        while position < end {
+            if self.nodes.len() < NODES_LOW {
+                self.replenish(flags::GFP_NOWAIT);
+            }
+            let run = self.ranges.run_at(position);
+            let run_end = run.end.min(end);
+            if run.kind == Some(Kind::Changed) {
+                let discarded = Some(Kind::Discarded);
+                let set = self
+                    .ranges
+                    .set(position..run_end, discarded, &mut self.nodes);
+                if set.is_ok() {
+                    freed(position..run_end);
+                }
+            }
+            position = run_end;
+        }
+    }
+
+    /// Makes free what was discarded. The caller has waited until no write that began before those
+    /// discards is in flight.
+    pub fn reclaim(&mut self) {
+        let mut position = 0;
+        while let Some(run) = self
+            .ranges
+            .first_from(position, |run| run.kind == Some(Kind::Discarded))
+        {
+            let free = Some(Kind::Free);
+            if self
+                .ranges
+                .set(run.start..run.end, free, &mut self.nodes)
+                .is_err()
+            {
+                return;
+            }
+            self.ceiling = self.ceiling.max(run.end);
+            position = run.end;
+        }
+    }
+
+    /// The block size in bytes.
+    pub fn block_bytes(&self) -> u32 {
+        // `block` came from a `u32` number of bytes.
+        (self.block * SECTOR_SIZE as u64) as u32
+    }
+}

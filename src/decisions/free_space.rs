@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! State 0: which sectors the file system has discarded and not written since.
+//!
+//! Sectors, not blocks: discards come in any size and alignment, and two half blocks that were
+//! discarded one by one make a whole free block. Only [`into_ranges`](FreeSpace::into_ranges), at
+//! the checkpoint, rounds to whole blocks.
+//!
+//! Forgetting free space is always safe (less room for backups, nothing else), so where a tree node
+//! cannot be had, that is what happens. Believing a written sector to be free is never safe.
+
+use super::ranges::{
+    Kind,
+    Nodes,
+    RangeTree,
+    Run, //
+};
+use core::ops::Range as Span;
+use kernel::prelude::*;
+
+/// The free sectors of a device in state 0.
+pub struct FreeSpace {
+    ranges: RangeTree,
+}
+
+impl FreeSpace {
+    /// Creates the record of a device about which no discard has said anything.
+    pub fn new() -> Self {
+        Self {
+            ranges: RangeTree::new(),
+        }
+    }
+
+    /// Goes on with the ranges of a checkpoint that was never begun.
+    pub fn from_ranges(ranges: RangeTree) -> Self {
+        Self { ranges }
+    }
+
+    /// The number of free sectors.
+    pub fn sectors(&self) -> u64 {
+        self.ranges.total(Kind::Free)
+    }
+
+    /// The number of ranges that they form.
+    pub fn ranges(&self) -> usize {
+        self.ranges.len()
+    }
+
+    /// The sectors of `span` were discarded.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM` if `nodes` holds fewer than [`RangeTree::NODES_PER_SET`] nodes. The discard may
+    /// then be ignored.
+    pub fn discard(&mut self, span: Span<u64>, nodes: &mut Nodes) -> Result {
+        self.ranges.set(span, Some(Kind::Free), nodes)
+    }
+
+    /// Whether a write to `span` would change the record. Cheap: most writes do not.
+    pub fn is_touched_by(&self, span: &Span<u64>) -> bool {
+        let run = self.ranges.run_at(span.start);
+        run.kind.is_some() || run.end < span.end
+    }
+
+    /// The sectors of `span` are being written, and so are not free any more.
+    ///
+    /// Without nodes in stock the whole free ranges that `span` touches are forgotten.
+    pub fn write(&mut self, span: Span<u64>, nodes: &mut Nodes) {
+        if self.ranges.set(span.clone(), None, nodes).is_ok() {
+            return;
+        }
+        let mut position = span.start;
+        while let Some(run) = self.ranges.first_from(position, |_| true) {
+            if run.start >= span.end {
+                break;
+            }
+            self.ranges.forget(&run, nodes);
+            position = run.end;
+        }
+    }
+
+    /// Turns the record into the range tree of a checkpoint: free ranges are cut to whole blocks of
+    /// `block` sectors within `bounds`. O(n), and O(log n) for each range that is cut.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM` if `nodes` holds fewer than [`RangeTree::NODES_PER_SET`] nodes.
+    pub fn into_ranges(
+        mut self,
+        block: u64,
+        bounds: Span<u64>,
+        nodes: &mut Nodes,
+    ) -> Result<RangeTree> {
+        let whole = |run: &Run| {
+            let start = run.start.max(bounds.start).next_multiple_of(block);
+            let end = run.end.min(bounds.end);
+            let end = end - end % block;
+            start..end.max(start)
+        };
+        let mut position = 0;
+        loop {
+            let cut = self.ranges.first_from(position, |run| {
+                let whole = whole(run);
+                whole.start != run.start || whole.end != run.end
+            });
+            let Some(run) = cut else {
+                return Ok(self.ranges);
+            };
+            let whole = whole(&run);
+            self.ranges
+                .set(run.start..whole.start.min(run.end), None, nodes)?;
+            self.ranges
+                .set(whole.end.clamp(run.start, run.end)..run.end, None, nodes)?;
+            position = run.end;
+        }
+    }
+}

@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What is to be done, decided without doing it.
+//!
+//! No I/O, no locks, no `unsafe`, and no kernel types beyond allocation: the same files are built
+//! on the host, where they are tested, fuzzed and shared with `bowctl`.
+
+pub(crate) mod checkpoint;
+pub(crate) mod free_space;
+#[expect(dead_code, reason = "what reads logs is for user space")]
+pub(crate) mod log;
+pub(crate) mod ranges;
+pub(crate) mod state;
+pub(crate) mod table;

@@ -1,0 +1,379 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What every sector of the device is: the range tree.
+//!
+//! One [`RangeTree`] is the one truth about the device in states 0 and 1. It maps half-open sector
+//! ranges to a [`Kind`]; a sector in no range is *unchanged*: it holds what it held at the
+//! checkpoint, and has no backup.
+//!
+//! # Invariants
+//!
+//! - Ranges are not empty and do not overlap.
+//! - Two ranges that touch and are of the same mergeable kind are one range
+//!   ([`Kind::is_mergeable`]).
+//! - `totals[kind]` is the sum of the lengths of all ranges of that kind.
+//!
+//! Ranges are keyed by their *end*: the range that contains a sector, or else the next one, is then
+//! a single lower-bound search, and all that happens at a range's start (growing it, taking blocks
+//! from its front, merging it with its left neighbour) is a change in place.
+//!
+//! # Memory
+//!
+//! A node is 48 bytes and comes from a 64-byte slab. Changes take their nodes from a [`Nodes`]
+//! stock that is filled beforehand, so that no change allocates.
+
+use core::ops::Range as Span;
+use kernel::{
+    alloc::Flags,
+    prelude::*,
+    rbtree::{
+        RBTree,
+        RBTreeNodeReservation, //
+    },
+};
+
+/// What a range of sectors holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Free at the checkpoint and not written since, or freed since and no write to it can still
+    /// be in flight: a backup may go here.
+    Free,
+    /// Written since the checkpoint, and needs no (further) backup: writes go straight down.
+    Changed,
+    /// Written since the checkpoint and discarded again. A write that began before the discard may
+    /// still be in flight, so this is not yet [`Kind::Free`].
+    Discarded,
+    /// Holds a backup, or a full log block.
+    Backup,
+    /// Holds the live contents of the device's first block.
+    Live,
+    /// The source of a copy under way. One range a copy.
+    Copying,
+    /// The destination of a copy under way, or of a full log block about to be written. One range
+    /// a copy.
+    Reserved,
+}
+
+/// The number of kinds.
+const KINDS: usize = 7;
+
+impl Kind {
+    /// Whether neighbouring ranges of this kind are one range.
+    ///
+    /// Copies under way are kept apart, so that each ends as one change in place.
+    const fn is_mergeable(self) -> bool {
+        !matches!(self, Kind::Live | Kind::Copying | Kind::Reserved)
+    }
+}
+
+/// A maximal run of sectors of one kind. `kind` is [`None`] for unchanged sectors; the last run of
+/// unchanged sectors ends at [`u64::MAX`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// First sector.
+    pub start: u64,
+    /// One past the last sector.
+    pub end: u64,
+    /// What the sectors hold.
+    pub kind: Option<Kind>,
+}
+
+/// A tree node's value; its key is the end of the range.
+struct Value {
+    start: u64,
+    kind: Kind,
+}
+
+type Node = RBTreeNodeReservation<u64, Value>;
+
+/// A stock of tree nodes, filled where waiting for memory is harmless and used where it is not.
+pub struct Nodes {
+    stock: KVec<Node>,
+    limit: usize,
+}
+
+impl Nodes {
+    /// Creates an empty stock that will hold up to `limit` nodes.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM` if the list of `limit` pointers cannot be allocated.
+    pub fn new(limit: usize, flags: Flags) -> Result<Self> {
+        Ok(Self {
+            stock: KVec::with_capacity(limit, flags)?,
+            limit,
+        })
+    }
+
+    /// The number of nodes in stock.
+    pub fn len(&self) -> usize {
+        self.stock.len()
+    }
+
+    /// Allocates until the stock is full.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM` if an allocation with `flags` failed; what was allocated before stays in stock.
+    pub fn fill(&mut self, flags: Flags) -> Result {
+        while self.stock.len() < self.limit {
+            let node = Node::new(flags)?;
+            self.put(node);
+        }
+        Ok(())
+    }
+
+    /// Takes nodes from `spare` until the stock is full or `spare` empty.
+    pub fn top_up(&mut self, spare: &mut Self) {
+        while self.stock.len() < self.limit {
+            let Some(node) = spare.stock.pop() else {
+                return;
+            };
+            self.put(node);
+        }
+    }
+
+    /// Gives a node back; beyond the limit it is freed.
+    fn put(&mut self, node: Node) {
+        // Within the limit there is capacity, so this does not allocate; beyond it the node is
+        // dropped with the error.
+        if self.stock.len() < self.limit {
+            let _ = self.stock.push_within_capacity(node);
+        }
+    }
+
+    fn take(&mut self) -> Result<Node> {
+        self.stock.pop().ok_or(ENOMEM)
+    }
+}
+
+/// The kinds of all sectors. See the [module](self) for its invariants.
+pub struct RangeTree {
+    tree: RBTree<u64, Value>,
+    totals: [u64; KINDS],
+    ranges: usize,
+}
+
+impl RangeTree {
+    /// The most nodes that one [`set`](Self::set) takes from the stock.
+    pub const NODES_PER_SET: usize = 2;
+
+    /// Creates a tree in which every sector is unchanged.
+    pub fn new() -> Self {
+        Self {
+            tree: RBTree::new(),
+            totals: [0; KINDS],
+            ranges: 0,
+        }
+    }
+
+    /// The number of sectors of `kind`.
+    pub fn total(&self, kind: Kind) -> u64 {
+        self.totals.get(kind as usize).copied().unwrap_or(0)
+    }
+
+    /// The number of ranges.
+    pub fn len(&self) -> usize {
+        self.ranges
+    }
+
+    /// The run that contains `sector`, from its start to its end. O(log n).
+    pub fn run_at(&self, sector: u64) -> Run {
+        let Some(cursor) = self.lower_bound(sector) else {
+            let start = self
+                .tree
+                .cursor_back()
+                .map_or(0, |cursor| *cursor.current().0);
+            return Run {
+                start,
+                end: u64::MAX,
+                kind: None,
+            };
+        };
+        let (&end, value) = cursor.current();
+        if value.start <= sector {
+            return Run {
+                start: value.start,
+                end,
+                kind: Some(value.kind),
+            };
+        }
+        Run {
+            start: cursor.peek_prev().map_or(0, |(&end, _)| end),
+            end: value.start,
+            kind: None,
+        }
+    }
+
+    /// The last range of `kind` that starts below `sector`. O(log n + the ranges passed over).
+    pub fn last_below(&mut self, sector: u64, kind: Kind) -> Option<Run> {
+        let last = match self.lower_bound(sector) {
+            Some(cursor) => *cursor.current().0,
+            None => *self.tree.cursor_back()?.current().0,
+        };
+        let mut cursor = self.tree.cursor_lower_bound_mut(&last)?;
+        loop {
+            let (&end, value) = cursor.current();
+            if value.kind == kind && value.start < sector {
+                return Some(Run {
+                    start: value.start,
+                    end,
+                    kind: Some(kind),
+                });
+            }
+            cursor = cursor.move_prev()?;
+        }
+    }
+
+    /// The first range at or after `sector` for which `wanted` holds. O(log n + the ranges passed
+    /// over).
+    pub fn first_from(&mut self, sector: u64, wanted: impl Fn(&Run) -> bool) -> Option<Run> {
+        let mut cursor = self.tree.cursor_lower_bound_mut(&sector.checked_add(1)?)?;
+        loop {
+            let (&end, value) = cursor.current();
+            let run = Run {
+                start: value.start,
+                end,
+                kind: Some(value.kind),
+            };
+            if wanted(&run) {
+                return Some(run);
+            }
+            cursor = cursor.move_next()?;
+        }
+    }
+
+    /// Makes all sectors of `span` of `kind` ([`None`]: unchanged). O(log n + the ranges in it).
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM` if fewer than [`NODES_PER_SET`](Self::NODES_PER_SET) nodes are in stock; nothing
+    /// has changed then.
+    pub fn set(&mut self, span: Span<u64>, kind: Option<Kind>, nodes: &mut Nodes) -> Result {
+        if span.is_empty() {
+            return Ok(());
+        }
+        if nodes.len() < Self::NODES_PER_SET {
+            return Err(ENOMEM);
+        }
+        self.clear(&span, nodes)?;
+        let Some(kind) = kind else {
+            return Ok(());
+        };
+        let mut start = span.start;
+        if kind.is_mergeable() {
+            if let Some(left) = self.tree.get(&span.start).filter(|left| left.kind == kind) {
+                start = left.start;
+                self.remove(span.start, nodes);
+            }
+            if let Some((_, right)) = self.range_from_mut(span.end) {
+                if right.start == span.end && right.kind == kind {
+                    right.start = start;
+                    self.add(kind, span.end - start);
+                    return Ok(());
+                }
+            }
+        }
+        self.insert(start..span.end, kind, nodes.take()?);
+        Ok(())
+    }
+
+    /// Makes all sectors of a whole `run` unchanged. Takes no node from the stock.
+    pub fn forget(&mut self, run: &Run, nodes: &mut Nodes) {
+        if run.kind.is_some() {
+            self.remove(run.end, nodes);
+        }
+    }
+
+    /// Makes all sectors of `span` unchanged.
+    fn clear(&mut self, span: &Span<u64>, nodes: &mut Nodes) -> Result {
+        while let Some((end, value)) = self.range_from_mut(span.start) {
+            if value.start >= span.end {
+                break;
+            }
+            let (start, kind) = (value.start, value.kind);
+            if end > span.end {
+                value.start = span.end;
+                self.subtract(kind, span.end - start);
+            } else {
+                self.remove(end, nodes);
+            }
+            if start < span.start {
+                self.insert(start..span.start, kind, nodes.take()?);
+            }
+            if end >= span.end {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The range that contains `sector`, or else the next one.
+    fn range_from_mut(&mut self, sector: u64) -> Option<(u64, &mut Value)> {
+        let key = *self.lower_bound(sector)?.current().0;
+        Some((key, self.tree.get_mut(&key)?))
+    }
+
+    fn lower_bound(&self, sector: u64) -> Option<kernel::rbtree::Cursor<'_, u64, Value>> {
+        self.tree.cursor_lower_bound(&sector.checked_add(1)?)
+    }
+
+    fn insert(&mut self, span: Span<u64>, kind: Kind, node: Node) {
+        let value = Value {
+            start: span.start,
+            kind,
+        };
+        self.tree.insert(node.into_node(span.end, value));
+        self.ranges += 1;
+        self.add(kind, span.end - span.start);
+    }
+
+    fn remove(&mut self, end: u64, nodes: &mut Nodes) {
+        if let Some(cursor) = self.tree.cursor_lower_bound_mut(&end) {
+            let (&end, value) = cursor.current();
+            let (start, kind) = (value.start, value.kind);
+            let (_, node) = cursor.remove_current();
+            nodes.put(node.into_reservation());
+            self.ranges -= 1;
+            self.subtract(kind, end - start);
+        }
+    }
+
+    fn add(&mut self, kind: Kind, sectors: u64) {
+        if let Some(total) = self.totals.get_mut(kind as usize) {
+            *total = total.wrapping_add(sectors);
+        }
+    }
+
+    fn subtract(&mut self, kind: Kind, sectors: u64) {
+        if let Some(total) = self.totals.get_mut(kind as usize) {
+            *total = total.wrapping_sub(sectors);
+        }
+    }
+
+    /// Panics if an invariant of the [module](self) is broken.
+    #[cfg(test)]
+    pub fn check(&self) {
+        let mut totals = [0; KINDS];
+        let mut previous: Option<(u64, Kind)> = None;
+        let mut ranges = 0;
+        for (&end, value) in self.tree.iter() {
+            assert!(value.start < end);
+            if let Some((previous_end, previous_kind)) = previous {
+                assert!(previous_end <= value.start, "overlap at {}", value.start);
+                assert!(
+                    previous_end < value.start
+                        || previous_kind != value.kind
+                        || !value.kind.is_mergeable(),
+                    "not merged at {}",
+                    value.start
+                );
+            }
+            totals[value.kind as usize] += end - value.start;
+            previous = Some((end, value.kind));
+            ranges += 1;
+        }
+        assert_eq!(totals, self.totals);
+        assert_eq!(ranges, self.ranges);
+    }
+}

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The arguments of a table line:
+//! `<start> <length> bow <device> [<#args> [block_size:<bytes>] [on_full:<policy>]]`.
+
+use super::log::{
+    BLOCK_SIZE_MAX,
+    BLOCK_SIZE_MIN,
+    SECTOR_SIZE, //
+};
+
+/// What happens to a write for whose backup there is no free space.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnFull {
+    /// `error`: it fails with `ENOSPC`; rollback stays possible.
+    Error,
+    /// `commit`: the checkpoint is given up, the new state stays, and the write goes on.
+    Commit,
+}
+
+impl OnFull {
+    /// The word that stands for it in a table line.
+    pub const fn word(self) -> &'static str {
+        match self {
+            OnFull::Error => "error",
+            OnFull::Commit => "commit",
+        }
+    }
+}
+
+/// The optional arguments as they were given.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Arguments {
+    /// Bytes in a block.
+    pub block_size: Option<u32>,
+    /// The policy.
+    pub on_full: Option<OnFull>,
+}
+
+/// What is wrong with a table line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The number of arguments is not a number.
+    CountNotANumber,
+    /// There are more or fewer arguments than their number says.
+    CountWrong,
+    /// An argument has a key that there is not.
+    Unknown,
+    /// An argument was given twice.
+    Repeated,
+    /// `block_size` is no power of two from 512 to 4096.
+    BlockSize,
+    /// `block_size` is smaller than the logical block of the device.
+    BlockSizeTooSmall,
+    /// The size of the device is no multiple of `block_size`.
+    BlockSizeDoesNotDivide,
+    /// `on_full` is neither `error` nor `commit`.
+    OnFull,
+}
+
+impl Fault {
+    /// The sentence for the log.
+    pub const fn sentence(self) -> &'static core::ffi::CStr {
+        match self {
+            Fault::CountNotANumber => {
+                c"the word after the device must be the number of arguments that follow"
+            }
+            Fault::CountWrong => c"the number of arguments differs from the one announced",
+            Fault::Unknown => {
+                c"unknown argument; accepted are block_size:512|1024|2048|4096 and on_full:error|commit"
+            }
+            Fault::Repeated => c"an argument is given twice",
+            Fault::BlockSize => c"block_size must be 512, 1024, 2048 or 4096",
+            Fault::BlockSizeTooSmall => {
+                c"block_size must not be smaller than the device's logical block size"
+            }
+            Fault::BlockSizeDoesNotDivide => {
+                c"the device's size must be a multiple of block_size"
+            }
+            Fault::OnFull => c"on_full must be error or commit",
+        }
+    }
+}
+
+impl Arguments {
+    /// Reads the words that follow the device.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the first word that is.
+    pub fn parse<'a>(mut words: impl Iterator<Item = &'a [u8]>) -> Result<Self, Fault> {
+        let mut arguments = Self::default();
+        let Some(count) = words.next() else {
+            return Ok(arguments);
+        };
+        let mut left = number(count).ok_or(Fault::CountNotANumber)?;
+        for word in words {
+            left = left.checked_sub(1).ok_or(Fault::CountWrong)?;
+            if let Some(value) = word.strip_prefix(b"block_size:") {
+                let size = number(value)
+                    .filter(|size| size.is_power_of_two())
+                    .filter(|size| (BLOCK_SIZE_MIN..=BLOCK_SIZE_MAX).contains(size))
+                    .ok_or(Fault::BlockSize)?;
+                if arguments.block_size.replace(size).is_some() {
+                    return Err(Fault::Repeated);
+                }
+            } else if let Some(value) = word.strip_prefix(b"on_full:") {
+                let policy = match value {
+                    b"error" => OnFull::Error,
+                    b"commit" => OnFull::Commit,
+                    _ => return Err(Fault::OnFull),
+                };
+                if arguments.on_full.replace(policy).is_some() {
+                    return Err(Fault::Repeated);
+                }
+            } else {
+                return Err(Fault::Unknown);
+            }
+        }
+        if left > 0 {
+            return Err(Fault::CountWrong);
+        }
+        Ok(arguments)
+    }
+
+    /// The block size in bytes for a device of `sectors` sectors with logical blocks of `logical`
+    /// bytes: the one given, or else the largest that divides the device.
+    ///
+    /// # Errors
+    ///
+    /// The one given does not fit the device, or none does.
+    pub fn block_size_for(&self, sectors: u64, logical: u32) -> Result<u32, Fault> {
+        let divides = |size: u32| sectors % (u64::from(size) / SECTOR_SIZE as u64) == 0;
+        if let Some(size) = self.block_size {
+            if size < logical {
+                return Err(Fault::BlockSizeTooSmall);
+            }
+            return if divides(size) {
+                Ok(size)
+            } else {
+                Err(Fault::BlockSizeDoesNotDivide)
+            };
+        }
+        let mut size = BLOCK_SIZE_MAX;
+        while !divides(size) {
+            // 512 divides every device, so this ends.
+            size /= 2;
+        }
+        if size < logical {
+            return Err(Fault::BlockSizeTooSmall);
+        }
+        Ok(size)
+    }
+}
+
+/// A decimal number without sign or surroundings.
+fn number(text: &[u8]) -> Option<u32> {
+    if text.is_empty() || !text.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    core::str::from_utf8(text).ok()?.parse().ok()
+}

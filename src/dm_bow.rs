@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! dm-bow: a device-mapper target that backs up on write into free space.
+//!
+//! Three layers that know only downwards:
+//!
+//! - [`target`]: the target: I/O, the worker, changes of state, what users see.
+//! - [`decisions`]: what is to be done: ranges, space, log. No I/O; also built on the host.
+//! - [`abstractions`]: kernel interfaces. Nothing about this target, and all of the `unsafe`.
+
+mod abstractions;
+#[expect(unreachable_pub, reason = "the host crates that share these files use them")]
+mod decisions;
+mod target;
+
+use abstractions::device_mapper::Registration;
+use kernel::prelude::*;
+use target::Bow;
+
+module! {
+    type: Module,
+    name: "dm_bow",
+    authors: ["The dm-bow authors"],
+    description: "device-mapper target that backs up on write into free space",
+    license: "GPL v2",
+    alias: ["dm-bow"],
+}
+
+#[pin_data]
+struct Module {
+    #[pin]
+    _registration: Registration<Bow>,
+}
+
+impl kernel::InPlaceModule for Module {
+    fn init(module: &'static ThisModule) -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            _registration <- Registration::new(module),
+        })
+    }
+}

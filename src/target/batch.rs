@@ -1,0 +1,548 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The I/O of a batch of first writes: read what they replace, write it elsewhere, make both and
+//! the log durable. Then, and only then, the writes may go.
+//!
+//! A [`Slot`] goes through the [`Phase`]s in order. Each phase starts its I/O and ends when the
+//! last of it has ended, which [`Flight`] counts. Batches copy side by side, but their logs are
+//! written one after the other, in the order in which the batches were begun.
+//!
+//! # Order on the device
+//!
+//! 1. The backups, and log blocks that are full, are written and have ended.
+//! 2. The log block is written with `PREFLUSH` and `FUA`: the flush makes 1 durable before it, and
+//!    it is durable itself when it ends.
+//! 3. The writes go out. Whatever subset of them a power cut leaves, the log that says how to undo
+//!    them is there, and so is what it points to.
+
+use super::{
+    Bow,
+    SLOTS, //
+};
+use crate::{
+    abstractions::{
+        bio::{
+            BioList,
+            OwnOperation,
+            Piece,
+            Status,
+            Submitter,
+            BIO_PAGES_MAX, //
+        },
+        buffer::{
+            crc32,
+            Buffer, //
+        },
+        epoch::Epoch,
+    },
+    decisions::{
+        checkpoint::{
+            Batch,
+            Checkpoint,
+            Copy,
+            Failure,
+            BATCH_PAGES,
+            COPIES_MAX,
+            PAGE_BYTES,
+            RESTS_MAX, //
+        },
+        log::{
+            entry_seed,
+            Sector,
+            SECTOR_SIZE, //
+        },
+    },
+};
+use core::ops::Range;
+use kernel::{
+    alloc::Flags,
+    page::PAGE_SIZE,
+    prelude::*,
+    sync::{
+        atomic::{
+            ordering::{
+                Full,
+                Relaxed, //
+            },
+            Atomic, //
+        },
+        Arc,
+        ArcBorrow, //
+    },
+};
+
+// The decisions count in pages of the buffer.
+const _: () = assert!(PAGE_BYTES == PAGE_SIZE);
+const _: () = assert!(BATCH_PAGES <= BIO_PAGES_MAX);
+
+/// The page of a slot's buffer that the log block is written from.
+const LOG_PAGE: usize = BATCH_PAGES;
+
+/// The first page of a slot's buffer that full log blocks are written from.
+const REST_PAGE: usize = LOG_PAGE + 1;
+
+/// What a bio of the target's own is part of.
+#[derive(Clone, core::marker::Copy)]
+pub(crate) struct Tag {
+    slot: usize,
+    part: Part,
+}
+
+#[derive(Clone, core::marker::Copy)]
+enum Part {
+    /// The reading of one copy.
+    Read(usize),
+    /// The writing of some copies.
+    Write { first: usize, count: usize },
+    /// A log block.
+    Log,
+}
+
+/// What the ends of I/O say about a slot. Changed in any context, without a lock.
+pub(super) struct Flight {
+    /// I/O that has not ended, and one while more is being started.
+    pending: Atomic<u32>,
+    /// For each copy, the status of the I/O that failed, or 0.
+    reads: [Atomic<u32>; COPIES_MAX],
+    writes: [Atomic<u32>; COPIES_MAX],
+    /// The status of the log write that failed, or 0.
+    log: Atomic<u32>,
+}
+
+impl Flight {
+    pub(super) fn new() -> Self {
+        Self {
+            pending: Atomic::new(0),
+            reads: core::array::from_fn(|_| Atomic::new(0)),
+            writes: core::array::from_fn(|_| Atomic::new(0)),
+            log: Atomic::new(0),
+        }
+    }
+
+    fn reset(&self) {
+        for (read, write) in self.reads.iter().zip(&self.writes) {
+            read.store(0, Relaxed);
+            write.store(0, Relaxed);
+        }
+        self.log.store(0, Relaxed);
+    }
+
+    /// Starts a phase; until [`launched`](Self::launched) it does not end.
+    fn launch(&self) {
+        self.pending.store(1, Relaxed);
+    }
+
+    fn add(&self) {
+        self.pending.add(1, Relaxed);
+    }
+
+    /// One I/O ended, or all were started. Returns whether that was the last.
+    fn landed(&self) -> bool {
+        self.pending.fetch_sub(1, Full) == 1
+    }
+
+    fn has_landed(&self) -> bool {
+        self.pending.fetch_add(0, Full) == 0
+    }
+
+    fn record(&self, part: Part, status: Status) {
+        if status == Status::OK {
+            return;
+        }
+        let set = |place: Option<&Atomic<u32>>| {
+            if let Some(place) = place {
+                place.store(status.as_raw(), Relaxed);
+            }
+        };
+        match part {
+            Part::Read(index) => set(self.reads.get(index)),
+            Part::Write { first, count } => {
+                for index in first..first + count {
+                    set(self.writes.get(index));
+                }
+            }
+            Part::Log => set(Some(&self.log)),
+        }
+    }
+
+    /// How copy number `index` failed, if it did.
+    fn failure(&self, index: usize) -> Option<(Failure, Status)> {
+        let status = |list: &[Atomic<u32>]| {
+            let raw = list.get(index).map_or(0, |status| status.load(Relaxed));
+            (raw != 0).then(|| Status::from_raw(raw))
+        };
+        if let Some(failed) = status(&self.reads) {
+            return Some((Failure::ReadFailed, failed));
+        }
+        status(&self.writes).map(|failed| (Failure::WriteFailed, failed))
+    }
+
+    fn log_failure(&self) -> Option<Status> {
+        let raw = self.log.load(Relaxed);
+        (raw != 0).then(|| Status::from_raw(raw))
+    }
+}
+
+impl Submitter for Bow {
+    type Tag = Tag;
+
+    fn epoch(&self) -> &Epoch {
+        &self.epoch
+    }
+
+    fn ended(this: ArcBorrow<'_, Self>, tag: Tag, status: Status) {
+        if let Some(flight) = this.flights.get(tag.slot) {
+            flight.record(tag.part, status);
+            if flight.landed() {
+                Arc::from(this).kick();
+            }
+        }
+    }
+}
+
+/// How far a batch is.
+#[derive(Clone, core::marker::Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Has none.
+    Idle,
+    /// Takes up writes.
+    Open,
+    /// What they replace is being read.
+    Reading,
+    /// It is being written to its new places.
+    Writing,
+    /// All copies have ended; waits for its turn to write the log.
+    Copied,
+    /// Log blocks that are full are being written.
+    Resting,
+    /// The log block is being written.
+    Logging,
+}
+
+/// A batch, with its memory and the bios that wait for it.
+pub(super) struct Slot {
+    number: usize,
+    phase: Phase,
+    pub(super) batch: Batch,
+    pub(super) bios: BioList<Bow>,
+    buffer: Buffer,
+    /// First sectors of the full log blocks of this batch.
+    rests: KVec<u64>,
+    /// The first sector of the log block as it will be.
+    log: Sector,
+}
+
+/// What a step of a slot led to.
+pub(super) enum Step {
+    /// It waits for I/O, or for its turn.
+    Waiting,
+    /// It went on.
+    Moved,
+    /// It has ended; its bios are to be looked at again, but those that `failure` finds.
+    Ended,
+    /// The log could not be written.
+    LogFailed(Status),
+}
+
+impl Slot {
+    fn new(number: usize, flags: Flags) -> Result<Self> {
+        Ok(Self {
+            number,
+            phase: Phase::Idle,
+            batch: Batch::new(flags)?,
+            bios: BioList::new(),
+            buffer: Buffer::new(REST_PAGE + RESTS_MAX, flags)?,
+            rests: KVec::with_capacity(RESTS_MAX, flags)?,
+            log: [0; SECTOR_SIZE],
+        })
+    }
+
+    /// All slots of a device.
+    pub(super) fn all(flags: Flags) -> Result<KVec<Self>> {
+        let mut slots = KVec::with_capacity(SLOTS, flags)?;
+        for number in 0..SLOTS {
+            slots.push(Self::new(number, flags)?, flags)?;
+        }
+        Ok(slots)
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.phase == Phase::Idle
+    }
+
+    /// Whether the live first block is being moved, so that nothing may be sent to it.
+    pub(super) fn moves_live(&self) -> bool {
+        self.batch.moves_live()
+    }
+
+    /// Begins to take up writes.
+    pub(super) fn open(&mut self, bow: &Bow) {
+        self.phase = Phase::Open;
+        if let Some(flight) = self.flight(bow) {
+            flight.reset();
+        }
+    }
+
+    /// Takes up no more writes: starts to copy, if there is anything for it to do.
+    pub(super) fn close(&mut self, bow: &Arc<Bow>) {
+        if self.batch.copies().is_empty() && self.bios.is_empty() {
+            self.phase = Phase::Idle;
+            return;
+        }
+        if self.moves_live() {
+            // Redirected I/O to the live first block must end before that is copied; no more is
+            // sent until the batch has ended.
+            bow.epoch.drain();
+        }
+        self.phase = Phase::Reading;
+        self.launch(bow, |slot, flight| {
+            for (index, copy) in slot.batch.copies().iter().enumerate() {
+                let piece = Piece {
+                    page: copy.page,
+                    bytes: copy.bytes() as usize,
+                };
+                flight.add();
+                slot.submit(
+                    bow,
+                    OwnOperation::Read,
+                    copy.source,
+                    core::iter::once(piece),
+                    Part::Read(index),
+                );
+            }
+        });
+    }
+
+    fn flight<'a>(&self, bow: &'a Bow) -> Option<&'a Flight> {
+        bow.flights.get(self.number)
+    }
+
+    /// Starts the I/O of a phase.
+    fn launch(&self, bow: &Arc<Bow>, start: impl FnOnce(&Self, &Flight)) {
+        if let Some(flight) = self.flight(bow) {
+            flight.launch();
+            start(self, flight);
+            // The worker runs `advance` after this anyway.
+            flight.landed();
+        }
+    }
+
+    fn submit(
+        &self,
+        bow: &Arc<Bow>,
+        operation: OwnOperation,
+        sector: u64,
+        pieces: impl Iterator<Item = Piece> + Clone,
+        part: Part,
+    ) {
+        bow.bios.submit(
+            bow.as_arc_borrow(),
+            &bow.device,
+            operation,
+            sector,
+            &self.buffer,
+            pieces,
+            Tag {
+                slot: self.number,
+                part,
+            },
+        );
+    }
+
+    /// How copy number `index` failed, if it did.
+    fn copy_failure(&self, bow: &Bow, index: usize) -> Option<(Failure, Status)> {
+        self.flight(bow)?.failure(index)
+    }
+
+    /// Goes on as far as it can without waiting. `is_first`: all batches that were begun before
+    /// this one have ended.
+    pub(super) fn step(
+        &mut self,
+        bow: &Arc<Bow>,
+        checkpoint: &mut Checkpoint,
+        is_first: bool,
+    ) -> Step {
+        if !self.flight(bow).is_some_and(Flight::has_landed) {
+            return Step::Waiting;
+        }
+        match self.phase {
+            Phase::Idle | Phase::Open => return Step::Waiting,
+            Phase::Reading => self.write(bow),
+            Phase::Writing => self.phase = Phase::Copied,
+            Phase::Copied if !is_first => return Step::Waiting,
+            Phase::Copied => {
+                let copies = self.batch.copies().len();
+                if (0..copies).all(|index| self.copy_failure(bow, index).is_some()) {
+                    return self.end(bow, checkpoint);
+                }
+                if self.lay(bow, checkpoint).is_err() {
+                    return Step::LogFailed(Status::IO_ERROR);
+                }
+            }
+            Phase::Resting => match self.flight(bow).and_then(Flight::log_failure) {
+                Some(status) => return Step::LogFailed(status),
+                None => self.write_log(bow),
+            },
+            Phase::Logging => match self.flight(bow).and_then(Flight::log_failure) {
+                Some(status) => return Step::LogFailed(status),
+                None => return self.end(bow, checkpoint),
+            },
+        }
+        Step::Moved
+    }
+
+    /// Checksums what was read, and writes it to its new places; places that follow each other are
+    /// written by one bio.
+    fn write(&mut self, bow: &Arc<Bow>) {
+        self.phase = Phase::Writing;
+        for copy in self.batch.copies_mut() {
+            let seed = entry_seed(copy.source, bow.block_size);
+            copy.checksum = self.buffer.crc32(seed, copy.page, copy.bytes() as usize);
+        }
+        self.launch(bow, |slot, flight| {
+            let copies = slot.batch.copies();
+            let mut first = 0;
+            while let Some(copy) = copies.get(first) {
+                if slot.copy_failure(bow, first).is_some() {
+                    first += 1;
+                    continue;
+                }
+                let joins = |index: usize| match (copies.get(index), copies.get(index + 1)) {
+                    (Some(copy), Some(next)) => {
+                        copy.dest_end() == next.dest && slot.copy_failure(bow, index + 1).is_none()
+                    }
+                    _ => false,
+                };
+                let mut end = first;
+                while joins(end) {
+                    end += 1;
+                }
+                let joined = copies.get(first..=end).unwrap_or_default();
+                let part = Part::Write {
+                    first,
+                    count: joined.len(),
+                };
+                let pieces = joined.iter().map(|copy| Piece {
+                    page: copy.page,
+                    bytes: copy.bytes() as usize,
+                });
+                flight.add();
+                slot.submit(bow, OwnOperation::Write, copy.dest, pieces, part);
+                first = end + 1;
+            }
+        });
+    }
+
+    /// Enters the batch into the log in memory, and writes the log blocks that are full thereby.
+    fn lay(&mut self, bow: &Arc<Bow>, checkpoint: &mut Checkpoint) -> Result {
+        let Self {
+            batch,
+            buffer,
+            rests,
+            ..
+        } = self;
+        let flight = bow.flights.get(self.number).ok_or(EINVAL)?;
+        checkpoint.lay(
+            batch,
+            |index| flight.failure(index).is_some(),
+            crc32,
+            |rest, sector| {
+                // There are pages and places for as many as a batch can fill.
+                let _ = buffer.fill(REST_PAGE + rests.len(), sector);
+                let _ = rests.push_within_capacity(rest);
+            },
+        )?;
+        checkpoint.log().encode(&mut self.log, crc32);
+        self.buffer.fill(LOG_PAGE, &self.log)?;
+        if self.rests.is_empty() {
+            self.write_log(bow);
+            return Ok(());
+        }
+        self.phase = Phase::Resting;
+        self.launch(bow, |slot, flight| {
+            for (index, &rest) in slot.rests.iter().enumerate() {
+                let piece = Piece {
+                    page: REST_PAGE + index,
+                    bytes: bow.block_size as usize,
+                };
+                flight.add();
+                let piece = core::iter::once(piece);
+                slot.submit(bow, OwnOperation::Write, rest, piece, Part::Log);
+            }
+        });
+        Ok(())
+    }
+
+    /// Writes the log block: its first sector, which is all that has a meaning.
+    fn write_log(&mut self, bow: &Arc<Bow>) {
+        self.phase = Phase::Logging;
+        let piece = Piece {
+            page: LOG_PAGE,
+            bytes: bow.device.logical_block_size() as usize,
+        };
+        self.launch(bow, |slot, flight| {
+            flight.add();
+            let piece = core::iter::once(piece);
+            slot.submit(bow, OwnOperation::Commit, 0, piece, Part::Log);
+        });
+    }
+
+    /// The log is durable, or there is nothing to log: what it says holds from now on.
+    fn end(&mut self, bow: &Bow, checkpoint: &mut Checkpoint) -> Step {
+        for (index, copy) in self.batch.copies().iter().enumerate() {
+            match self.copy_failure(bow, index) {
+                Some((outcome, _)) => checkpoint.abandon(copy, outcome),
+                None => {
+                    checkpoint.settle(copy);
+                    bow.mark_settled(&(copy.source..copy.source_end()));
+                }
+            }
+        }
+        for &rest in &self.rests {
+            checkpoint.settle_rest(rest);
+        }
+        Step::Ended
+    }
+
+    /// The first sector of the log block that this batch has written.
+    pub(super) fn log(&self) -> &Sector {
+        &self.log
+    }
+
+    /// The status of a copy that failed of which `span` needs a part.
+    pub(super) fn failure(&self, bow: &Bow, span: &Range<u64>) -> Option<Status> {
+        let overlaps =
+            |copy: &Copy| copy.source < span.end && span.start < copy.source_end();
+        self.batch
+            .copies()
+            .iter()
+            .enumerate()
+            .filter(|(_, copy)| overlaps(copy))
+            .find_map(|(index, _)| self.copy_failure(bow, index))
+            .map(|(_, status)| status)
+    }
+
+    /// After the log failed: a batch that has no I/O in flight is not going on, and its bios fail.
+    pub(super) fn step_after_failure(&self, bow: &Bow) -> Step {
+        if self.flight(bow).is_some_and(Flight::has_landed) {
+            Step::LogFailed(Status::IO_ERROR)
+        } else {
+            Step::Waiting
+        }
+    }
+
+    /// Is ready for the next batch, without giving anything back: what the device's log says about
+    /// this one is not known.
+    pub(super) fn drop_batch(&mut self) {
+        self.batch.forget();
+        self.rests.clear();
+        self.phase = Phase::Idle;
+    }
+
+    /// Is ready for the next batch.
+    pub(super) fn clear(&mut self, checkpoint: &mut Checkpoint) {
+        checkpoint.finish(&mut self.batch);
+        self.rests.clear();
+        self.phase = Phase::Idle;
+    }
+}

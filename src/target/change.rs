@@ -1,0 +1,317 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The changes of state: 0 → 1 takes the checkpoint, 1 → 2 gives it up.
+//!
+//! Both are carried out by the worker while every bio that could tell the difference is held, after
+//! those in flight have ended ([`Mode::Changing`] and a drain of the epoch). One write decides each
+//! of them, of the device's first sector, which it writes wholly or not at all. So that this is
+//! true of blocks of several sectors, the others of the first block are always written, and
+//! durable, *before* the first sector that makes them count:
+//!
+//! - 0 → 1: the log's first sector comes with the old contents in the others; a cut before it
+//!   leaves the old block, a cut after it a log, whose other sectors mean nothing. Then the others
+//!   are overwritten with zeroes, which hides a file system's superblock from those who would mount
+//!   the raw device.
+//! - 1 → 2: the live contents go into the others while the first is the log still; then the whole
+//!   block is written, of which only the first sector changes.
+
+use super::{
+    batch::Slot,
+    report::Report,
+    settled::SettledMap,
+    worker::{
+        Active,
+        Change,
+        Worker, //
+    },
+    Bow,
+    Mode,
+    Tracker, //
+};
+use crate::{
+    abstractions::{
+        buffer::{
+            crc32,
+            Buffer, //
+        },
+        time,
+    },
+    decisions::{
+        checkpoint::Checkpoint,
+        free_space::FreeSpace,
+        log::{
+            entry_seed,
+            Identity,
+            Sector,
+            BLOCK_SIZE_MAX,
+            SECTOR_SIZE, //
+        },
+        ranges::{
+            Nodes,
+            RangeTree, //
+        },
+        state::State,
+    },
+};
+use kernel::{
+    prelude::*,
+    sync::Arc, //
+};
+
+/// The pages of the buffer that changes of state use.
+const FIRST_BLOCK: usize = 0;
+const LOG: usize = 1;
+
+impl Bow {
+    /// Changes the state on a user's behalf, and waits until that is done. Process context; sleeps.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if `state` is not the next one; `ENOSPC` if there is no free space at all; the
+    /// device's.
+    pub(super) fn change_state(self: &Arc<Self>, state: State) -> Result {
+        let _requests = self.requests.lock();
+        *self.wanted.lock() = Some(state);
+        self.kick();
+        let mut answer = self.answer.lock();
+        loop {
+            if let Some(result) = answer.take() {
+                return result;
+            }
+            self.answered.wait(&mut answer);
+        }
+    }
+
+    /// The state, as users see it.
+    pub(super) fn state(&self) -> State {
+        match self.mode() {
+            Mode::State(state) => state,
+            Mode::Changing => self.report.lock().state,
+        }
+    }
+}
+
+impl Worker {
+    /// Carries out a change of state. No batch is under way.
+    pub(super) fn carry_out(&mut self, bow: &Arc<Bow>, change: Change) {
+        let wanted = match change {
+            Change::Requested(state) => state,
+            Change::Policy => State::Committed,
+        };
+        let state = bow.report.lock().state;
+        let result = if state.next() != Some(wanted) {
+            pr_err!(
+                "{}: state is {}, which takes {} only\n",
+                bow.device.name(),
+                state.number(),
+                state.next().map_or("nothing", |next| match next {
+                    State::Tracking => "0",
+                    State::Checkpoint => "1",
+                    State::Committed => "2",
+                })
+            );
+            Err(EINVAL)
+        } else if wanted == State::Checkpoint {
+            self.take_checkpoint(bow)
+        } else {
+            self.commit(bow)
+        };
+        if let (Ok(()), State::Checkpoint | State::Committed) = (result, wanted) {
+            bow.events.raise();
+        }
+        match change {
+            Change::Requested(_) => {
+                *bow.answer.lock() = Some(result);
+                bow.answered.notify_all();
+            }
+            Change::Policy => self.gave_up(bow, result),
+        }
+    }
+
+    /// `on_full:commit` was carried out.
+    fn gave_up(&mut self, bow: &Bow, result: Result) {
+        match (result, &mut self.active) {
+            (Ok(()), _) => pr_warn!(
+                "{}: no free space is left for backups; the checkpoint was given up, the new \
+                 contents stay\n",
+                bow.device.name()
+            ),
+            (Err(error), Some(active)) => {
+                pr_err!(
+                    "{}: the checkpoint cannot be given up: error {}\n",
+                    bow.device.name(),
+                    error.to_errno()
+                );
+                // Those who wait for space now fail.
+                active.failed = true;
+                bow.events.raise();
+            }
+            (Err(_), None) => {}
+        }
+    }
+
+    /// 0 → 1.
+    fn take_checkpoint(&mut self, bow: &Arc<Bow>) -> Result {
+        // While nobody waits for us, what memory is needed.
+        let buffer = Buffer::new(2, GFP_KERNEL)?;
+        let settled = KBox::new(SettledMap::new(bow.sectors, bow.block())?, GFP_KERNEL)?;
+        let slots = Slot::all(GFP_KERNEL)?;
+        let mut nodes = Nodes::new(RangeTree::NODES_PER_SET, GFP_KERNEL)?;
+        nodes.fill(GFP_KERNEL)?;
+
+        bow.set_mode(Mode::Changing);
+        bow.epoch.drain();
+        let result = self.begin(bow, &buffer, &mut nodes, slots);
+        if result.is_ok() {
+            bow.settled.replace(Some(settled), &bow.epoch);
+            bow.set_mode(Mode::State(State::Checkpoint));
+        } else {
+            bow.set_mode(Mode::State(State::Tracking));
+        }
+        result
+    }
+
+    fn begin(
+        &mut self,
+        bow: &Bow,
+        buffer: &Buffer,
+        nodes: &mut Nodes,
+        slots: KVec<Slot>,
+    ) -> Result {
+        let device = &bow.device;
+        device.flush()?;
+        device.read(0, buffer, FIRST_BLOCK, bow.block_size as usize)?;
+
+        let tracker = bow.tracker.lock().take().ok_or(EINVAL)?;
+        let ranges = tracker
+            .space
+            .into_ranges(bow.block(), bow.block()..bow.sectors, nodes)?;
+        let identity = Identity {
+            uuid: time::random_uuid(),
+            time: time::real_seconds(),
+        };
+        let created =
+            Checkpoint::new(ranges, bow.block_size, bow.sectors, identity, GFP_KERNEL);
+        let begun = created.and_then(|(mut checkpoint, backup)| {
+            match write_first_log(bow, buffer, &mut checkpoint, backup) {
+                Ok(durable) => Ok((checkpoint, durable)),
+                Err(error) => Err((error, checkpoint.into_ranges())),
+            }
+        });
+        match begun {
+            Ok((checkpoint, durable)) => {
+                let active = Active::new(checkpoint, slots, durable);
+                *bow.report.lock() = active.report();
+                self.active = Some(active);
+                Ok(())
+            }
+            Err((error, ranges)) => {
+                if error == ENOSPC {
+                    pr_err!(
+                        "{}: no free space for a checkpoint; run fstrim on the mounted file \
+                         system first\n",
+                        device.name()
+                    );
+                }
+                let nodes = Nodes::new(RangeTree::NODES_PER_SET, GFP_KERNEL)?;
+                let space = FreeSpace::from_ranges(ranges);
+                *bow.tracker.lock() = Some(Tracker { space, nodes });
+                Err(error)
+            }
+        }
+    }
+
+    /// 1 → 2.
+    fn commit(&mut self, bow: &Arc<Bow>) -> Result {
+        let Some(active) = &mut self.active else {
+            return Err(EINVAL);
+        };
+        let buffer = Buffer::new(2, GFP_KERNEL)?;
+        bow.set_mode(Mode::Changing);
+        bow.epoch.drain();
+        if let Err(error) = active.put_back_first_block(bow, &buffer) {
+            bow.set_mode(Mode::State(State::Checkpoint));
+            return Err(error);
+        }
+        *bow.report.lock() = Report::of_committed();
+        bow.set_mode(Mode::State(State::Committed));
+        self.active = None;
+        bow.settled.replace(None, &bow.epoch);
+        Ok(())
+    }
+}
+
+/// Saves the first block, which is in `buffer`, and writes the log over it. Returns the first
+/// sector of that log.
+fn write_first_log(
+    bow: &Bow,
+    buffer: &Buffer,
+    checkpoint: &mut Checkpoint,
+    backup: u64,
+) -> Result<Sector> {
+    let device = &bow.device;
+    let bytes = bow.block_size as usize;
+    checkpoint.begin(
+        backup,
+        buffer.crc32(entry_seed(0, bow.block_size), FIRST_BLOCK, bytes),
+    );
+    let mut log = [0; SECTOR_SIZE];
+    checkpoint.log().encode(&mut log, crc32);
+    device.write(checkpoint.live(), buffer, FIRST_BLOCK, bytes)?;
+    device.write(backup, buffer, FIRST_BLOCK, bytes)?;
+
+    // This write decides.
+    fill_first_block(bow, buffer, &log)?;
+    if let Err(error) = device.commit(0, buffer, LOG, bytes) {
+        // Whether it did is not known. With the old contents back it did not.
+        if device.commit(0, buffer, FIRST_BLOCK, bytes).is_err() {
+            pr_err!(
+                "{}: the first block may hold a log of a checkpoint that failed; put it back with \
+                 `bowctl restore` before the device is used again\n",
+                device.name()
+            );
+        }
+        return Err(error);
+    }
+
+    buffer.fill(LOG, &log)?;
+    if device.commit(0, buffer, LOG, bytes).is_err() {
+        pr_warn!(
+            "{}: the rest of the first block cannot be hidden; do not mount the device below\n",
+            device.name()
+        );
+    }
+    Ok(log)
+}
+
+/// Makes page [`LOG`] the block whose first sector is `log`, and the others those of page
+/// [`FIRST_BLOCK`].
+fn fill_first_block(bow: &Bow, buffer: &Buffer, log: &Sector) -> Result {
+    let mut block = KVec::from_elem(0u8, BLOCK_SIZE_MAX as usize, GFP_KERNEL)?;
+    let block = block.get_mut(..bow.block_size as usize).ok_or(EINVAL)?;
+    buffer.read(FIRST_BLOCK, block)?;
+    block
+        .get_mut(..SECTOR_SIZE)
+        .ok_or(EINVAL)?
+        .copy_from_slice(log);
+    buffer.fill(LOG, block)
+}
+
+impl Active {
+    /// Copies the live first block back over the log: the last of these writes decides.
+    fn put_back_first_block(&mut self, bow: &Bow, buffer: &Buffer) -> Result {
+        let device = &bow.device;
+        let bytes = bow.block_size as usize;
+        device.read(self.checkpoint.live(), buffer, FIRST_BLOCK, bytes)?;
+        if bytes > SECTOR_SIZE {
+            fill_first_block(bow, buffer, &self.durable)?;
+            device.commit(0, buffer, LOG, bytes)?;
+        }
+        device
+            .commit(0, buffer, FIRST_BLOCK, bytes)
+            .inspect_err(|_| {
+                // Whether it is still a log is not known, so it must not be written as one.
+                self.failed = true;
+            })
+    }
+}

@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What happens to a bio at once, in its submitter's context.
+//!
+//! Reads outside the first block, flushes, and in state 1 writes to settled blocks take no lock and
+//! go straight down. In state 0 writes and discards update the record of free space under a
+//! spinlock. Everything else goes to the [worker](super::worker).
+
+use super::{
+    Bow,
+    Mode,
+    Tracker, //
+};
+use crate::{
+    abstractions::{
+        bio::{
+            Bio,
+            BioList,
+            Operation,
+            Status, //
+        },
+        epoch::Ticket,
+    },
+    decisions::state::State, //
+};
+use core::ops::Range;
+use kernel::{
+    alloc::Flags,
+    prelude::*,
+    sync::{
+        Arc,
+        ArcBorrow, //
+    },
+};
+
+/// What [`Bow`] keeps with each bio: its ticket, while it has one.
+pub(crate) type BioData = Option<Ticket>;
+
+impl Bow {
+    /// Decides about a bio of the mapped device: returns it to have it go down, or keeps it.
+    #[inline]
+    pub(super) fn map_bio(this: ArcBorrow<'_, Self>, mut bio: Bio<Self>) -> Option<Bio<Self>> {
+        bio.set_device(&this.device);
+        let operation = bio.operation();
+        let is_committed = this.mode() == Mode::State(State::Committed);
+        let first_block = bio.sector() < this.block();
+        if is_committed
+            || operation == Operation::Flush
+            || (operation == Operation::Read && !first_block)
+        {
+            return Some(bio);
+        }
+
+        let ticket = this.epoch.enter();
+        // Only now, with the ticket, can the mode not change under the bio.
+        match this.mode() {
+            Mode::State(State::Tracking) => this.track(bio, ticket),
+            Mode::State(State::Checkpoint) if first_block => {
+                // From here on a bio is in the first block or outside, never both.
+                bio.accept_only(this.block() - bio.sector());
+                Self::hold(this, bio, ticket);
+                None
+            }
+            Mode::State(State::Checkpoint)
+                if operation == Operation::Write && this.is_settled(&bio.span(), &ticket) =>
+            {
+                *bio.data() = Some(ticket);
+                Some(bio)
+            }
+            Mode::State(State::Committed) => {
+                this.epoch.leave(ticket);
+                Some(bio)
+            }
+            Mode::State(State::Checkpoint) | Mode::Changing => {
+                if first_block {
+                    bio.accept_only(this.block() - bio.sector());
+                }
+                Self::hold(this, bio, ticket);
+                None
+            }
+        }
+    }
+
+    #[inline]
+    fn is_settled(&self, span: &Range<u64>, ticket: &Ticket) -> bool {
+        self.settled
+            .get(ticket)
+            .is_some_and(|settled| settled.contains(span))
+    }
+
+    /// State 0: keeps the record of free space. Returns the bio if it is to go down, with its
+    /// ticket: a checkpoint waits for it.
+    pub(super) fn track(&self, mut bio: Bio<Self>, ticket: Ticket) -> Option<Bio<Self>> {
+        let span = bio.span();
+        // Free space that cannot be recorded is lost; a submitter that may wait does so for it.
+        let flags = if bio.is_nowait() {
+            GFP_NOWAIT | __GFP_NOWARN
+        } else {
+            GFP_KERNEL | __GFP_NOWARN
+        };
+        match bio.operation() {
+            Operation::Write => {
+                let touched = self
+                    .tracker
+                    .lock()
+                    .as_ref()
+                    .is_some_and(|tracker| tracker.space.is_touched_by(&span));
+                if touched {
+                    self.record(flags, |tracker| {
+                        tracker.space.write(span.clone(), &mut tracker.nodes);
+                    });
+                }
+            }
+            Operation::Discard => {
+                self.record(flags, |tracker| {
+                    // Without nodes the discard is forgotten, which is always allowed.
+                    let _ = tracker.space.discard(span.clone(), &mut tracker.nodes);
+                });
+                self.epoch.leave(ticket);
+                bio.end(Status::OK);
+                return None;
+            }
+            Operation::Read | Operation::Flush => {}
+        }
+        *bio.data() = Some(ticket);
+        Some(bio)
+    }
+
+    /// Changes the record of free space, for which it gets nodes before it takes the lock.
+    fn record(&self, flags: Flags, change: impl FnOnce(&mut Tracker)) {
+        let _noio = crate::abstractions::queue::NoIo::enter();
+        // Filled before the lock is taken, so that nothing is allocated under it. If that fails,
+        // the change does without.
+        let spare = super::Nodes::new(super::RangeTree::NODES_PER_SET, flags)
+            .and_then(|mut nodes| nodes.fill(flags).map(|()| nodes));
+        if let Some(tracker) = &mut *self.tracker.lock() {
+            if let Ok(mut spare) = spare {
+                tracker.nodes.top_up(&mut spare);
+            }
+            change(tracker);
+        }
+    }
+
+    /// Gives a bio to the worker.
+    fn hold(this: ArcBorrow<'_, Self>, bio: Bio<Self>, ticket: Ticket) {
+        this.incoming.lock().push(bio);
+        // The ticket is held until the worker is sure to come by.
+        let this = Arc::from(this);
+        this.kick();
+        this.epoch.leave(ticket);
+    }
+
+    /// A bio ended. Any context.
+    #[inline]
+    pub(super) fn bio_ended(&self, ticket: BioData) {
+        if let Some(ticket) = ticket {
+            self.epoch.leave(ticket);
+        }
+    }
+
+    /// Submits a bio that may go down, with a ticket, from the worker.
+    pub(super) fn submit(&self, mut bio: Bio<Self>) {
+        *bio.data() = Some(self.epoch.enter());
+        bio.submit();
+    }
+
+    /// Takes what came since the last time.
+    pub(super) fn take_incoming(&self) -> BioList<Self> {
+        let mut taken = BioList::new();
+        taken.append(&mut self.incoming.lock());
+        taken
+    }
+}

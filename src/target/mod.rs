@@ -1,0 +1,363 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The target: it asks the [decisions](crate::decisions) what is to be done, and does it.
+//!
+//! - [`map`]: what happens to a bio at once, in its submitter's context.
+//! - [`worker`]: what happens to the others, in the device's one worker.
+//! - [`batch`]: the I/O of a batch of first writes.
+//! - [`change`]: the changes of state.
+//! - [`report`]: what users see and say: status, table, sysfs, messages.
+//! - [`settled`]: the map of blocks that need nothing any more.
+//!
+//! # States
+//!
+//! The [`Mode`] is what `map` goes by. It is changed by the worker only, followed by a drain of the
+//! epoch; so a bio in flight was mapped under the mode that holds, or the worker is waiting for it.
+//!
+//! # Locks
+//!
+//! - [`Bow::worker`] (mutex): taken by the worker, which holds it while it runs; nobody else takes
+//!   it while the device is in use. The worker sleeps only for a change of state, and for the
+//!   drain of the epoch; neither needs the worker.
+//! - [`Bow::incoming`], [`Bow::tracker`], [`Bow::report`], [`Bow::wanted`] (spinlocks, process
+//!   context only): leaves, held for a few instructions or one operation on the range tree.
+//! - [`Bow::requests`] (mutex) is held by who asks for a change of state, until it is done; the
+//!   worker does not take it. [`Bow::answer`] (mutex) is a leaf.
+//! - Order: `requests`, `worker`, then a leaf.
+//!
+//! No lock is held across I/O but `worker` and `requests`, which no writer of the device waits for.
+
+mod batch;
+mod change;
+mod map;
+mod report;
+mod settled;
+mod worker;
+
+use self::{
+    batch::Flight,
+    report::Report,
+    settled::SettledMap,
+    worker::Worker, //
+};
+use crate::{
+    abstractions::{
+        bio::{
+            BioList,
+            BioSet, //
+        },
+        device::Device,
+        device_mapper::{
+            Events,
+            NewTable,
+            Refusal,
+            Words, //
+        },
+        epoch::{
+            Epoch,
+            EpochCell, //
+        },
+        queue::ReclaimQueue,
+        sysfs::Directory, //
+    },
+    decisions::{
+        free_space::FreeSpace,
+        log::{
+            self,
+            SECTOR_SIZE, //
+        },
+        ranges::{
+            Nodes,
+            RangeTree, //
+        },
+        state::State,
+        table::{
+            Arguments,
+            OnFull, //
+        },
+    },
+};
+use kernel::{
+    new_condvar,
+    new_mutex,
+    new_spinlock,
+    prelude::*,
+    sync::{
+        atomic::{
+            ordering::{
+                Acquire,
+                Release, //
+            },
+            Atomic, //
+        },
+        Arc,
+        CondVar,
+        Mutex,
+        SpinLock, //
+    },
+    workqueue::{
+        impl_has_work,
+        new_work,
+        Work,
+        WorkItem, //
+    },
+};
+
+/// The batches of first writes that can be under way at a time.
+const SLOTS: usize = 2;
+
+/// Bios of its own that a device has in reserve.
+const OWN_BIOS: u32 = 16;
+
+/// What `map` goes by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    /// The device is in this state.
+    State(State),
+    /// The state is being changed: whatever could depend on it is held.
+    Changing,
+}
+
+impl Mode {
+    const fn to_raw(self) -> u32 {
+        match self {
+            Mode::State(state) => state.number(),
+            Mode::Changing => 3,
+        }
+    }
+
+    const fn from_raw(raw: u32) -> Self {
+        match raw {
+            0 => Mode::State(State::Tracking),
+            1 => Mode::State(State::Checkpoint),
+            2 => Mode::State(State::Committed),
+            _ => Mode::Changing,
+        }
+    }
+}
+
+/// State 0: what is free, and nodes for what comes.
+struct Tracker {
+    space: FreeSpace,
+    nodes: Nodes,
+}
+
+/// A device-mapper device of this target.
+#[pin_data]
+pub(crate) struct Bow {
+    /// All I/O below that a change of state, a move of the live first block, or the reuse of freed
+    /// space has to wait for.
+    #[pin]
+    epoch: Epoch,
+    #[pin]
+    bios: BioSet<Bow>,
+    device: Device,
+    /// Size of the device in sectors.
+    sectors: u64,
+    /// Bytes in a block.
+    block_size: u32,
+    on_full: OnFull,
+    /// A [`Mode`].
+    mode: Atomic<u32>,
+    /// Empty except in state 1.
+    settled: EpochCell<SettledMap>,
+    /// Empty except in state 0.
+    #[pin]
+    tracker: SpinLock<Option<Tracker>>,
+    /// Bios that the worker has not seen yet.
+    #[pin]
+    incoming: SpinLock<BioList<Bow>>,
+    /// What the interrupts say about the batches under way.
+    flights: [Flight; SLOTS],
+    #[pin]
+    worker: Mutex<Worker>,
+    #[pin]
+    report: SpinLock<Report>,
+    /// Serialises requests for a change of state.
+    #[pin]
+    requests: Mutex<()>,
+    /// The state that was requested, until the worker takes it up.
+    #[pin]
+    wanted: SpinLock<Option<State>>,
+    /// How the request ended, until the requester has seen it.
+    #[pin]
+    answer: Mutex<Option<Result>>,
+    #[pin]
+    answered: CondVar,
+    #[pin]
+    events: Events,
+    #[pin]
+    directory: Mutex<Option<Directory<Bow>>>,
+    queue: ReclaimQueue,
+    #[pin]
+    work: Work<Bow>,
+}
+
+impl_has_work! {
+    impl HasWork<Self> for Bow { self.work }
+}
+
+impl WorkItem for Bow {
+    type Pointer = Arc<Bow>;
+
+    fn run(this: Arc<Bow>) {
+        worker::run(&this);
+    }
+}
+
+impl Bow {
+    /// Sectors in a block.
+    #[inline]
+    fn block(&self) -> u64 {
+        u64::from(self.block_size) / SECTOR_SIZE as u64
+    }
+
+    #[inline]
+    fn mode(&self) -> Mode {
+        Mode::from_raw(self.mode.load(Acquire))
+    }
+
+    /// To be followed by a drain of the epoch wherever the old mode matters.
+    fn set_mode(&self, mode: Mode) {
+        self.mode.store(mode.to_raw(), Release);
+    }
+
+    /// Has the worker run once more. Any context.
+    fn kick(self: &Arc<Self>) {
+        // If it is queued already, it has not started to look.
+        let _ = self.queue.enqueue(self.clone());
+    }
+
+    /// Creates the device for a table line.
+    fn create(
+        table: &mut NewTable<'_, Self>,
+        mut words: Words<'_>,
+    ) -> Result<Arc<Self>, Refusal> {
+        let path = words
+            .next()
+            .ok_or(Refusal(EINVAL, c"the device is missing"))?;
+        let arguments = Arguments::parse(words.map(|word| word.to_bytes()))
+            .map_err(|fault| Refusal(EINVAL, fault.sentence()))?;
+        if table.begin() != 0 {
+            return Err(Refusal(EINVAL, c"the target must start at sector 0"));
+        }
+        if table.is_read_only() {
+            return Err(Refusal(EROFS, c"the table must not be read-only"));
+        }
+        let device = table.open(path).map_err(|error| {
+            if error == EACCES || error == EROFS || error == EPERM {
+                Refusal(error, c"the device is read-only")
+            } else {
+                Refusal(error, c"the device cannot be opened")
+            }
+        })?;
+        if device.is_read_only() {
+            return Err(Refusal(EROFS, c"the device is read-only"));
+        }
+        if device.is_zoned() {
+            return Err(Refusal(EINVAL, c"zoned devices are not supported"));
+        }
+        if device.sectors() != table.sectors() {
+            pr_err!(
+                "{}: the table has {} sectors, the device {}\n",
+                device.name(),
+                table.sectors(),
+                device.sectors()
+            );
+            return Err(Refusal(
+                EINVAL,
+                c"the target must be as long as the device",
+            ));
+        }
+        let logical = device.logical_block_size();
+        let block_size = arguments
+            .block_size_for(table.sectors(), logical)
+            .map_err(|fault| Refusal(EINVAL, fault.sentence()))?;
+        let on_full = arguments.on_full.unwrap_or(OnFull::Error);
+
+        if let Some(live) = table.live() {
+            let same = live.device.number() == device.number()
+                && live.sectors == table.sectors()
+                && live.block_size == block_size
+                && live.on_full == on_full;
+            return if same {
+                Ok(live)
+            } else {
+                Err(Refusal(
+                    EBUSY,
+                    c"device and arguments cannot change; remove the device and create it again",
+                ))
+            };
+        }
+        refuse_log(&device, logical)?;
+        Self::new(device, table.sectors(), block_size, on_full)
+            .map_err(|error| Refusal(error, c"not enough memory"))
+    }
+
+    fn new(device: Device, sectors: u64, block_size: u32, on_full: OnFull) -> Result<Arc<Self>> {
+        let queue = ReclaimQueue::new(c"dm-bow")?;
+        let tracker = Tracker {
+            space: FreeSpace::new(),
+            nodes: Nodes::new(RangeTree::NODES_PER_SET, GFP_KERNEL)?,
+        };
+        Arc::pin_init(
+            try_pin_init!(Self {
+                epoch <- Epoch::new(),
+                bios <- BioSet::new(OWN_BIOS),
+                device,
+                sectors,
+                block_size,
+                on_full,
+                mode: Atomic::new(Mode::State(State::Tracking).to_raw()),
+                settled: EpochCell::new(),
+                tracker <- new_spinlock!(Some(tracker), "dm_bow_tracker"),
+                incoming <- new_spinlock!(BioList::new(), "dm_bow_incoming"),
+                flights: core::array::from_fn(|_| Flight::new()),
+                worker <- new_mutex!(Worker::new(), "dm_bow_worker"),
+                report <- new_spinlock!(Report::default(), "dm_bow_report"),
+                requests <- new_mutex!((), "dm_bow_requests"),
+                wanted <- new_spinlock!(None, "dm_bow_wanted"),
+                answer <- new_mutex!(None, "dm_bow_answer"),
+                answered <- new_condvar!("dm_bow_answered"),
+                events <- Events::new(),
+                directory <- new_mutex!(None, "dm_bow_directory"),
+                queue,
+                work <- new_work!("dm_bow_work"),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// Ends everything. No bio of the mapped device is in flight, and none will come.
+    fn stop(&self) {
+        // Waits for reads and writes of its files, which may be requests for a change of state.
+        drop(self.directory.lock().take());
+        self.queue.flush();
+        // After this no interrupt of our own I/O uses `self` any more, or has the worker run.
+        self.epoch.drain();
+        self.queue.flush();
+    }
+}
+
+/// Refuses a device that holds an uncommitted checkpoint: a new one would destroy it.
+fn refuse_log(device: &Device, logical: u32) -> Result<(), Refusal> {
+    let memory = |_| Refusal(ENOMEM, c"not enough memory");
+    let buffer = crate::abstractions::buffer::Buffer::new(1, GFP_KERNEL).map_err(memory)?;
+    let mut sector = [0; SECTOR_SIZE];
+    device
+        .read(0, &buffer, 0, logical as usize)
+        .and_then(|()| buffer.read(0, &mut sector))
+        .map_err(|error| Refusal(error, c"the device's first block cannot be read"))?;
+    if log::probe(&sector).is_none() {
+        return Ok(());
+    }
+    pr_err!(
+        "{}: holds an uncommitted checkpoint; go back with `bowctl restore`, or keep the new \
+         contents with `bowctl commit`\n",
+        device.name()
+    );
+    Err(Refusal(
+        EBUSY,
+        c"the device holds an uncommitted checkpoint (bowctl restore goes back, bowctl commit keeps)",
+    ))
+}

@@ -1,0 +1,430 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The device's one worker: it owns the range tree and the log in state 1, gathers held bios into
+//! batches, and changes the state.
+//!
+//! The worker is a work item that runs whenever a bio was held, I/O of its own ended, or a change
+//! of state was asked for. It does what can be done without waiting, and returns.
+//!
+//! # Order of bios
+//!
+//! Bios that overlap and are in flight together have no order among them, as on any device. A bio
+//! that comes after another one has ended sees that one's effect, since the range tree is changed
+//! before a bio goes out or ends.
+
+use super::{
+    batch::{
+        Slot,
+        Step, //
+    },
+    report::Report,
+    Bow,
+    Mode, //
+};
+use crate::{
+    abstractions::{
+        bio::{
+            Bio,
+            BioList,
+            Operation,
+            Status, //
+        },
+        queue::NoIo,
+    },
+    decisions::{
+        checkpoint::{
+            Checkpoint,
+            Verdict, //
+        },
+        log::Sector,
+        state::State,
+        table::OnFull, //
+    },
+};
+use kernel::{
+    prelude::*,
+    sync::Arc, //
+};
+
+/// What only the worker uses.
+pub(super) struct Worker {
+    /// State 1.
+    pub(super) active: Option<Active>,
+    /// Bios that nobody has looked at yet.
+    fresh: BioList<Bow>,
+    /// Bios that need a batch that has room.
+    waiting: BioList<Bow>,
+    /// A change of state that waits for the batches to end.
+    pub(super) change: Option<Change>,
+}
+
+/// Who wants a change of state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    /// Someone who waits for the answer.
+    Requested(State),
+    /// `on_full:commit`.
+    Policy,
+}
+
+/// State 1.
+pub(super) struct Active {
+    pub(super) checkpoint: Checkpoint,
+    slots: KVec<Slot>,
+    /// Number of the slot of the oldest batch, which is the next to write the log.
+    first: usize,
+    /// The first sector of the log block that is durable.
+    pub(super) durable: Sector,
+    /// The log could not be written, and what is on the device is not known for certain: no first
+    /// write is possible any more.
+    pub(super) failed: bool,
+    /// A write found no space.
+    pub(super) full: bool,
+    /// The log that failed moved the live first block, so it is not certain where that is.
+    live_unknown: bool,
+}
+
+/// What became of a bio.
+enum Fate {
+    /// It went on its way.
+    Gone,
+    /// It waits for a batch with room.
+    Waits(Bio<Bow>),
+    /// It waits for the checkpoint to be given up.
+    GivesUp(Bio<Bow>),
+}
+
+/// The work item.
+pub(super) fn run(bow: &Arc<Bow>) {
+    let _noio = NoIo::enter();
+    let mut worker = bow.worker.lock();
+    worker.run(bow);
+}
+
+impl Worker {
+    pub(super) fn new() -> Self {
+        Self {
+            active: None,
+            fresh: BioList::new(),
+            waiting: BioList::new(),
+            change: None,
+        }
+    }
+
+    fn run(&mut self, bow: &Arc<Bow>) {
+        if self.change.is_none() {
+            self.change = bow.wanted.lock().take().map(Change::Requested);
+        }
+        loop {
+            self.fresh.append(&mut bow.take_incoming());
+            if let Some(active) = &mut self.active {
+                active.advance(bow, &mut self.waiting);
+            }
+            if let Some(change) = self.change {
+                if self.active.as_ref().is_none_or(Active::is_idle) {
+                    self.change = None;
+                    self.carry_out(bow, change);
+                    continue;
+                }
+                break;
+            }
+            if !self.dispatch(bow) {
+                break;
+            }
+        }
+        self.publish(bow);
+    }
+
+    /// Sends held bios on their way. Returns whether there is more to do at once.
+    fn dispatch(&mut self, bow: &Arc<Bow>) -> bool {
+        match &mut self.active {
+            Some(active) => match active.gather(bow, &mut self.waiting, &mut self.fresh) {
+                Gathered::Nothing => false,
+                Gathered::Some => true,
+                Gathered::GiveUp => {
+                    self.change = Some(Change::Policy);
+                    true
+                }
+            },
+            None => {
+                self.waiting.append(&mut self.fresh);
+                while let Some(bio) = self.waiting.pop() {
+                    bow.pass(bio);
+                }
+                false
+            }
+        }
+    }
+
+    fn publish(&self, bow: &Bow) {
+        if let Some(active) = &self.active {
+            *bow.report.lock() = active.report();
+        }
+    }
+}
+
+/// What became of the held bios.
+enum Gathered {
+    /// There were none that could go on.
+    Nothing,
+    /// A batch was begun.
+    Some,
+    /// The policy is to give up the checkpoint.
+    GiveUp,
+}
+
+impl Active {
+    pub(super) fn new(checkpoint: Checkpoint, slots: KVec<Slot>, durable: Sector) -> Self {
+        Self {
+            checkpoint,
+            slots,
+            first: 0,
+            durable,
+            failed: false,
+            full: false,
+            live_unknown: false,
+        }
+    }
+
+    /// Whether no batch is under way.
+    fn is_idle(&self) -> bool {
+        self.slots.iter().all(Slot::is_idle)
+    }
+
+    pub(super) fn report(&self) -> Report {
+        Report::of_checkpoint(&self.checkpoint, self.full, self.failed)
+    }
+
+    /// Takes all batches as far as they can go. Bios whose batch has ended, and that are to be
+    /// looked at again, are put into `again`.
+    fn advance(&mut self, bow: &Arc<Bow>, again: &mut BioList<Bow>) {
+        let count = self.slots.len();
+        let mut moved = true;
+        while moved {
+            moved = false;
+            for turn in 0..count {
+                let index = (self.first + turn) % count;
+                let Some(slot) = self.slots.get_mut(index) else {
+                    continue;
+                };
+                let step = if self.failed && !slot.is_idle() {
+                    slot.step_after_failure(bow)
+                } else {
+                    slot.step(bow, &mut self.checkpoint, turn == 0)
+                };
+                match step {
+                    Step::Waiting => continue,
+                    Step::Moved => {}
+                    Step::Ended => {
+                        self.durable = if slot.batch.copies().is_empty() {
+                            self.durable
+                        } else {
+                            *slot.log()
+                        };
+                        self.end_bios(bow, index, again);
+                        self.first = (index + 1) % count;
+                    }
+                    Step::LogFailed(status) => {
+                        self.log_failed(bow, index, status);
+                        self.first = (index + 1) % count;
+                    }
+                }
+                moved = true;
+                break;
+            }
+        }
+    }
+
+    /// The batch of slot `index` has ended.
+    fn end_bios(&mut self, bow: &Arc<Bow>, index: usize, again: &mut BioList<Bow>) {
+        let Some(slot) = self.slots.get_mut(index) else {
+            return;
+        };
+        let mut bios = core::mem::replace(&mut slot.bios, BioList::new());
+        while let Some(bio) = bios.pop() {
+            let blocks = self.checkpoint.blocks_of(&bio.span());
+            match slot.failure(bow, &blocks) {
+                Some(status) => bio.end(status),
+                None => again.push(bio),
+            }
+        }
+        slot.clear(&mut self.checkpoint);
+    }
+
+    /// The log write of slot `index` failed: its bios fail, and so does every first write from now
+    /// on. The log in memory is not the device's any more; `durable` is.
+    fn log_failed(&mut self, bow: &Arc<Bow>, index: usize, status: Status) {
+        if !self.failed {
+            self.failed = true;
+            pr_err!(
+                "{}: the log cannot be written; writes to unchanged blocks fail from now on, \
+                 rollback stays possible\n",
+                bow.device.name()
+            );
+            bow.events.raise();
+        }
+        if let Some(slot) = self.slots.get_mut(index) {
+            self.live_unknown |= slot.moves_live();
+            while let Some(bio) = slot.bios.pop() {
+                bio.end(status);
+            }
+            slot.drop_batch();
+        }
+    }
+
+    /// Looks at held bios: sends out those that need nothing, and begins a batch of those that
+    /// need copies.
+    fn gather(
+        &mut self,
+        bow: &Arc<Bow>,
+        waiting: &mut BioList<Bow>,
+        fresh: &mut BioList<Bow>,
+    ) -> Gathered {
+        // Batches are begun in the order of the slots, so that their logs are written in it.
+        let count = self.slots.len();
+        let open = (0..count)
+            .map(|turn| (self.first + turn) % count)
+            .find(|&index| self.slots.get(index).is_some_and(Slot::is_idle));
+        let mut queue = BioList::new();
+        if let Some(slot) = open.and_then(|index| self.slots.get_mut(index)) {
+            queue.append(waiting);
+            slot.open(bow);
+        }
+        queue.append(fresh);
+        if queue.is_empty() {
+            if let Some(slot) = open.and_then(|index| self.slots.get_mut(index)) {
+                slot.close(bow);
+            }
+            return Gathered::Nothing;
+        }
+
+        self.checkpoint.replenish(GFP_NOWAIT | __GFP_NOWARN);
+        let mut gathered = Gathered::Nothing;
+        while let Some(bio) = queue.pop() {
+            match self.take_up(bow, bio, open) {
+                Fate::Gone => {}
+                Fate::Waits(bio) => waiting.push(bio),
+                Fate::GivesUp(bio) => {
+                    waiting.push(bio);
+                    waiting.append(&mut queue);
+                    gathered = Gathered::GiveUp;
+                }
+            }
+        }
+        if let Some(slot) = open.and_then(|index| self.slots.get_mut(index)) {
+            slot.close(bow);
+            if !slot.is_idle() && matches!(gathered, Gathered::Nothing) {
+                gathered = Gathered::Some;
+            }
+        }
+        gathered
+    }
+
+    /// Decides about one bio. `open` is the slot that takes up writes.
+    fn take_up(&mut self, bow: &Arc<Bow>, mut bio: Bio<Bow>, open: Option<usize>) -> Fate {
+        let span = bio.span();
+        if bio.operation() == Operation::Discard {
+            // Nothing changes on the device, so there is nothing to back up.
+            self.checkpoint.discard(&span, |freed| bow.mark_unsettled(&freed));
+            bio.end(Status::OK);
+            return Fate::Gone;
+        }
+        if span.start < bow.block() {
+            if self.live_unknown {
+                bio.end(Status::IO_ERROR);
+            } else if self.slots.iter().any(Slot::moves_live) {
+                return Fate::Waits(bio);
+            } else {
+                bio.set_sector(self.checkpoint.live() + span.start);
+                bow.submit(bio);
+            }
+            return Fate::Gone;
+        }
+        if bio.operation() != Operation::Write {
+            bow.submit(bio);
+            return Fate::Gone;
+        }
+        let slot = open.and_then(|index| self.slots.get_mut(index));
+        let mut batch = slot.map(|slot| &mut slot.batch);
+        let mut verdict = self.checkpoint.prepare(&span, batch.as_deref_mut());
+        if verdict == Verdict::Full && self.checkpoint.has_discarded() {
+            // Writes from before the discards must have ended before their space is used.
+            bow.epoch.drain();
+            self.checkpoint.reclaim();
+            verdict = self.checkpoint.prepare(&span, batch);
+        }
+        match verdict {
+            Verdict::Settled => {
+                bow.mark_settled(&span);
+                bow.submit(bio);
+                Fate::Gone
+            }
+            _ if self.failed => {
+                bio.end(Status::IO_ERROR);
+                Fate::Gone
+            }
+            Verdict::Later => Fate::Waits(bio),
+            Verdict::Joined => match open.and_then(|index| self.slots.get_mut(index)) {
+                Some(slot) => {
+                    slot.bios.push(bio);
+                    Fate::Gone
+                }
+                None => Fate::Waits(bio),
+            },
+            Verdict::Full => self.out_of_space(bow, bio),
+        }
+    }
+
+    /// There is no free space for a backup that `bio` needs.
+    fn out_of_space(&mut self, bow: &Arc<Bow>, bio: Bio<Bow>) -> Fate {
+        let is_first = !core::mem::replace(&mut self.full, true);
+        match bow.on_full {
+            OnFull::Error => {
+                if is_first {
+                    pr_warn!(
+                        "{}: no free space is left for backups; writes to unchanged blocks fail, \
+                         rollback stays possible\n",
+                        bow.device.name()
+                    );
+                    *bow.report.lock() = self.report();
+                    bow.events.raise();
+                }
+                bio.end(Status::NO_SPACE);
+                Fate::Gone
+            }
+            OnFull::Commit => Fate::GivesUp(bio),
+        }
+    }
+}
+
+impl Bow {
+    /// Sends a held bio on its way in a state other than 1.
+    fn pass(&self, bio: Bio<Self>) {
+        if self.mode() == Mode::State(State::Tracking) {
+            let ticket = self.epoch.enter();
+            if let Some(bio) = self.track(bio, ticket) {
+                bio.submit();
+            }
+        } else {
+            self.submit(bio);
+        }
+    }
+
+    /// All blocks that `span` touches are settled.
+    pub(super) fn mark_settled(&self, span: &core::ops::Range<u64>) {
+        let ticket = self.epoch.enter();
+        if let Some(settled) = self.settled.get(&ticket) {
+            settled.set(span);
+        }
+        self.epoch.leave(ticket);
+    }
+
+    /// No block of `span` is settled any more.
+    fn mark_unsettled(&self, span: &core::ops::Range<u64>) {
+        let ticket = self.epoch.enter();
+        if let Some(settled) = self.settled.get(&ticket) {
+            settled.clear(span);
+        }
+        self.epoch.leave(ticket);
+    }
+}
