@@ -2,6 +2,7 @@
 
 //! A block device (or an image file) and the operations that become bios.
 
+use crate::ioctl;
 use crate::range::Range;
 use crate::range::SECTOR;
 use crate::Failure;
@@ -181,28 +182,5 @@ impl Buffer {
 
     pub(crate) fn slice_mut(&mut self, range: Range) -> &mut [u8] {
         &mut self.memory[self.start..][..range.bytes() as usize]
-    }
-}
-
-mod ioctl {
-    //! The two block-device ioctls that no crate has.
-
-    use rustix::io::Errno;
-    use rustix::ioctl::opcode;
-    use rustix::ioctl::Opcode;
-    use rustix::ioctl::Setter;
-    use std::fs::File;
-
-    const BLKDISCARD: Opcode = opcode::none(0x12, 119);
-    const BLKZEROOUT: Opcode = opcode::none(0x12, 127);
-
-    pub(super) fn discard(file: &File, bytes: [u64; 2]) -> Result<(), Errno> {
-        // SAFETY: BLKDISCARD reads two u64, offset and length in bytes, and keeps nothing.
-        unsafe { rustix::ioctl::ioctl(file, Setter::<BLKDISCARD, [u64; 2]>::new(bytes)) }
-    }
-
-    pub(super) fn zero_out(file: &File, bytes: [u64; 2]) -> Result<(), Errno> {
-        // SAFETY: BLKZEROOUT reads two u64, offset and length in bytes, and keeps nothing.
-        unsafe { rustix::ioctl::ioctl(file, Setter::<BLKZEROOUT, [u64; 2]>::new(bytes)) }
     }
 }

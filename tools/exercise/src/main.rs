@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! `bow-exercise`: every shape of bio against a block device, checked sector by
-//! sector against a model in memory. For the kernel selftests; see
-//! `Documentation/testing.md`.
+//! sector against a model in memory. For the kernel selftests.
+
+#![deny(unsafe_code)]
 
 mod device;
+mod ioctl;
 mod load;
 mod mix;
 mod model;

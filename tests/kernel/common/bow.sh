@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash disable=SC2034,SC2154
+#
+# What scenarios about data share, on top of lib.sh: status fields, the two
+# ways back from a checkpoint, and raw devices under bow-exercise.
+
+# lib.sh knows where the scenario is; everything else hangs off that.
+common=$here/common
+reader=$here/../reader/bow_reader.py
+
+# No site packages: start-up is most of what these cost in an emulated guest.
+tree() {
+    python3 -I -S "$common/tree.py" "$@"
+}
+
+# tree_digest DIR: one hash of all names and contents.
+tree_digest() {
+    (cd "$1" && find . -name lost+found -prune -o -type f -print0 | sort -z |
+        xargs -0 sha256sum | sha256sum)
+}
+
+# bow_field NAME FIELD: one field of the status line. Nothing else in the tests
+# knows where in the line a field stands.
+bow_field() {
+    local line at
+    line=$(dmsetup status "$1") || return
+    case $2 in
+    state) at=4 ;;
+    block_size) at=5 ;;
+    free) at=6 ;;
+    changed) at=7 ;;
+    backup) at=8 ;;
+    sequence) at=9 ;;
+    entries) at=10 ;;
+    moved) at=11 ;;
+    error) at=12 ;;
+    *) return 1 ;;
+    esac
+    awk -v at="$at" '$3 == "bow" { print $at }' <<<"$line"
+}
+
+bow_message() {
+    dmsetup message "$1" 0 "$2"
+}
+
+# events NAME: how many events the device has raised.
+events() {
+    dmsetup info -c --noheadings -o events "$1"
+}
+
+# image_of DEVICE FILE: a copy that takes no more memory than the data needs.
+image_of() {
+    dd if="$1" of="$2" bs=1M conv=sparse iflag=direct status=none || return
+    truncate -s "$(blockdev --getsize64 "$1")" "$2"
+}
+
+# both_readers WHAT DEVICE CHECK...: rolls DEVICE back with bowctl and a copy of
+# what was left on it with the independent reader; CHECK, given either, must
+# pass, as must a re-run of bowctl's own check. Three results.
+both_readers() {
+    local what=$1 dev=$2 copy=$work/left-over
+    shift 2
+    image_of "$dev" "$copy" || bail "cannot copy $dev"
+    check "$what: bowctl rolls back" bowctl restore "$dev"
+    check "$what: every sector that was not free is as at the checkpoint" "$@" "$dev"
+    if python3 -I -S "$reader" restore "$copy" >"$work/reader.out" 2>&1; then
+        check "$what: the independent reader comes to the same" "$@" "$copy"
+    else
+        not_ok "$what: the independent reader comes to the same" "$(cat "$work/reader.out")"
+    fi
+    rm -f "$copy"
+}
+
+# no_log WHAT DEVICE: block 0 does not begin with the magic of a log.
+no_log() {
+    # The first bytes may be zero: no text to compare.
+    same "$1: no log on the device" 0 "$(dd if="$2" bs=4 count=1 status=none iflag=fullblock |
+        grep -acE '^(BOW|WOB)')"
+}
+
+#### Raw devices: the model file says what every sector must hold
+
+model=$work/model
+saved=$work/model-at-checkpoint
+
+# bow-exercise with its device and the one model of the scenario.
+# exercise COMMAND DEVICE [OPTION]...
+exercise() {
+    local command=$1 dev=$2
+    shift 2
+    bow-exercise "$command" "$dev" --model "$model" "$@"
+}
+
+# as_saved DEVICE: it holds what the model said at the checkpoint.
+as_saved() {
+    bow-exercise verify "$1" --model "$saved"
+}
+
+# checkpoint NAME: state 1, with a copy of the model as it is then.
+checkpoint() {
+    cp "$model" "$saved" && bow_set "$1" 1
+}
+
+# sector0 DEVICE: where the log on DEVICE says that the live first block is.
+sector0() {
+    dd if="$1" bs=4096 count=1 iflag=direct status=none | od -An -tu8 -j20 -N8 | tr -d ' '
+}
+
+# runs_full COMMAND...: bow-exercise must stop because there is no space left.
+runs_full() {
+    "$@"
+    [ $? = 4 ]
+}
+
+# io_below DEVICE: all requests that it has seen, of whatever kind.
+io_below() {
+    local numbers
+    numbers=$(lsblk -dno MAJ:MIN "$1" | tr -d ' ')
+    # Reads, writes, discards and flushes completed.
+    awk '{ print $1 + $5 + $12 + $16 }' "/sys/dev/block/$numbers/stat"
+}
+
+# null_device NAME [KEY=VALUE]...: a null_blk disk that keeps its data; prints its path.
+null_device() {
+    local dir=/sys/kernel/config/nullb/bow-test-$1 pair
+    modprobe null_blk nr_devices=0 2>/dev/null
+    mountpoint -q /sys/kernel/config || mount -t configfs configfs /sys/kernel/config
+    mkdir "$dir" || return
+    shift
+    for pair in memory_backed=1 "$@" power=1; do
+        echo "${pair#*=}" >"$dir/${pair%%=*}" || return
+    done
+    echo "/dev/${dir##*/}"
+}
+
+# What stands on the null_blk disks must go before them.
+null_undo() {
+    local dir
+    for dir in /sys/kernel/config/nullb/bow-test-*; do
+        [ ! -d "$dir" ] || rmdir "$dir"
+    done
+}

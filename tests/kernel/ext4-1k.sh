@@ -1,0 +1,15 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# ext4 with 1 KiB blocks is rolled back and kept, with both readers of the log.
+# timeout: 180
+. "$(dirname "$0")/lib.sh"
+. "$here/common/fs.sh"
+plan $((2 * results_rounds))
+load_bow
+
+dev=$(slice data 131072)
+mkfs=(mkfs.ext4 -q -b 1024)
+fsck=(fsck.ext4 -fn)
+make_fs
+rounds
+rounds block_size:512

@@ -1,0 +1,52 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# Suspend, resume and reload under load, in state 0 and 1.
+. "$(dirname "$0")/lib.sh"
+. "$here/common/bow.sh"
+plan 12
+load_bow
+
+dev=$(slice data 65536)
+exercise fill "$dev" >/dev/null || bail "cannot fill $dev"
+bow_create bow0 "$dev" || bail "no device"
+exercise free /dev/mapper/bow0 32768+32768 >/dev/null || bail "cannot discard"
+line=$(dmsetup table bow0)
+
+# shake: with and without a flush of the file system above, and with a new table.
+shake() {
+    dmsetup suspend bow0 && dmsetup resume bow0 &&
+        dmsetup suspend --noflush --nolockfs bow0 && dmsetup resume bow0 &&
+        dmsetup load bow0 --table "$line" && dmsetup resume bow0
+}
+
+for state in 0 1; do
+    exercise run /dev/mapper/bow0 --seconds 5 --ops 1000000 --seed "$state" \
+        --range 0+8000 --range 32000+4000 >"$work/run.out" 2>&1 &
+    load=$!
+    sleep 0.5
+    for round in 1 2 3; do
+        shake || break
+        sleep 0.2
+    done
+    same "three rounds in state $state" "0 3" "$? $round"
+    wait "$load"
+    same "the load has seen nothing of it ($(tail -n1 "$work/run.out"))" 0 $?
+    same "the state is still $state" "$state" "$(bow_state bow0)"
+    [ "$state" = 1 ] || check "checkpoint" checkpoint bow0
+done
+
+# A device that stays suspended: its state file must not hang, nor change.
+dmsetup suspend bow0
+timeout 20 bash -c "echo 2 >'$(bow_sysfs bow0)/state'" 2>/dev/null
+dmsetup resume bow0
+state=$(bow_state bow0)
+check "state 2 while suspended: taken or refused, not half done (now $state)" \
+    exercise verify /dev/mapper/bow0
+check "remove" bow_remove bow0
+if [ "$state" = 1 ]; then
+    both_readers "suspended" "$dev" as_saved
+else
+    no_log "suspended" "$dev"
+    check "the bare device holds what was written" exercise verify "$dev"
+    skip "rollback" "the commit was taken"
+fi
