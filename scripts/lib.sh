@@ -85,13 +85,20 @@ explain() {
     fi
 }
 
-# run_logged NAME COMMAND...: runs quietly, shows the end of the log on failure.
+show_steps() {
+    sed -unE 's/^@step //p; s/^I: ((downloading|extracting|installing) .*)\.\.\.$/\1/p' |
+        while IFS= read -r step; do say "    $step"; done
+}
+
+# run_logged NAME COMMAND...: runs quietly, but for the steps that the command
+# (a line that begins with @step) or mmdebstrap tells, and shows the end of the
+# log on failure.
 run_logged() {
     local name=$1 log
     shift
     log=$cache/log/$name.log
     mkdir -p "$cache/log"
-    if ! "$@" >"$log" 2>&1 </dev/null; then
+    if ! "$@" 2>&1 </dev/null | tee "$log" | show_steps; then
         printf '%s\n' "---- last lines of $log" >&2
         tail -n 15 "$log" >&2
         printf '%s\n' ---- >&2
