@@ -12,10 +12,10 @@ PATH=$PWD/bin:$PATH
 disk=/dev/bow/powercut
 part=$(readlink -f $disk)p1
 
-# What is shown is what runs.
+# run COMMAND-LINE: what is shown is what runs.
 run() {
     printf '\n# %s\n' "$*"
-    "$@" 2>&1
+    eval "$*" 2>&1
 }
 
 note() {
