@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Power cuts during a restore and a commit.
+//!
+//! Of each random history the restore's writes and flushes are recorded. For each number of them
+//! that reached the disk, and for random parts of what was written since the last flush, torn at
+//! sectors, the restore must be able to begin again and come to the same end; and so must that
+//! one, cut off in turn.
+
+use bow_model::crash;
+use bow_model::disk::{Disk, Request};
+use bow_model::history::{History, Op, Version};
+use bow_model::random::Random;
+use bow_model::strategy::case;
+use bowctl::progress::Progress;
+use bowctl::repair::{self, CheckOptions, RepairError};
+use proptest::prelude::*;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// How often a restore that was cut off is cut off again.
+const DEPTH: usize = 3;
+
+/// States that a power cut may leave, in all tests of this file.
+static STATES: AtomicUsize = AtomicUsize::new(0);
+
+/// Restores as `bowctl restore` does: checks first. Returns whether there was a log.
+fn restore(disk: &mut Disk, what: &str) -> bool {
+    match repair::check(
+        disk,
+        CheckOptions::default(),
+        &mut Progress::hidden(),
+        |_| (),
+    ) {
+        Ok(_) => {}
+        Err(RepairError::NoLog) => return false,
+        Err(error) => panic!("{error}: {what}"),
+    }
+    repair::restore(disk, &mut Progress::hidden()).unwrap();
+    true
+}
+
+/// Restores `base`, and from each state that a power cut may leave of that again, `subsets` random
+/// ones for each request. In each of these, one more random cut, and so on.
+fn sweep(history: &History, base: Vec<u8>, subsets: usize, random: &mut Random, what: &str) {
+    let mut disk = Disk::new(base.clone());
+
+    restore(&mut disk, what);
+    history.assert(&disk.data, history.rolled_back(), what);
+
+    let mut inner = Random::new(random.next());
+    let count = crash::states(&base, &disk.requests, subsets, random, |data, cut| {
+        keeps_or_refuses(history, data.clone(), &format!("{what}; {cut}"));
+        again(history, data, DEPTH, &mut inner, &format!("{what}; {cut}"));
+    });
+    STATES.fetch_add(count, Ordering::Relaxed);
+}
+
+/// Once a restore has written anything, the new state cannot be kept any more; until then it can.
+fn keeps_or_refuses(history: &History, data: Vec<u8>, what: &str) {
+    let mut disk = Disk::new(data);
+
+    match repair::keep_new(&mut disk) {
+        Ok(()) => history.assert(&disk.data, history.kept(), what),
+        Err(RepairError::Restoring | RepairError::NoLog) => assert!(disk.requests.is_empty()),
+        Err(error) => panic!("{error}: {what}"),
+    }
+}
+
+/// Restores what a power cut has left, whole, and in another run with a random cut.
+fn again(history: &History, data: Vec<u8>, depth: usize, random: &mut Random, what: &str) {
+    let mut disk = Disk::new(data.clone());
+
+    restore(&mut disk, what);
+    history.assert(&disk.data, history.rolled_back(), what);
+    if depth > 0 && !disk.requests.is_empty() {
+        let cut = random.below(disk.requests.len()) + 1;
+        let cut_off = crash::after(
+            &data,
+            &disk.requests[..cut],
+            crash::Arrived::Sectors,
+            random,
+        );
+
+        STATES.fetch_add(1, Ordering::Relaxed);
+        again(
+            history,
+            cut_off,
+            depth - 1,
+            random,
+            &format!("{what}; again after {cut}"),
+        );
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 120, failure_persistence: None, max_shrink_iters: 200, ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn a_restore_can_be_cut_off_anywhere(case in case(120, 60), seed in any::<u64>()) {
+        if let Some(history) = case.run() {
+            let mut random = Random::new(seed);
+
+            sweep(&history, history.disk.clone(), 2, &mut random, "restore");
+            println!("{} states", STATES.load(Ordering::Relaxed));
+        }
+    }
+
+    /// A restore that is killed, as opposed to one cut off with the power, leaves its last writes
+    /// in a cache. One that begins after it must not rely on them.
+    #[test]
+    fn a_killed_restore_relies_on_nothing(case in case(80, 40), seed in any::<u64>()) {
+        let Some(history) = case.run() else { return Ok(()) };
+        let mut random = Random::new(seed);
+        let mut whole = Disk::new(history.disk.clone());
+        restore(&mut whole, "whole");
+
+        for _ in 0..20 {
+            let mut killed = Disk::new(history.disk.clone());
+            killed.left = Some(random.below(whole.requests.len()));
+            let _ = repair::restore(&mut killed, &mut Progress::hidden());
+
+            // The same disk, with the cache as it is, goes on.
+            killed.left = None;
+            restore(&mut killed, "after a kill");
+            history.assert(&killed.data, history.rolled_back(), "after a kill");
+            let base = history.disk.clone();
+            for _ in 0..5 {
+                let cut = random.below(killed.requests.len()) + 1;
+                let data = crash::after(&base, &killed.requests[..cut], crash::Arrived::Sectors, &mut random);
+
+                STATES.fetch_add(1, Ordering::Relaxed);
+                again(&history, data, 1, &mut random, &format!("killed, then cut after {cut}"));
+            }
+        }
+    }
+
+    #[test]
+    fn a_commit_can_be_cut_off_anywhere(case in case(60, 40), seed in any::<u64>()) {
+        let Some(history) = case.run() else { return Ok(()) };
+        let mut random = Random::new(seed);
+        let mut disk = Disk::new(history.disk.clone());
+        // Entries beyond the first sector go with the first write of a commit.
+        let rolls_back = case.version == Version::V1_1 || log_fits_sector(&history);
+
+        repair::keep_new(&mut disk).unwrap();
+        history.assert(&disk.data, history.kept(), "commit");
+        let count = crash::states(&history.disk, &disk.requests, 10, &mut random, |data, cut| {
+            let mut kept = Disk::new(data.clone());
+
+            match repair::keep_new(&mut kept) {
+                Ok(()) => {
+                    if rolls_back {
+                        let mut old = Disk::new(data);
+
+                        assert!(restore(&mut old, cut));
+                        history.assert(&old.data, history.rolled_back(), cut);
+                    }
+                }
+                Err(RepairError::NoLog) => {}
+                Err(error) => panic!("{error}: {cut}"),
+            }
+            history.assert(&kept.data, history.kept(), cut);
+        });
+        STATES.fetch_add(count, Ordering::Relaxed);
+    }
+}
+
+/// Whether the newest log block has no entries beyond its first sector.
+fn log_fits_sector(history: &History) -> bool {
+    let count = u32::from_le_bytes(history.disk[12..16].try_into().unwrap());
+
+    28 + count as usize * 24 <= 512
+}
+
+/// A chain with whole-block entries, moves, and blocks of 4096: all that may be torn.
+#[test]
+fn long_logs_of_whole_blocks() {
+    for version in [Version::V1_0, Version::V1_1] {
+        let free: Vec<_> = (0..600).map(|block| block % 3 > 0).collect();
+        let mut history = History::new(version, 4096, &free, 99).unwrap();
+        let ops: Vec<_> = (0..350)
+            .map(|i| Op::Write {
+                block: i * 131 % 600,
+                blocks: 1,
+            })
+            .collect();
+
+        history.run(&ops);
+        assert!(history.log_blocks() >= 2 && history.moves > 20);
+
+        let mut disk = Disk::new(history.disk.clone());
+        let mut random = Random::new(3);
+        restore(&mut disk, "whole");
+        let flushes = disk
+            .requests
+            .iter()
+            .filter(|request| **request == Request::Flush)
+            .count();
+        assert!(flushes > 8, "the restore has marks");
+        for _ in 0..300 {
+            let cut = random.below(disk.requests.len()) + 1;
+            let data = crash::after(
+                &history.disk,
+                &disk.requests[..cut],
+                crash::Arrived::Sectors,
+                &mut random,
+            );
+
+            STATES.fetch_add(1, Ordering::Relaxed);
+            again(&history, data, 1, &mut random, &format!("cut after {cut}"));
+        }
+    }
+    println!("{} states", STATES.load(Ordering::Relaxed));
+}

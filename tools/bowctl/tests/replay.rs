@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Restoring and committing random histories, undisturbed.
+
+use bow_model::disk::Disk;
+use bow_model::history::{History, Version};
+use bow_model::strategy::{case, Case};
+use bowctl::progress::Progress;
+use bowctl::repair::{self, CheckOptions, RepairError};
+use proptest::prelude::*;
+
+fn check(disk: &Disk) -> Result<bow_decisions::replay::Summary, RepairError> {
+    repair::check(
+        disk,
+        CheckOptions::default(),
+        &mut Progress::hidden(),
+        |_| (),
+    )
+}
+
+fn rolls_back(history: &History) {
+    let mut disk = Disk::new(history.disk.clone());
+    let summary = check(&disk).unwrap();
+
+    assert_eq!(summary.blocks, history.log_blocks());
+    assert_eq!(summary.entries, history.total_entries);
+    assert!(disk.requests.is_empty(), "a check writes nothing");
+    repair::restore(&mut disk, &mut Progress::hidden()).unwrap();
+    history.assert(&disk.data, history.rolled_back(), "after the restore");
+    assert!(matches!(check(&disk), Err(RepairError::NoLog)));
+}
+
+fn commits(history: &History) {
+    let mut disk = Disk::new(history.disk.clone());
+
+    repair::keep_new(&mut disk).unwrap();
+    history.assert(&disk.data, history.kept(), "after the commit");
+    assert!(matches!(check(&disk), Err(RepairError::NoLog)));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn random_histories(case in case(250, 150)) {
+        if let Some(history) = case.run() {
+            rolls_back(&history);
+            commits(&history);
+        }
+    }
+}
+
+/// The random histories are worth something: they have chains and moves.
+#[test]
+fn histories_have_chains_and_moves() {
+    use proptest::strategy::ValueTree;
+    use proptest::test_runner::TestRunner;
+
+    let mut runner = TestRunner::deterministic();
+    let cases: Vec<Case> = (0..200)
+        .map(|_| case(250, 150).new_tree(&mut runner).unwrap().current())
+        .collect();
+    let histories: Vec<History> = cases.iter().filter_map(Case::run).collect();
+
+    let chains = histories.iter().filter(|h| h.log_blocks() > 2).count();
+    let moves = histories.iter().filter(|h| h.moves > 10).count();
+
+    println!(
+        "of {}: {chains} with chains, {moves} with moves",
+        histories.len()
+    );
+    assert!(chains > 25 && moves > 50);
+}
+
+/// A device of some size with a log of several blocks.
+#[test]
+fn a_long_chain() {
+    for version in [Version::V1_0, Version::V1_1] {
+        let free: Vec<_> = (0..2000).map(|block| block % 5 > 1).collect();
+        let mut history = History::new(version, 1024, &free, 7).unwrap();
+        let ops: Vec<_> = (0..1500)
+            .map(|i| bow_model::history::Op::Write {
+                block: i * 977 % 2000,
+                blocks: 1 + i % 3,
+            })
+            .collect();
+
+        history.run(&ops);
+        assert!(history.log_blocks() > 10);
+        rolls_back(&history);
+        commits(&history);
+    }
+}

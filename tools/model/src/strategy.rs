@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Histories for property tests.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use crate::history::{History, Op, Version};
+
+/// A history and how it came about, so that a failure can be told.
+#[derive(Clone)]
+pub struct Case {
+    /// Which log.
+    pub version: Version,
+    /// Bytes.
+    pub block_size: usize,
+    /// Which blocks are free at the checkpoint.
+    pub free: Vec<bool>,
+    /// What the file system does.
+    pub ops: Vec<Op>,
+    /// For all that is random beyond that.
+    pub seed: u64,
+}
+
+impl std::fmt::Debug for Case {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let free: String = self
+            .free
+            .iter()
+            .map(|free| if *free { '.' } else { '#' })
+            .collect();
+
+        write!(
+            f,
+            "{:?}, blocks of {}, {free}, seed {:#x}: {:?}",
+            self.version, self.block_size, self.seed, self.ops
+        )
+    }
+}
+
+impl Case {
+    /// Runs the history; `None` if there is no free space for a checkpoint.
+    pub fn run(&self) -> Option<History> {
+        let mut history = History::new(self.version, self.block_size, &self.free, self.seed)?;
+
+        history.run(&self.ops);
+        Some(history)
+    }
+}
+
+/// Histories of at most `blocks` blocks and `ops` operations.
+pub fn case(blocks: usize, ops: usize) -> impl Strategy<Value = Case> {
+    let op = prop_oneof![
+        12 => (0..blocks, 1..6usize).prop_map(|(block, blocks)| Op::Write { block, blocks }),
+        3 => (0..blocks).prop_map(|block| Op::Discard { block }),
+        1 => Just(Op::EmptyEntry),
+    ];
+
+    (
+        prop_oneof![Just(Version::V1_0), Just(Version::V1_1)],
+        prop_oneof![Just(512), Just(1024), Just(2048), Just(4096usize)],
+        (4..blocks, 0.3..0.95)
+            .prop_flat_map(|(blocks, free)| vec(prop::bool::weighted(free), blocks)),
+        vec(op, 0..ops),
+        any::<u64>(),
+    )
+        .prop_map(|(version, block_size, free, ops, seed)| Case {
+            version,
+            block_size,
+            free,
+            ops,
+            seed,
+        })
+}
