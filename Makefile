@@ -7,7 +7,10 @@ KDIR ?= /lib/modules/$(shell uname -r)/build
 PREFIX ?= /usr
 T ?=
 
-export KDIR PREFIX DESTDIR MAKECMDGOALS
+export KDIR PREFIX DESTDIR
+# For a message that names the command; exporting the variable itself would
+# confuse the kernel's build.
+export DM_BOW_GOAL := $(MAKECMDGOALS)
 
 .DEFAULT_GOAL := all
 .PHONY: all help module tools paths install clean clean-cache update \
@@ -43,7 +46,7 @@ test-host: ## the tests that need no kernel
 check: ## formatting, clippy, rustdoc, shellcheck, no stray unsafe
 	@tests/run-check
 
-install: ## the module for KDIR=, bowctl and its manual page (DESTDIR=, PREFIX=)
+install: ## what make or make module built, bowctl and its manual page (DESTDIR=, PREFIX=)
 	@scripts/install
 
 rust-analyzer: ## rust-project.json for editors
@@ -61,5 +64,5 @@ clean-cache: ## build root, kernel tree and guest (all checkouts share them)
 help: ## this text
 	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' Makefile | expand -t 18
 	@echo
-	@echo '  Variables: KDIR= (kernel build folder for all and install), T= (selftests),'
+	@echo '  Variables: KDIR= (kernel build folder for all), T= (selftests),'
 	@echo '  SERIES= (scripts/kernels.conf), DM_BOW_CACHE= (default ~/.cache/dm-bow).'

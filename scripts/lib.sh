@@ -57,7 +57,7 @@ as_root() {
 }
 
 need_root() {
-    local how="run it as root (su -c 'make ${MAKECMDGOALS:-test}'), or as a user whom sudo lets do everything."
+    local how="run it as root (su -c 'make ${DM_BOW_GOAL:-test}'), or as a user whom sudo lets do everything."
     [ "$(id -u)" != 0 ] || return 0
     command -v sudo >/dev/null || die "a build root needs root, and there is no sudo here: $how"
     sudo -n true 2>/dev/null || sudo -v || die "a build root needs root, and sudo refused: $how"
