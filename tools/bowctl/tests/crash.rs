@@ -47,7 +47,7 @@ fn sweep(history: &History, base: Vec<u8>, subsets: usize, random: &mut Random, 
     restore(&mut disk, what);
     history.assert(&disk.data, history.rolled_back(), what);
 
-    let mut inner = Random::new(random.next());
+    let mut inner = Random::new(random.bits());
     let count = crash::states(&base, &disk.requests, subsets, random, |data, cut| {
         keeps_or_refuses(history, data.clone(), &format!("{what}; {cut}"));
         again(history, data, DEPTH, &mut inner, &format!("{what}; {cut}"));

@@ -2,6 +2,7 @@
 
 //! A disk in memory that records what is written to it.
 
+use std::cell::Cell;
 use std::io;
 
 use bowctl::device::BlockDevice;
@@ -32,6 +33,8 @@ pub struct Disk {
     pub requests: Vec<Request>,
     /// Requests that are still served before the disk fails; `None`: all are.
     pub left: Option<usize>,
+    /// Bytes that have been read.
+    pub bytes_read: Cell<u64>,
 }
 
 impl Disk {
@@ -41,6 +44,7 @@ impl Disk {
             data,
             requests: Vec::new(),
             left: None,
+            bytes_read: Cell::new(0),
         }
     }
 
@@ -68,6 +72,8 @@ impl BlockDevice for Disk {
             .ok_or(io::ErrorKind::UnexpectedEof)?;
 
         data.copy_from_slice(from);
+        self.bytes_read
+            .set(self.bytes_read.get() + data.len() as u64);
         Ok(())
     }
 

@@ -102,7 +102,7 @@ impl History {
             sequence: 0,
             entries: Vec::new(),
             uuid: random.bytes(16),
-            time: random.next(),
+            time: random.bits(),
             random,
             total_entries: 0,
             moves: 0,
@@ -124,6 +124,16 @@ impl History {
     /// Number of blocks.
     pub fn blocks(&self) -> usize {
         self.kinds.len()
+    }
+
+    /// The checkpoint's identity: uuid and time.
+    pub fn identity(&self) -> (&[u8], u64) {
+        (&self.uuid, self.time)
+    }
+
+    /// Where the live contents of the first block are, in sectors.
+    pub fn sector0(&self) -> u64 {
+        self.sector(self.live)
     }
 
     /// Number of free blocks.

@@ -13,7 +13,7 @@ impl Random {
     }
 
     /// The next 64 bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -23,7 +23,7 @@ impl Random {
 
     /// A number below `n`, which is not 0.
     pub fn below(&mut self, n: usize) -> usize {
-        (self.next() % n as u64) as usize
+        (self.bits() % n as u64) as usize
     }
 
     /// True once in `n` times.
@@ -36,7 +36,7 @@ impl Random {
         let mut bytes = Vec::with_capacity(len + 8);
 
         while bytes.len() < len {
-            bytes.extend(self.next().to_le_bytes());
+            bytes.extend(self.bits().to_le_bytes());
         }
         bytes.truncate(len);
         bytes

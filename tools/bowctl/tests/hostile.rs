@@ -1,0 +1,537 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Logs that someone made up.
+//!
+//! Each must be refused for the right reason, with nothing written, and with no more read than the
+//! log itself and a bounded part of the device. What is accepted must restore, and restore to the
+//! same end when cut off.
+
+use bow_decisions::log::{Entry, LogError};
+use bow_decisions::replay::{EntryFault, Invalid};
+use bow_model::crash::{self, Arrived};
+use bow_model::disk::{Disk, SECTOR};
+use bow_model::history::crc;
+use bow_model::random::Random;
+use bowctl::progress::Progress;
+use bowctl::repair::{self, CheckOptions, RepairError};
+use proptest::prelude::*;
+
+/// Bytes of a block in these logs.
+const BLOCK: usize = 1024;
+/// Sectors of a block.
+const SECTORS: u64 = 2;
+/// Blocks of the device.
+const BLOCKS: u64 = 64;
+
+/// A log block of version 1.1 to be.
+#[derive(Clone, Debug)]
+struct Log {
+    sequence: u32,
+    sector0: u64,
+    uuid: u8,
+    block_size: u32,
+    entries: Vec<Entry>,
+}
+
+impl Log {
+    /// The smallest that is good: the first block is saved in block 9.
+    fn good() -> Self {
+        Self {
+            sequence: 0,
+            sector0: 8 * SECTORS,
+            uuid: 1,
+            block_size: BLOCK as u32,
+            entries: vec![entry(0, 9, 1)],
+        }
+    }
+
+    fn with(entries: &[Entry]) -> Self {
+        let mut log = Self::good();
+
+        log.entries.extend(entries);
+        log
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+
+        bytes.extend(*b"BOW\0");
+        bytes.extend([1, 1, 80, 0]);
+        bytes.extend(self.block_size.to_le_bytes());
+        bytes.extend((self.entries.len() as u32).to_le_bytes());
+        bytes.extend(self.sequence.to_le_bytes());
+        bytes.extend(self.sector0.to_le_bytes());
+        bytes.extend([0; 4]);
+        bytes.extend([self.uuid; 16]);
+        bytes.extend([0; 32]);
+        for entry in &self.entries {
+            bytes.extend(entry.source.to_le_bytes());
+            bytes.extend(entry.dest.to_le_bytes());
+            bytes.extend(entry.size.to_le_bytes());
+            bytes.extend(entry.checksum.to_le_bytes());
+        }
+        let sum = crc(!0, &bytes);
+        bytes[28..32].copy_from_slice(&sum.to_le_bytes());
+        bytes
+    }
+
+    /// Writes the log block to a block of the disk.
+    fn put(&self, disk: &mut Disk, block: u64) {
+        let bytes = self.bytes();
+        let start = block as usize * BLOCK;
+
+        disk.data[start..start + bytes.len()].copy_from_slice(&bytes);
+    }
+}
+
+/// An entry in blocks, without a checksum.
+fn entry(source: u64, dest: u64, blocks: u64) -> Entry {
+    Entry {
+        source: source * SECTORS,
+        dest: dest * SECTORS,
+        size: (blocks * BLOCK as u64) as u32,
+        checksum: 0,
+    }
+}
+
+fn disk(log: &Log) -> Disk {
+    let mut disk = Disk::new(Random::new(5).bytes(BLOCKS as usize * BLOCK));
+
+    log.put(&mut disk, 0);
+    disk
+}
+
+fn check(disk: &Disk) -> Result<(), RepairError> {
+    let result = repair::check(
+        disk,
+        CheckOptions::default(),
+        &mut Progress::hidden(),
+        |_| (),
+    );
+
+    assert!(disk.requests.is_empty(), "a check writes nothing");
+    result.map(|_| ())
+}
+
+fn invalid(disk: &Disk) -> Invalid {
+    match check(disk) {
+        Err(RepairError::Invalid(invalid)) => invalid,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// What is wrong with the entry that is refused.
+fn fault(entries: &[Entry]) -> EntryFault {
+    match invalid(&disk(&Log::with(entries))) {
+        Invalid::Entry { fault, .. } => fault,
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn the_good_one_is_good() {
+    check(&disk(&Log::good())).unwrap();
+    check(&disk(&Log::with(&[entry(20, 30, 3)]))).unwrap();
+}
+
+#[test]
+fn entries_beyond_the_device() {
+    let size = |size| Entry {
+        size,
+        ..entry(20, 30, 0)
+    };
+
+    assert_eq!(
+        fault(&[entry(BLOCKS, 30, 1)]),
+        EntryFault::SourceBeyondDevice
+    );
+    assert_eq!(fault(&[entry(20, BLOCKS, 1)]), EntryFault::DestBeyondDevice);
+    assert_eq!(
+        fault(&[entry(BLOCKS - 1, 30, 2)]),
+        EntryFault::SourceBeyondDevice
+    );
+    assert_eq!(
+        fault(&[size(u32::MAX - 1023)]),
+        EntryFault::SourceBeyondDevice
+    );
+    for far in [u64::MAX - 1, u64::MAX / 2 + 1, 1 << 55] {
+        let source = Entry {
+            source: far,
+            ..entry(0, 30, 1)
+        };
+        let dest = Entry {
+            dest: far,
+            ..entry(20, 0, 1)
+        };
+
+        assert_eq!(fault(&[source]), EntryFault::SourceBeyondDevice);
+        assert_eq!(fault(&[dest]), EntryFault::DestBeyondDevice);
+    }
+}
+
+#[test]
+fn entries_that_are_not_whole_blocks() {
+    for odd in [
+        Entry {
+            source: 41,
+            ..entry(0, 30, 1)
+        },
+        Entry {
+            dest: 61,
+            ..entry(20, 0, 1)
+        },
+        Entry {
+            size: 512,
+            ..entry(20, 30, 0)
+        },
+        Entry {
+            size: 1,
+            ..entry(20, 30, 0)
+        },
+        Entry {
+            size: u32::MAX,
+            ..entry(20, 30, 0)
+        },
+    ] {
+        assert_eq!(fault(&[odd]), EntryFault::Unaligned);
+    }
+}
+
+#[test]
+fn entries_that_touch_the_log_or_themselves() {
+    assert_eq!(fault(&[entry(0, 30, 1)]), EntryFault::SourceIsLog);
+    assert_eq!(fault(&[entry(20, 0, 1)]), EntryFault::DestIsLog);
+    assert_eq!(fault(&[entry(20, 20, 1)]), EntryFault::Overlap);
+    assert_eq!(fault(&[entry(20, 21, 2)]), EntryFault::Overlap);
+    assert_eq!(fault(&[entry(21, 20, 2)]), EntryFault::Overlap);
+    // Neighbours do not overlap; size 0 says nothing at all.
+    check(&disk(&Log::with(&[entry(20, 22, 2), entry(30, 28, 2)]))).unwrap();
+    let nothing = Entry {
+        source: u64::MAX,
+        dest: 0,
+        size: 0,
+        checksum: 7,
+    };
+    check(&disk(&Log::with(&[nothing]))).unwrap();
+}
+
+#[test]
+fn a_log_that_does_not_say_what_stood_in_its_place() {
+    for entries in [vec![entry(1, 9, 1)], vec![entry(0, 9, 0)]] {
+        let log = Log {
+            entries,
+            ..Log::good()
+        };
+
+        let found = invalid(&disk(&log));
+        assert!(
+            matches!(
+                found,
+                Invalid::Entry {
+                    index: 0,
+                    fault: EntryFault::NotFirstBlock,
+                    ..
+                }
+            ),
+            "{found}"
+        );
+    }
+    let empty = Log {
+        entries: Vec::new(),
+        ..Log::good()
+    };
+    assert_eq!(invalid(&disk(&empty)), Invalid::Empty { sector: 0 });
+}
+
+#[test]
+fn a_wrong_checksum_names_the_entry() {
+    let entry = Entry {
+        checksum: 0xdead_beef,
+        ..entry(20, 30, 2)
+    };
+    let disk = disk(&Log::with(&[entry]));
+    let computed = crc(20, &disk.data[30 * BLOCK..32 * BLOCK]);
+
+    assert_eq!(
+        invalid(&disk),
+        Invalid::Entry {
+            sequence: 0,
+            index: 1,
+            entry,
+            fault: EntryFault::Checksum { computed }
+        }
+    );
+}
+
+#[test]
+fn first_blocks_that_are_elsewhere() {
+    for sector0 in [0, 1, BLOCKS * SECTORS, u64::MAX, u64::MAX - 1] {
+        let log = Log {
+            sector0,
+            ..Log::good()
+        };
+        let mut disk = disk(&log);
+
+        assert_eq!(invalid(&disk), Invalid::Sector0 { sector: 0, sector0 });
+        assert!(matches!(
+            repair::keep_new(&mut disk),
+            Err(RepairError::Invalid(Invalid::Sector0 { .. }))
+        ));
+        assert!(disk.requests.is_empty());
+    }
+}
+
+/// A chain: the newest in block 0 says that the one before was saved in block 12.
+fn chain(newest: &Log, older: &Log) -> Disk {
+    let mut disk = disk(newest);
+
+    older.put(&mut disk, 12);
+    disk
+}
+
+fn newest(sequence: u32) -> Log {
+    Log {
+        sequence,
+        entries: vec![entry(0, 12, 1)],
+        ..Log::good()
+    }
+}
+
+#[test]
+fn chains() {
+    let sector = 12 * SECTORS;
+
+    check(&chain(&newest(1), &Log::good())).unwrap();
+    // A sequence that does not count down, so that a chain cannot be circular.
+    for found in [1, 2, 5, u32::MAX] {
+        let older = Log {
+            sequence: found,
+            ..Log::good()
+        };
+
+        assert_eq!(
+            invalid(&chain(&newest(1), &older)),
+            Invalid::Sequence {
+                sector,
+                found,
+                expected: 0
+            }
+        );
+    }
+    let stale = Log {
+        uuid: 2,
+        ..Log::good()
+    };
+    assert_eq!(
+        invalid(&chain(&newest(1), &stale)),
+        Invalid::Identity { sector }
+    );
+    let other = Log {
+        block_size: 512,
+        ..Log::good()
+    };
+    assert_eq!(
+        invalid(&chain(&newest(1), &other)),
+        Invalid::BlockSize {
+            sector,
+            found: 512,
+            expected: 1024
+        }
+    );
+    assert!(matches!(
+        invalid(&disk(&newest(1))),
+        Invalid::Block {
+            sector: 24,
+            error: LogError::Magic(_)
+        }
+    ));
+    // Its own block: the sequence is wrong. More log blocks than blocks: not even looked for.
+    assert_eq!(
+        invalid(&disk(&newest(BLOCKS as u32))),
+        Invalid::TooLong {
+            sequence: BLOCKS as u32,
+            blocks: BLOCKS
+        }
+    );
+    assert!(matches!(
+        invalid(&disk(&newest(u32::MAX))),
+        Invalid::TooLong { .. }
+    ));
+    // A log block's backup is one block.
+    let wide = Log {
+        entries: vec![entry(0, 12, 2)],
+        ..newest(1)
+    };
+    assert!(matches!(
+        invalid(&chain(&wide, &Log::good())),
+        Invalid::Entry {
+            fault: EntryFault::NotFirstBlock,
+            ..
+        }
+    ));
+}
+
+/// A circle through moves: what the restore would find where the chain goes on is the newest again.
+#[test]
+fn a_chain_into_a_place_that_is_overwritten() {
+    let log = Log {
+        entries: vec![entry(0, 12, 1), entry(12, 30, 1)],
+        ..newest(1)
+    };
+
+    assert!(matches!(
+        invalid(&chain(&log, &Log::good())),
+        Invalid::Block { sector: 60, .. }
+    ));
+}
+
+#[test]
+fn truncated_devices() {
+    let whole = disk(&Log::with(&[entry(20, 60, 1)]));
+
+    for sectors in 0..121 {
+        let mut cut = whole.clone();
+
+        cut.data.truncate(sectors * SECTOR);
+        assert!(check(&cut).is_err(), "{sectors} sectors");
+        let kept = repair::keep_new(&mut cut);
+        assert_eq!(kept.is_ok(), sectors >= 18, "{sectors} sectors: {kept:?}");
+    }
+}
+
+/// A log that would keep its reader busy: the most that is read is a fixed multiple of the device.
+#[test]
+fn reading_is_bounded() {
+    let device = BLOCKS * BLOCK as u64;
+    let half = BLOCKS / 2;
+    let mut log = Log {
+        sequence: 63,
+        ..Log::good()
+    };
+    // Every log block of the chain has its data read in full.
+    log.entries = vec![entry(0, 1, 1)];
+    for _ in 0..17 {
+        log.entries.push(Entry {
+            checksum: 1,
+            ..entry(half, half - 1, 1)
+        });
+    }
+    let mut disk = disk(&log);
+    for block in 1..BLOCKS {
+        log.sequence = 63 - block as u32;
+        log.entries[0] = entry(0, block + 1, 1);
+        log.put(&mut disk, block);
+    }
+    assert!(check(&disk).is_err());
+
+    // One log block whose entries are as large as can be.
+    let mut log = Log::good();
+    for _ in 0..17 {
+        log.entries.push(entry(10, 33, 23));
+    }
+    for entry in &mut log.entries[1..] {
+        let data = &disk.data[33 * BLOCK..56 * BLOCK];
+        entry.checksum = crc(10, data);
+    }
+    log.put(&mut disk, 0);
+    disk.bytes_read.set(0);
+    check(&disk).unwrap();
+    assert!(disk.bytes_read.get() < repair::BUDGET_FACTOR * device);
+
+    // The same with less budget.
+    let options = CheckOptions {
+        budget: Some(device),
+        ..CheckOptions::default()
+    };
+    disk.bytes_read.set(0);
+    let result = repair::check(&disk, options, &mut Progress::hidden(), |_| ());
+    assert!(matches!(
+        result,
+        Err(RepairError::Invalid(Invalid::Entry {
+            fault: EntryFault::Budget { .. },
+            ..
+        }))
+    ));
+    assert!(disk.bytes_read.get() <= device + 4096);
+}
+
+/// Entries at random, many of which a target would never write.
+fn any_log() -> impl Strategy<Value = Vec<Entry>> {
+    proptest::collection::vec(
+        (1..BLOCKS, 1..BLOCKS, 0..5u64).prop_map(|(source, dest, blocks)| {
+            let blocks = blocks.min(BLOCKS - source.max(dest));
+            let apart = source.abs_diff(dest);
+
+            entry(source, dest, blocks.min(apart))
+        }),
+        0..17,
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// What a check accepts, a restore carries out, and comes to the same end when cut off.
+    #[test]
+    fn what_is_accepted_restores(
+        older in any_log(),
+        newer in proptest::option::of(any_log()),
+        seed in any::<u64>(),
+    ) {
+        let mut disk = match newer {
+            None => disk(&Log::with(&older)),
+            Some(entries) => {
+                let mut log = newest(1);
+
+                log.entries.extend(entries);
+                chain(&log, &Log::with(&older))
+            }
+        };
+        let base = disk.data.clone();
+
+        if check(&disk).is_err() {
+            return Ok(());
+        }
+        repair::restore(&mut disk, &mut Progress::hidden()).unwrap();
+
+        let mut random = Random::new(seed);
+        for _ in 0..12 {
+            let cut = random.below(disk.requests.len()) + 1;
+            let data = crash::after(&base, &disk.requests[..cut], Arrived::Sectors, &mut random);
+            let mut again = Disk::new(data);
+
+            match check(&again) {
+                Ok(()) => repair::restore(&mut again, &mut Progress::hidden()).unwrap(),
+                Err(RepairError::NoLog) => {}
+                Err(error) => panic!("{error} after {cut} requests"),
+            }
+            prop_assert!(again.data == disk.data, "after {} requests", cut);
+        }
+    }
+
+    /// Damage to a log of version 1.0, which has no checksum of its own, does no harm.
+    #[test]
+    fn damaged_logs_of_version_1_0(
+        entries in any_log(),
+        damage in proptest::collection::vec((0..460usize, any::<u8>()), 1..4),
+    ) {
+        let log = Log::with(&entries);
+        let mut disk = disk(&log);
+        let mut bytes = log.bytes();
+
+        // To version 1.0: without what its header does not have.
+        bytes.drain(28..80);
+        bytes[4..8].copy_from_slice(&[0, 1, 28, 0]);
+        bytes.resize(BLOCK, 0);
+        for (at, value) in damage {
+            bytes[at] = value;
+        }
+        disk.data[..BLOCK].copy_from_slice(&bytes);
+        if check(&disk).is_ok() {
+            let base = disk.data.clone();
+
+            repair::restore(&mut disk, &mut Progress::hidden()).unwrap();
+            prop_assert_eq!(disk.data.len(), base.len());
+        }
+    }
+}
