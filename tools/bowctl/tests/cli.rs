@@ -1,0 +1,404 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The command `bowctl` on images, good and broken ones.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use bow_model::history::{History, Op, Version};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Exit codes, as the manual page has them.
+mod code {
+    pub(crate) const FAILED: i32 = 1;
+    pub(crate) const USAGE: i32 = 2;
+    pub(crate) const NO_LOG: i32 = 3;
+    pub(crate) const DAMAGED: i32 = 4;
+    pub(crate) const IN_USE: i32 = 5;
+    pub(crate) const RESTORING: i32 = 6;
+}
+
+/// An image with a history.
+struct Image {
+    _folder: TempDir,
+    path: PathBuf,
+    history: History,
+}
+
+impl Image {
+    fn new(version: Version, block_size: usize) -> Self {
+        Self::sized(version, block_size, 200, 60)
+    }
+
+    fn sized(version: Version, block_size: usize, blocks: usize, writes: usize) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("disk.img");
+        let free: Vec<_> = (0..blocks).map(|block| block % 4 > 1).collect();
+        let mut history = History::new(version, block_size, &free, 42).unwrap();
+        let ops: Vec<_> = (0..writes)
+            .map(|i| Op::Write {
+                block: i * 37 % blocks,
+                blocks: 1 + i % 2,
+            })
+            .collect();
+
+        assert!(history.run(&ops));
+        fs::write(&path, &history.disk).unwrap();
+        Self {
+            _folder: folder,
+            path,
+            history,
+        }
+    }
+
+    fn data(&self) -> Vec<u8> {
+        fs::read(&self.path).unwrap()
+    }
+
+    /// Changes bytes of the image.
+    fn damage(&self, at: usize, bytes: &[u8]) {
+        let mut data = self.data();
+
+        data[at..at + bytes.len()].copy_from_slice(bytes);
+        fs::write(&self.path, data).unwrap();
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        let mut args: Vec<_> = args.iter().map(|arg| (*arg).to_owned()).collect();
+
+        args.push(self.path.display().to_string());
+        bowctl(&args)
+    }
+
+    fn assert_rolled_back(&self) {
+        self.history
+            .assert(&self.data(), self.history.rolled_back(), "rolled back");
+    }
+
+    fn assert_kept(&self) {
+        self.history
+            .assert(&self.data(), self.history.kept(), "kept");
+    }
+
+    fn assert_untouched(&self) {
+        assert!(self.data() == self.history.disk, "the image was written to");
+    }
+}
+
+fn bowctl<S: AsRef<std::ffi::OsStr>>(args: &[S]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_bowctl"))
+        .args(args)
+        .output()
+        .unwrap()
+}
+
+/// Standard output, and standard error, of a run that ends with `code`.
+#[track_caller]
+fn ends(output: &Output, code: i32) -> (String, String) {
+    let out = String::from_utf8(output.stdout.clone()).unwrap();
+    let err = String::from_utf8(output.stderr.clone()).unwrap();
+
+    assert_eq!(output.status.code(), Some(code), "{out}{err}");
+    (out, err)
+}
+
+#[track_caller]
+fn json(output: &Output, code: i32) -> Value {
+    serde_json::from_str(&ends(output, code).0).unwrap()
+}
+
+#[test]
+fn restore_gives_the_old_state_back() {
+    for version in [Version::V1_0, Version::V1_1] {
+        for block_size in [512, 1024, 2048, 4096] {
+            let image = Image::new(version, block_size);
+            let (out, _) = ends(&image.run(&["restore"]), 0);
+
+            assert!(out.contains("restored"), "{out}");
+            image.assert_rolled_back();
+            let (_, err) = ends(&image.run(&["restore"]), code::NO_LOG);
+            assert!(err.contains("no checkpoint"), "{err}");
+            image.assert_rolled_back();
+        }
+    }
+}
+
+#[test]
+fn commit_keeps_the_new_state() {
+    for version in [Version::V1_0, Version::V1_1] {
+        for block_size in [512, 4096] {
+            let image = Image::new(version, block_size);
+
+            ends(&image.run(&["commit", "--dry-run"]), 0);
+            image.assert_untouched();
+            let (out, _) = ends(&image.run(&["commit"]), 0);
+            assert!(out.contains("new state is kept"), "{out}");
+            image.assert_kept();
+            ends(&image.run(&["commit"]), code::NO_LOG);
+            ends(&image.run(&["restore"]), code::NO_LOG);
+            image.assert_kept();
+        }
+    }
+}
+
+#[test]
+fn looking_writes_nothing() {
+    let image = Image::new(Version::V1_1, 1024);
+
+    for args in [
+        &["restore", "--dry-run"][..],
+        &["check"],
+        &["check", "--json"],
+        &["log"],
+        &["log", "--json"],
+        &["status"],
+        &["status", "--json"],
+    ] {
+        let (out, _) = ends(&image.run(args), 0);
+
+        assert!(!out.is_empty());
+        image.assert_untouched();
+    }
+}
+
+#[test]
+fn saved_data_that_is_damaged() {
+    let image = Image::new(Version::V1_1, 1024);
+    let log = json(&image.run(&["log", "--json"]), 0);
+    let entry = &log["blocks"][0]["entries"][0];
+    let dest = entry["dest"].as_u64().unwrap();
+    let at = dest as usize * 512 + 77;
+
+    image.damage(at, &[image.data()[at] ^ 1]);
+    let damaged = image.data();
+    for command in ["restore", "check"] {
+        let (_, err) = ends(&image.run(&[command]), code::DAMAGED);
+
+        // The entry, its place, what is wrong, what to do.
+        for part in [
+            &format!("entry {}", entry["index"]),
+            &format!("dest sector {dest}"),
+            "checksum",
+            "Nothing was written",
+            "bowctl commit",
+        ] {
+            assert!(err.contains(part), "no «{part}» in: {err}");
+        }
+        assert!(image.data() == damaged, "the image was written to");
+    }
+    ends(&image.run(&["commit"]), 0);
+    // The byte was in a backup, which the new state does not need.
+    image.assert_kept();
+}
+
+#[test]
+fn a_log_block_that_is_damaged() {
+    let image = Image::new(Version::V1_1, 4096);
+
+    image.damage(100, &[image.data()[100] ^ 4]);
+    let damaged = image.data();
+    for command in ["restore", "check", "commit", "log"] {
+        let (_, err) = ends(&image.run(&[command]), code::DAMAGED);
+
+        assert!(
+            err.contains("sector 0") && err.contains("checksum"),
+            "{err}"
+        );
+        assert!(image.data() == damaged, "the image was written to");
+    }
+    let status = json(&image.run(&["status", "--json"]), 0);
+    assert_eq!(status[0]["log"], "damaged");
+}
+
+#[test]
+fn a_restore_that_has_begun() {
+    let image = Image::new(Version::V1_0, 4096);
+
+    image.damage(0, b"WOB");
+    let marked = image.data();
+    let (_, err) = ends(&image.run(&["commit"]), code::RESTORING);
+    assert!(err.contains("bowctl restore"), "{err}");
+    assert!(image.data() == marked, "the image was written to");
+    let status = json(&image.run(&["status", "--json"]), 0);
+    assert_eq!(status[0]["log"], "restoring");
+    ends(&image.run(&["restore"]), 0);
+    image.assert_rolled_back();
+}
+
+#[test]
+fn the_log_as_json() {
+    let image = Image::new(Version::V1_1, 512);
+    let log = json(&image.run(&["log", "--json"]), 0);
+    let blocks = log["blocks"].as_array().unwrap();
+    let entries: u64 = blocks
+        .iter()
+        .map(|block| block["entries"].as_array().unwrap().len() as u64)
+        .sum();
+
+    assert_eq!(blocks.len() as u64, image.history.log_blocks());
+    assert_eq!(entries, image.history.total_entries);
+    assert_eq!(log["summary"]["entries"], image.history.total_entries);
+    assert_eq!(blocks[0]["sector"], 0);
+    assert_eq!(blocks[0]["version"], "1.1");
+    assert_eq!(blocks[0]["sector0"], image.history.sector0());
+    assert_eq!(blocks[0]["time"], image.history.identity().1);
+    let uuid: String = image
+        .history
+        .identity()
+        .0
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    let shown = blocks[0]["uuid"].as_str().unwrap().replace('-', "");
+    assert_eq!(shown, uuid);
+    assert_eq!(log["error"], Value::Null);
+
+    let check = json(&image.run(&["check", "--json"]), 0);
+    assert_eq!(check, log["summary"]);
+}
+
+#[test]
+fn what_is_no_device() {
+    let folder = tempfile::tempdir().unwrap();
+    let missing = folder.path().join("missing");
+    let empty = folder.path().join("empty");
+    let short = folder.path().join("short");
+    let run = |command: &str, path: &Path| bowctl(&[command, path.to_str().unwrap()]);
+
+    fs::write(&empty, "").unwrap();
+    fs::write(&short, "BOW").unwrap();
+    for command in ["restore", "commit", "log", "check"] {
+        let (_, err) = ends(&run(command, &missing), code::FAILED);
+        assert!(err.contains("missing"), "{err}");
+        ends(&run(command, folder.path()), code::USAGE);
+        ends(&run(command, &empty), code::NO_LOG);
+        ends(&run(command, &short), code::NO_LOG);
+    }
+    let (_, err) = ends(&run("checkpoint", &empty), code::FAILED);
+    assert!(err.contains("bowctl create"), "{err}");
+}
+
+#[test]
+fn the_command_line() {
+    for args in [
+        &[][..],
+        &["restore"],
+        &["forget", "x"],
+        &["create", "name"],
+        &["create", "--block-size", "513", "name", "device"],
+        &["create", "--on-full", "panic", "name", "device"],
+    ] {
+        ends(&bowctl(args), code::USAGE);
+    }
+    let (out, _) = ends(&bowctl(&["--help"]), 0);
+    for part in ["Examples:", "Exit codes:", "bowctl restore --dry-run"] {
+        assert!(out.contains(part), "{out}");
+    }
+    for command in [
+        "create",
+        "checkpoint",
+        "commit",
+        "status",
+        "restore",
+        "log",
+        "check",
+    ] {
+        ends(&bowctl(&[command, "--help"]), 0);
+        assert!(out.contains(command));
+    }
+    ends(&bowctl(&["--version"]), 0);
+}
+
+#[test]
+fn an_image_that_is_locked() {
+    let image = Image::new(Version::V1_1, 1024);
+    let file = fs::File::open(&image.path).unwrap();
+
+    rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    for command in ["restore", "commit", "check"] {
+        ends(&image.run(&[command]), code::IN_USE);
+    }
+    // Only looking needs no lock.
+    ends(&image.run(&["log"]), 0);
+    image.assert_untouched();
+    drop(file);
+    ends(&image.run(&["restore"]), 0);
+    image.assert_rolled_back();
+}
+
+/// Killed again and again, in the middle of it, until it is done.
+#[test]
+fn a_restore_that_is_killed() {
+    let image = Image::sized(Version::V1_1, 4096, 2500, 500);
+    let mut killed = 0;
+
+    for attempt in 0.. {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_bowctl"))
+            .arg("restore")
+            .arg(&image.path)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+
+        std::thread::sleep(Duration::from_micros(500 + attempt * 300));
+        child.kill().unwrap();
+        let status = child.wait().unwrap();
+        if status.success() || status.code() == Some(code::NO_LOG) {
+            break;
+        }
+        assert_eq!(status.code(), None, "it did not fail by itself");
+        killed += 1;
+    }
+    assert!(killed > 0);
+    image.assert_rolled_back();
+}
+
+/// A sparse image of 16 TiB, with the log's places near its end.
+#[test]
+fn a_device_of_16_tib() {
+    use std::os::unix::fs::FileExt;
+
+    const SIZE: u64 = 16 << 40;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("large.img");
+    let file = fs::File::create_new(&path).unwrap();
+
+    if let Err(error) = file.set_len(SIZE) {
+        eprintln!("skipped: the file system has no files of 16 TiB: {error}");
+        return;
+    }
+    // Blocks counted from the end.
+    let sector = |block: u64| (SIZE - block * 4096) / 512;
+    let identity = bow_decisions::log::Identity {
+        uuid: [1; 16],
+        time: 0,
+    };
+    let mut log = bow_decisions::log::LogBlock::new(4096, identity, sector(1));
+    for (source, dest, fill) in [(0, sector(2), 0x11), (sector(4), sector(3), 0x22)] {
+        let data = [fill; 4096];
+
+        file.write_all_at(&data, dest * 512).unwrap();
+        log.push(bow_decisions::log::Entry {
+            source,
+            dest,
+            size: 4096,
+            checksum: bowctl::crc::crc32(bow_decisions::log::entry_seed(source, 4096), &data),
+        })
+        .unwrap();
+    }
+    let mut first = [0; 512];
+    log.encode(&mut first, bowctl::crc::crc32);
+    file.write_all_at(&first, 0).unwrap();
+
+    ends(&bowctl(&["restore", path.to_str().unwrap()]), 0);
+    let file = fs::File::open(&path).unwrap();
+    let mut data = [0; 4096];
+    file.read_exact_at(&mut data, 0).unwrap();
+    assert_eq!(data, [0x11; 4096]);
+    file.read_exact_at(&mut data, sector(4) * 512).unwrap();
+    assert_eq!(data, [0x22; 4096]);
+}
