@@ -9,7 +9,10 @@
 //! - [`abstractions`]: kernel interfaces. Nothing about this target, and all of the `unsafe`.
 
 mod abstractions;
-#[expect(unreachable_pub, reason = "the host crates that share these files use them")]
+#[expect(
+    unreachable_pub,
+    reason = "the host crates that share these files use them"
+)]
 mod decisions;
 mod target;
 

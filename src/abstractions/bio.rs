@@ -348,9 +348,7 @@ impl OwnOperation {
         match self {
             Self::Read => dm_bindings::HELPER_REQ_OP_READ | dm_bindings::HELPER_REQ_SYNC,
             Self::Write => write,
-            Self::Commit => {
-                write | dm_bindings::HELPER_REQ_PREFLUSH | dm_bindings::HELPER_REQ_FUA
-            }
+            Self::Commit => write | dm_bindings::HELPER_REQ_PREFLUSH | dm_bindings::HELPER_REQ_FUA,
         }
     }
 }

@@ -76,8 +76,9 @@ impl Buffer {
         while let Some(address) = self.address(index).filter(|_| left > 0) {
             let length = left.min(PAGE_SIZE);
             // SAFETY: The page has `PAGE_SIZE` bytes.
-            checksum =
-                unsafe { dm_bindings::helper_crc32_le(checksum, address.cast_const().cast(), length) };
+            checksum = unsafe {
+                dm_bindings::helper_crc32_le(checksum, address.cast_const().cast(), length)
+            };
             left -= length;
             index += 1;
         }

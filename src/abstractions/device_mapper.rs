@@ -279,8 +279,8 @@ impl Limits<'_> {
     /// Lets discards of any multiple of `granularity` bytes through, whatever the device below
     /// says.
     pub(crate) fn allow_discards(&mut self, granularity: u32) {
-        let sectors = u32::MAX / 512;
-        self.0.max_hw_discard_sectors = sectors - sectors % (granularity / 512).max(1);
+        // The block layer rounds this down to the granularity.
+        self.0.max_hw_discard_sectors = u32::MAX >> 9;
         self.0.discard_granularity = granularity;
         self.0.discard_alignment = 0;
     }
@@ -513,10 +513,7 @@ impl<T: Target> Registration<T> {
     /// # Safety
     ///
     /// As the C code calls `dm_map_fn`: `bio` is a clone that is the target's from now on.
-    unsafe extern "C" fn map(
-        ti: *mut dm_bindings::dm_target,
-        bio: *mut bindings::bio,
-    ) -> c_int {
+    unsafe extern "C" fn map(ti: *mut dm_bindings::dm_target, bio: *mut bindings::bio) -> c_int {
         // SAFETY: By the safety requirements `ti` was constructed, and there is per-bio data.
         let (instance, bio) = unsafe {
             per_bio_data::<T>(bio).write(T::BioData::default());

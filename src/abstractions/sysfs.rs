@@ -129,11 +129,7 @@ impl<T: Attributes> Directory<T> {
         for attribute in unsafe { &(*node).attributes } {
             // SAFETY: As above; the attribute lives as long as the node.
             to_result(unsafe {
-                bindings::sysfs_create_file_ns(
-                    (*node).kobject.get(),
-                    attribute,
-                    core::ptr::null(),
-                )
+                bindings::sysfs_create_file_ns((*node).kobject.get(), attribute, core::ptr::null())
             })?;
         }
         Ok(directory)

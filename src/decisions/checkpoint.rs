@@ -25,6 +25,7 @@
 //! ([`replenish`](Checkpoint::replenish)).
 
 use super::{
+    block_size::BlockSize,
     log::{
         entry_seed,
         Crc32,
@@ -194,8 +195,7 @@ pub struct Checkpoint {
     ranges: RangeTree,
     nodes: Nodes,
     log: LogBlock,
-    /// Sectors in a block.
-    block: u64,
+    block: BlockSize,
     /// First sector of the live first block.
     live: u64,
     /// Where backups are being placed.
@@ -215,14 +215,14 @@ impl Checkpoint {
     /// checkpoint and the sector of that backup; the log is still empty
     /// ([`begin`](Self::begin)).
     ///
-    /// `ranges` is aligned to `block_size` bytes and does not contain block 0.
+    /// `ranges` is aligned to blocks of size `block` and does not contain block 0.
     ///
     /// # Errors
     ///
     /// `ENOSPC` if there are no two free blocks; `ENOMEM`. The ranges come back unchanged.
     pub fn new(
         ranges: RangeTree,
-        block_size: u32,
+        block: BlockSize,
         sectors: u64,
         identity: Identity,
         flags: Flags,
@@ -238,8 +238,8 @@ impl Checkpoint {
         let mut checkpoint = Self {
             ranges,
             nodes,
-            log: LogBlock::new(block_size, identity, 0),
-            block: u64::from(block_size) / SECTOR_SIZE as u64,
+            log: LogBlock::new(block.bytes(), identity, 0),
+            block,
             live: 0,
             arena: 0..0,
             ceiling: sectors,
@@ -276,7 +276,7 @@ impl Checkpoint {
         let entry = Entry {
             source: 0,
             dest: backup,
-            size: self.block_bytes(),
+            size: self.block.bytes(),
             checksum,
         };
         // An empty log block has room.
@@ -315,8 +315,7 @@ impl Checkpoint {
 
     /// The blocks that `span` touches, in sectors.
     pub fn blocks_of(&self, span: &Span<u64>) -> Span<u64> {
-        let start = span.start - span.start % self.block;
-        start..span.end.next_multiple_of(self.block)
+        self.block.down(span.start)..self.block.up(span.end)
     }
 
     /// Fills the stock of tree nodes with `flags`; if that fails and too few are left, forgets free
@@ -395,8 +394,7 @@ impl Checkpoint {
         from: Option<Kind>,
         batch: &mut Batch,
     ) -> Result<u64, Verdict> {
-        let room = batch.room();
-        let room = room - room % self.block;
+        let room = self.block.down(batch.room());
         if room == 0 || self.nodes.len() < NODES_PER_COPY + RangeTree::NODES_PER_SET {
             return Err(Verdict::Later);
         }
@@ -470,7 +468,7 @@ impl Checkpoint {
 
     /// Takes one free block and makes it of `kind`. Returns its first sector.
     fn take_block(&mut self, kind: Kind) -> Option<u64> {
-        let span = self.allocate(self.block)?;
+        let span = self.allocate(self.block.sectors())?;
         self.ranges
             .set(span.clone(), Some(kind), &mut self.nodes)
             .ok()?;
@@ -541,8 +539,8 @@ impl Checkpoint {
     /// The checksum of a full log block: one sector and zeroes.
     fn rest_checksum(&self, sector: &Sector, crc32: Crc32) -> u32 {
         let zeroes = [0; SECTOR_SIZE];
-        let mut checksum = crc32(entry_seed(0, self.block_bytes()), sector);
-        for _ in 1..self.block {
+        let mut checksum = crc32(entry_seed(0, self.block.bytes()), sector);
+        for _ in 1..self.block.sectors() {
             checksum = crc32(checksum, &zeroes);
         }
         checksum
@@ -550,7 +548,7 @@ impl Checkpoint {
 
     /// The log that has `rest`, a full log block, in it is durable.
     pub fn settle_rest(&mut self, rest: u64) {
-        self.set_copied(rest..rest + self.block, Some(Kind::Backup));
+        self.set_copied(rest..self.end_of(rest), Some(Kind::Backup));
     }
 
     /// The log that has `copy` in it is durable: writes to its source may go out.
@@ -578,8 +576,8 @@ impl Checkpoint {
             return;
         }
         while let Some(rest) = self.rests.pop() {
-            self.set_copied(rest..rest + self.block, Some(Kind::Free));
-            self.ceiling = self.ceiling.max(rest + self.block);
+            self.set_copied(rest..self.end_of(rest), Some(Kind::Free));
+            self.ceiling = self.ceiling.max(self.end_of(rest));
         }
     }
 
@@ -587,9 +585,8 @@ impl Checkpoint {
     /// checkpoint will be free again, after a [`reclaim`](Self::reclaim). Calls `freed` with each
     /// such run, from which moment a write to it has to be [`prepare`](Self::prepare)d.
     pub fn discard(&mut self, span: &Span<u64>, mut freed: impl FnMut(Span<u64>)) {
-        let start = span.start.next_multiple_of(self.block);
-        let end = span.end - span.end % self.block;
-        let mut position = start;
+        let end = self.block.down(span.end);
+        let mut position = self.block.up(span.start);
         while position < end {
             if self.nodes.len() < NODES_LOW {
                 self.replenish(flags::GFP_NOWAIT);
@@ -630,9 +627,8 @@ impl Checkpoint {
         }
     }
 
-    /// The block size in bytes.
-    pub fn block_bytes(&self) -> u32 {
-        // `block` came from a `u32` number of bytes.
-        (self.block * SECTOR_SIZE as u64) as u32
+    /// One past the last sector of the block that starts at `sector`.
+    fn end_of(&self, sector: u64) -> u64 {
+        sector.wrapping_add(self.block.sectors())
     }
 }

@@ -9,11 +9,14 @@
 //! Forgetting free space is always safe (less room for backups, nothing else), so where a tree node
 //! cannot be had, that is what happens. Believing a written sector to be free is never safe.
 
-use super::ranges::{
-    Kind,
-    Nodes,
-    RangeTree,
-    Run, //
+use super::{
+    block_size::BlockSize,
+    ranges::{
+        Kind,
+        Nodes,
+        RangeTree,
+        Run, //
+    },
 };
 use core::ops::Range as Span;
 use kernel::prelude::*;
@@ -79,22 +82,21 @@ impl FreeSpace {
         }
     }
 
-    /// Turns the record into the range tree of a checkpoint: free ranges are cut to whole blocks of
-    /// `block` sectors within `bounds`. O(n), and O(log n) for each range that is cut.
+    /// Turns the record into the range tree of a checkpoint: free ranges are cut to whole blocks
+    /// within `bounds`. O(n), and O(log n) for each range that is cut.
     ///
     /// # Errors
     ///
     /// `ENOMEM` if `nodes` holds fewer than [`RangeTree::NODES_PER_SET`] nodes.
     pub fn into_ranges(
         mut self,
-        block: u64,
+        block: BlockSize,
         bounds: Span<u64>,
         nodes: &mut Nodes,
     ) -> Result<RangeTree> {
         let whole = |run: &Run| {
-            let start = run.start.max(bounds.start).next_multiple_of(block);
-            let end = run.end.min(bounds.end);
-            let end = end - end % block;
+            let start = block.up(run.start.max(bounds.start));
+            let end = block.down(run.end.min(bounds.end));
             start..end.max(start)
         };
         let mut position = 0;
@@ -110,7 +112,7 @@ impl FreeSpace {
             self.ranges
                 .set(run.start..whole.start.min(run.end), None, nodes)?;
             self.ranges
-                .set(whole.end.clamp(run.start, run.end)..run.end, None, nodes)?;
+                .set(whole.end.max(run.start)..run.end, None, nodes)?;
             position = run.end;
         }
     }

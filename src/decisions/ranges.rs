@@ -87,6 +87,9 @@ struct Value {
 type Node = RBTreeNodeReservation<u64, Value>;
 
 /// A stock of tree nodes, filled where waiting for memory is harmless and used where it is not.
+///
+/// There is room for the nodes of one [`RangeTree::set`] beyond the limit, since that gives nodes
+/// back before it takes them.
 pub struct Nodes {
     stock: KVec<Node>,
     limit: usize,
@@ -100,7 +103,7 @@ impl Nodes {
     /// `ENOMEM` if the list of `limit` pointers cannot be allocated.
     pub fn new(limit: usize, flags: Flags) -> Result<Self> {
         Ok(Self {
-            stock: KVec::with_capacity(limit, flags)?,
+            stock: KVec::with_capacity(limit.saturating_add(RangeTree::NODES_PER_SET), flags)?,
             limit,
         })
     }
@@ -133,13 +136,10 @@ impl Nodes {
         }
     }
 
-    /// Gives a node back; beyond the limit it is freed.
+    /// Gives a node back; if there is no room it is freed.
     fn put(&mut self, node: Node) {
-        // Within the limit there is capacity, so this does not allocate; beyond it the node is
-        // dropped with the error.
-        if self.stock.len() < self.limit {
-            let _ = self.stock.push_within_capacity(node);
-        }
+        // What does not fit is dropped with the error.
+        let _ = self.stock.push_within_capacity(node);
     }
 
     fn take(&mut self) -> Result<Node> {

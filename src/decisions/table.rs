@@ -3,11 +3,7 @@
 //! The arguments of a table line:
 //! `<start> <length> bow <device> [<#args> [block_size:<bytes>] [on_full:<policy>]]`.
 
-use super::log::{
-    BLOCK_SIZE_MAX,
-    BLOCK_SIZE_MIN,
-    SECTOR_SIZE, //
-};
+use super::block_size::BlockSize;
 
 /// What happens to a write for whose backup there is no free space.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,8 +27,8 @@ impl OnFull {
 /// The optional arguments as they were given.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Arguments {
-    /// Bytes in a block.
-    pub block_size: Option<u32>,
+    /// The unit of backup.
+    pub block_size: Option<BlockSize>,
     /// The policy.
     pub on_full: Option<OnFull>,
 }
@@ -46,8 +42,10 @@ pub enum Fault {
     CountWrong,
     /// An argument has a key that there is not.
     Unknown,
-    /// An argument was given twice.
-    Repeated,
+    /// `block_size` was given twice.
+    BlockSizeRepeated,
+    /// `on_full` was given twice.
+    OnFullRepeated,
     /// `block_size` is no power of two from 512 to 4096.
     BlockSize,
     /// `block_size` is smaller than the logical block of the device.
@@ -69,7 +67,8 @@ impl Fault {
             Fault::Unknown => {
                 c"unknown argument; accepted are block_size:512|1024|2048|4096 and on_full:error|commit"
             }
-            Fault::Repeated => c"an argument is given twice",
+            Fault::BlockSizeRepeated => c"block_size is given twice",
+            Fault::OnFullRepeated => c"on_full is given twice",
             Fault::BlockSize => c"block_size must be 512, 1024, 2048 or 4096",
             Fault::BlockSizeTooSmall => {
                 c"block_size must not be smaller than the device's logical block size"
@@ -87,69 +86,66 @@ impl Arguments {
     ///
     /// # Errors
     ///
-    /// What is wrong with the first word that is.
-    pub fn parse<'a>(mut words: impl Iterator<Item = &'a [u8]>) -> Result<Self, Fault> {
+    /// What is wrong, and the word that is.
+    pub fn parse<'a>(mut words: impl Iterator<Item = &'a [u8]>) -> Result<Self, (Fault, &'a [u8])> {
         let mut arguments = Self::default();
         let Some(count) = words.next() else {
             return Ok(arguments);
         };
-        let mut left = number(count).ok_or(Fault::CountNotANumber)?;
+        let mut left = number(count).ok_or((Fault::CountNotANumber, count))?;
         for word in words {
-            left = left.checked_sub(1).ok_or(Fault::CountWrong)?;
-            if let Some(value) = word.strip_prefix(b"block_size:") {
-                let size = number(value)
-                    .filter(|size| size.is_power_of_two())
-                    .filter(|size| (BLOCK_SIZE_MIN..=BLOCK_SIZE_MAX).contains(size))
-                    .ok_or(Fault::BlockSize)?;
-                if arguments.block_size.replace(size).is_some() {
-                    return Err(Fault::Repeated);
-                }
-            } else if let Some(value) = word.strip_prefix(b"on_full:") {
-                let policy = match value {
-                    b"error" => OnFull::Error,
-                    b"commit" => OnFull::Commit,
-                    _ => return Err(Fault::OnFull),
-                };
-                if arguments.on_full.replace(policy).is_some() {
-                    return Err(Fault::Repeated);
-                }
-            } else {
-                return Err(Fault::Unknown);
-            }
+            left = left.checked_sub(1).ok_or((Fault::CountWrong, count))?;
+            arguments.take(word).map_err(|fault| (fault, word))?;
         }
         if left > 0 {
-            return Err(Fault::CountWrong);
+            return Err((Fault::CountWrong, count));
         }
         Ok(arguments)
     }
 
-    /// The block size in bytes for a device of `sectors` sectors with logical blocks of `logical`
+    /// Reads one argument.
+    fn take(&mut self, word: &[u8]) -> Result<(), Fault> {
+        if let Some(value) = word.strip_prefix(b"block_size:") {
+            let size = number(value)
+                .and_then(BlockSize::from_bytes)
+                .ok_or(Fault::BlockSize)?;
+            if self.block_size.replace(size).is_some() {
+                return Err(Fault::BlockSizeRepeated);
+            }
+        } else if let Some(value) = word.strip_prefix(b"on_full:") {
+            let policy = match value {
+                b"error" => OnFull::Error,
+                b"commit" => OnFull::Commit,
+                _ => return Err(Fault::OnFull),
+            };
+            if self.on_full.replace(policy).is_some() {
+                return Err(Fault::OnFullRepeated);
+            }
+        } else {
+            return Err(Fault::Unknown);
+        }
+        Ok(())
+    }
+
+    /// The block size for a device of `sectors` sectors with logical blocks of `logical`
     /// bytes: the one given, or else the largest that divides the device.
     ///
     /// # Errors
     ///
     /// The one given does not fit the device, or none does.
-    pub fn block_size_for(&self, sectors: u64, logical: u32) -> Result<u32, Fault> {
-        let divides = |size: u32| sectors % (u64::from(size) / SECTOR_SIZE as u64) == 0;
-        if let Some(size) = self.block_size {
-            if size < logical {
-                return Err(Fault::BlockSizeTooSmall);
-            }
-            return if divides(size) {
-                Ok(size)
-            } else {
-                Err(Fault::BlockSizeDoesNotDivide)
-            };
+    pub fn block_size_for(&self, sectors: u64, logical: u32) -> Result<BlockSize, Fault> {
+        let mut size = self.block_size.unwrap_or(BlockSize::MAX);
+        while self.block_size.is_none() && !size.divides(sectors) {
+            // The smallest divides every device.
+            size = size.half().ok_or(Fault::BlockSizeDoesNotDivide)?;
         }
-        let mut size = BLOCK_SIZE_MAX;
-        while !divides(size) {
-            // 512 divides every device, so this ends.
-            size /= 2;
+        if size.bytes() < logical {
+            Err(Fault::BlockSizeTooSmall)
+        } else if size.divides(sectors) {
+            Ok(size)
+        } else {
+            Err(Fault::BlockSizeDoesNotDivide)
         }
-        if size < logical {
-            return Err(Fault::BlockSizeTooSmall);
-        }
-        Ok(size)
     }
 }
 

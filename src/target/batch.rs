@@ -396,7 +396,7 @@ impl Slot {
     fn write(&mut self, bow: &Arc<Bow>) {
         self.phase = Phase::Writing;
         for copy in self.batch.copies_mut() {
-            let seed = entry_seed(copy.source, bow.block_size);
+            let seed = entry_seed(copy.source, bow.block.bytes());
             copy.checksum = self.buffer.crc32(seed, copy.page, copy.bytes() as usize);
         }
         self.launch(bow, |slot, flight| {
@@ -463,7 +463,7 @@ impl Slot {
             for (index, &rest) in slot.rests.iter().enumerate() {
                 let piece = Piece {
                     page: REST_PAGE + index,
-                    bytes: bow.block_size as usize,
+                    bytes: bow.block.bytes() as usize,
                 };
                 flight.add();
                 let piece = core::iter::once(piece);
@@ -511,8 +511,7 @@ impl Slot {
 
     /// The status of a copy that failed of which `span` needs a part.
     pub(super) fn failure(&self, bow: &Bow, span: &Range<u64>) -> Option<Status> {
-        let overlaps =
-            |copy: &Copy| copy.source < span.end && span.start < copy.source_end();
+        let overlaps = |copy: &Copy| copy.source < span.end && span.start < copy.source_end();
         self.batch
             .copies()
             .iter()

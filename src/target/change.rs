@@ -154,7 +154,7 @@ impl Worker {
     fn take_checkpoint(&mut self, bow: &Arc<Bow>) -> Result {
         // While nobody waits for us, what memory is needed.
         let buffer = Buffer::new(2, GFP_KERNEL)?;
-        let settled = KBox::new(SettledMap::new(bow.sectors, bow.block())?, GFP_KERNEL)?;
+        let settled = KBox::new(SettledMap::new(bow.sectors, bow.block)?, GFP_KERNEL)?;
         let slots = Slot::all(GFP_KERNEL)?;
         let mut nodes = Nodes::new(RangeTree::NODES_PER_SET, GFP_KERNEL)?;
         nodes.fill(GFP_KERNEL)?;
@@ -180,18 +180,18 @@ impl Worker {
     ) -> Result {
         let device = &bow.device;
         device.flush()?;
-        device.read(0, buffer, FIRST_BLOCK, bow.block_size as usize)?;
+        device.read(0, buffer, FIRST_BLOCK, bow.block.bytes() as usize)?;
 
         let tracker = bow.tracker.lock().take().ok_or(EINVAL)?;
-        let ranges = tracker
-            .space
-            .into_ranges(bow.block(), bow.block()..bow.sectors, nodes)?;
+        let ranges =
+            tracker
+                .space
+                .into_ranges(bow.block, bow.block.sectors()..bow.sectors, nodes)?;
         let identity = Identity {
             uuid: time::random_uuid(),
             time: time::real_seconds(),
         };
-        let created =
-            Checkpoint::new(ranges, bow.block_size, bow.sectors, identity, GFP_KERNEL);
+        let created = Checkpoint::new(ranges, bow.block, bow.sectors, identity, GFP_KERNEL);
         let begun = created.and_then(|(mut checkpoint, backup)| {
             match write_first_log(bow, buffer, &mut checkpoint, backup) {
                 Ok(durable) => Ok((checkpoint, durable)),
@@ -250,10 +250,10 @@ fn write_first_log(
     backup: u64,
 ) -> Result<Sector> {
     let device = &bow.device;
-    let bytes = bow.block_size as usize;
+    let bytes = bow.block.bytes() as usize;
     checkpoint.begin(
         backup,
-        buffer.crc32(entry_seed(0, bow.block_size), FIRST_BLOCK, bytes),
+        buffer.crc32(entry_seed(0, bow.block.bytes()), FIRST_BLOCK, bytes),
     );
     let mut log = [0; SECTOR_SIZE];
     checkpoint.log().encode(&mut log, crc32);
@@ -288,7 +288,7 @@ fn write_first_log(
 /// [`FIRST_BLOCK`].
 fn fill_first_block(bow: &Bow, buffer: &Buffer, log: &Sector) -> Result {
     let mut block = KVec::from_elem(0u8, BLOCK_SIZE_MAX as usize, GFP_KERNEL)?;
-    let block = block.get_mut(..bow.block_size as usize).ok_or(EINVAL)?;
+    let block = block.get_mut(..bow.block.bytes() as usize).ok_or(EINVAL)?;
     buffer.read(FIRST_BLOCK, block)?;
     block
         .get_mut(..SECTOR_SIZE)
@@ -301,7 +301,7 @@ impl Active {
     /// Copies the live first block back over the log: the last of these writes decides.
     fn put_back_first_block(&mut self, bow: &Bow, buffer: &Buffer) -> Result {
         let device = &bow.device;
-        let bytes = bow.block_size as usize;
+        let bytes = bow.block.bytes() as usize;
         device.read(self.checkpoint.live(), buffer, FIRST_BLOCK, bytes)?;
         if bytes > SECTOR_SIZE {
             fill_first_block(bow, buffer, &self.durable)?;

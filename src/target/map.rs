@@ -43,7 +43,7 @@ impl Bow {
         bio.set_device(&this.device);
         let operation = bio.operation();
         let is_committed = this.mode() == Mode::State(State::Committed);
-        let first_block = bio.sector() < this.block();
+        let first_block = bio.sector() < this.block.sectors();
         if is_committed
             || operation == Operation::Flush
             || (operation == Operation::Read && !first_block)
@@ -57,7 +57,7 @@ impl Bow {
             Mode::State(State::Tracking) => this.track(bio, ticket),
             Mode::State(State::Checkpoint) if first_block => {
                 // From here on a bio is in the first block or outside, never both.
-                bio.accept_only(this.block() - bio.sector());
+                bio.accept_only(this.block.sectors() - bio.sector());
                 Self::hold(this, bio, ticket);
                 None
             }
@@ -73,7 +73,7 @@ impl Bow {
             }
             Mode::State(State::Checkpoint) | Mode::Changing => {
                 if first_block {
-                    bio.accept_only(this.block() - bio.sector());
+                    bio.accept_only(this.block.sectors() - bio.sector());
                 }
                 Self::hold(this, bio, ticket);
                 None

@@ -61,6 +61,7 @@ use crate::{
         sysfs::Directory, //
     },
     decisions::{
+        block_size::BlockSize,
         free_space::FreeSpace,
         log::{
             self,
@@ -78,9 +79,7 @@ use crate::{
     },
 };
 use kernel::{
-    new_condvar,
-    new_mutex,
-    new_spinlock,
+    new_condvar, new_mutex, new_spinlock,
     prelude::*,
     sync::{
         atomic::{
@@ -154,8 +153,7 @@ pub(crate) struct Bow {
     device: Device,
     /// Size of the device in sectors.
     sectors: u64,
-    /// Bytes in a block.
-    block_size: u32,
+    block: BlockSize,
     on_full: OnFull,
     /// A [`Mode`].
     mode: Atomic<u32>,
@@ -206,12 +204,6 @@ impl WorkItem for Bow {
 }
 
 impl Bow {
-    /// Sectors in a block.
-    #[inline]
-    fn block(&self) -> u64 {
-        u64::from(self.block_size) / SECTOR_SIZE as u64
-    }
-
     #[inline]
     fn mode(&self) -> Mode {
         Mode::from_raw(self.mode.load(Acquire))
@@ -229,15 +221,16 @@ impl Bow {
     }
 
     /// Creates the device for a table line.
-    fn create(
-        table: &mut NewTable<'_, Self>,
-        mut words: Words<'_>,
-    ) -> Result<Arc<Self>, Refusal> {
+    fn create(table: &mut NewTable<'_, Self>, mut words: Words<'_>) -> Result<Arc<Self>, Refusal> {
         let path = words
             .next()
             .ok_or(Refusal(EINVAL, c"the device is missing"))?;
-        let arguments = Arguments::parse(words.map(|word| word.to_bytes()))
-            .map_err(|fault| Refusal(EINVAL, fault.sentence()))?;
+        let arguments =
+            Arguments::parse(words.map(|word| word.to_bytes())).map_err(|(fault, word)| {
+                let word = core::str::from_utf8(word).unwrap_or("?");
+                pr_err!("table: argument '{}' is refused\n", word);
+                Refusal(EINVAL, fault.sentence())
+            })?;
         if table.begin() != 0 {
             return Err(Refusal(EINVAL, c"the target must start at sector 0"));
         }
@@ -245,6 +238,8 @@ impl Bow {
             return Err(Refusal(EROFS, c"the table must not be read-only"));
         }
         let device = table.open(path).map_err(|error| {
+            let path = path.to_str().unwrap_or("?");
+            pr_err!("table: device '{}': error {}\n", path, error.to_errno());
             if error == EACCES || error == EROFS || error == EPERM {
                 Refusal(error, c"the device is read-only")
             } else {
@@ -264,13 +259,10 @@ impl Bow {
                 table.sectors(),
                 device.sectors()
             );
-            return Err(Refusal(
-                EINVAL,
-                c"the target must be as long as the device",
-            ));
+            return Err(Refusal(EINVAL, c"the target must be as long as the device"));
         }
         let logical = device.logical_block_size();
-        let block_size = arguments
+        let block = arguments
             .block_size_for(table.sectors(), logical)
             .map_err(|fault| Refusal(EINVAL, fault.sentence()))?;
         let on_full = arguments.on_full.unwrap_or(OnFull::Error);
@@ -278,7 +270,7 @@ impl Bow {
         if let Some(live) = table.live() {
             let same = live.device.number() == device.number()
                 && live.sectors == table.sectors()
-                && live.block_size == block_size
+                && live.block == block
                 && live.on_full == on_full;
             return if same {
                 Ok(live)
@@ -290,11 +282,11 @@ impl Bow {
             };
         }
         refuse_log(&device, logical)?;
-        Self::new(device, table.sectors(), block_size, on_full)
+        Self::new(device, table.sectors(), block, on_full)
             .map_err(|error| Refusal(error, c"not enough memory"))
     }
 
-    fn new(device: Device, sectors: u64, block_size: u32, on_full: OnFull) -> Result<Arc<Self>> {
+    fn new(device: Device, sectors: u64, block: BlockSize, on_full: OnFull) -> Result<Arc<Self>> {
         let queue = ReclaimQueue::new(c"dm-bow")?;
         let tracker = Tracker {
             space: FreeSpace::new(),
@@ -306,7 +298,7 @@ impl Bow {
                 bios <- BioSet::new(OWN_BIOS),
                 device,
                 sectors,
-                block_size,
+                block,
                 on_full,
                 mode: Atomic::new(Mode::State(State::Tracking).to_raw()),
                 settled: EpochCell::new(),

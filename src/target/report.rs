@@ -194,7 +194,7 @@ impl Target for Bow {
             out,
             "{} {} {} {} {} {} {} {} {} {}",
             report.state.number(),
-            self.block_size,
+            self.block.bytes(),
             report.free,
             report.changed,
             report.backup,
@@ -211,7 +211,7 @@ impl Target for Bow {
             out,
             "{} 2 block_size:{} on_full:{}",
             self.device.name(),
-            self.block_size,
+            self.block.bytes(),
             self.on_full.word()
         )
     }
@@ -224,7 +224,7 @@ impl Target for Bow {
              on_full={},state={};",
             <Self as Target>::NAME.to_str().unwrap_or_default(),
             self.device.name(),
-            self.block_size,
+            self.block.bytes(),
             self.on_full.word(),
             self.state().number()
         )

@@ -13,6 +13,7 @@
 //! ask until their write has ended; so once the worker has cleared a bit and drained the epoch, no
 //! write that saw the bit is in flight.
 
+use crate::decisions::block_size::BlockSize;
 use core::ops::Range;
 use kernel::{
     prelude::*,
@@ -39,15 +40,14 @@ type Page = KVec<Atomic<u64>>;
 /// The settled blocks of a device.
 pub(super) struct SettledMap {
     pages: KVVec<SetOnce<Page>>,
-    /// Sectors in a block.
-    block: u64,
+    block: BlockSize,
 }
 
 impl SettledMap {
-    /// Creates the map of a device of `sectors` sectors, in which no block of `block` sectors is
-    /// settled. `ENOMEM`.
-    pub(super) fn new(sectors: u64, block: u64) -> Result<Self> {
-        let count = usize::try_from(sectors.div_ceil(block).div_ceil(PAGE_BLOCKS))?;
+    /// Creates the map of a device of `sectors` sectors, in which no block is settled.
+    /// `ENOMEM`.
+    pub(super) fn new(sectors: u64, block: BlockSize) -> Result<Self> {
+        let count = usize::try_from(block.number(sectors).div_ceil(PAGE_BLOCKS))?;
         let mut pages = KVVec::with_capacity(count, GFP_KERNEL)?;
         for _ in 0..count {
             pages.push(SetOnce::new(), GFP_KERNEL)?;
@@ -73,7 +73,7 @@ impl SettledMap {
 
     #[inline]
     fn blocks(&self, sectors: &Range<u64>) -> Range<u64> {
-        sectors.start / self.block..sectors.end.div_ceil(self.block)
+        self.block.number(sectors.start)..self.block.number(self.block.up(sectors.end))
     }
 
     /// Whether all blocks that `sectors` touches are settled.

@@ -19,7 +19,8 @@ use super::{
     },
     report::Report,
     Bow,
-    Mode, //
+    Mode,
+    SLOTS, //
 };
 use crate::{
     abstractions::{
@@ -198,12 +199,11 @@ impl Active {
     /// Takes all batches as far as they can go. Bios whose batch has ended, and that are to be
     /// looked at again, are put into `again`.
     fn advance(&mut self, bow: &Arc<Bow>, again: &mut BioList<Bow>) {
-        let count = self.slots.len();
         let mut moved = true;
         while moved {
             moved = false;
-            for turn in 0..count {
-                let index = (self.first + turn) % count;
+            for turn in 0..SLOTS {
+                let index = (self.first + turn) % SLOTS;
                 let Some(slot) = self.slots.get_mut(index) else {
                     continue;
                 };
@@ -222,11 +222,11 @@ impl Active {
                             *slot.log()
                         };
                         self.end_bios(bow, index, again);
-                        self.first = (index + 1) % count;
+                        self.first = (index + 1) % SLOTS;
                     }
                     Step::LogFailed(status) => {
                         self.log_failed(bow, index, status);
-                        self.first = (index + 1) % count;
+                        self.first = (index + 1) % SLOTS;
                     }
                 }
                 moved = true;
@@ -281,9 +281,8 @@ impl Active {
         fresh: &mut BioList<Bow>,
     ) -> Gathered {
         // Batches are begun in the order of the slots, so that their logs are written in it.
-        let count = self.slots.len();
-        let open = (0..count)
-            .map(|turn| (self.first + turn) % count)
+        let open = (0..SLOTS)
+            .map(|turn| (self.first + turn) % SLOTS)
             .find(|&index| self.slots.get(index).is_some_and(Slot::is_idle));
         let mut queue = BioList::new();
         if let Some(slot) = open.and_then(|index| self.slots.get_mut(index)) {
@@ -325,11 +324,12 @@ impl Active {
         let span = bio.span();
         if bio.operation() == Operation::Discard {
             // Nothing changes on the device, so there is nothing to back up.
-            self.checkpoint.discard(&span, |freed| bow.mark_unsettled(&freed));
+            self.checkpoint
+                .discard(&span, |freed| bow.mark_unsettled(&freed));
             bio.end(Status::OK);
             return Fate::Gone;
         }
-        if span.start < bow.block() {
+        if span.start < bow.block.sectors() {
             if self.live_unknown {
                 bio.end(Status::IO_ERROR);
             } else if self.slots.iter().any(Slot::moves_live) {
