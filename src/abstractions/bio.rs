@@ -353,6 +353,17 @@ impl OwnOperation {
     }
 }
 
+/// What a bio of one's own is to do.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Order<Tag> {
+    /// What.
+    pub(crate) operation: OwnOperation,
+    /// Where on the device: its first sector.
+    pub(crate) sector: u64,
+    /// What [`Submitter::ended`] is called with.
+    pub(crate) tag: Tag,
+}
+
 /// A piece of a [`Buffer`]: `bytes` bytes from the start of page `page`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Piece {
@@ -382,8 +393,7 @@ impl<T: Submitter> BioSet<T> {
         })
     }
 
-    /// Starts I/O between `pieces` of `buffer`, one after the other, and the sectors of `device`
-    /// from `sector`. [`Submitter::ended`] is called with `tag` when it has ended.
+    /// Starts I/O between `pieces` of `buffer`, one after the other, and `device`.
     ///
     /// Process context. May sleep until another bio of this set has ended; never for other memory.
     /// The pieces have [`BIO_PAGES_MAX`] pages at the most; those beyond are an I/O error.
@@ -391,12 +401,15 @@ impl<T: Submitter> BioSet<T> {
         &self,
         target: ArcBorrow<'_, T>,
         device: &Device,
-        operation: OwnOperation,
-        sector: u64,
+        order: Order<T::Tag>,
         buffer: &Buffer,
         pieces: impl Iterator<Item = Piece> + Clone,
-        tag: T::Tag,
     ) {
+        let Order {
+            operation,
+            sector,
+            tag,
+        } = order;
         let pages: usize = pieces
             .clone()
             .map(|piece| piece.bytes.div_ceil(PAGE_SIZE))

@@ -358,9 +358,7 @@ impl<T: Target> Registration<T> {
     fn target_type(module: &'static ThisModule) -> dm_bindings::target_type {
         dm_bindings::target_type {
             features: u64::from(
-                dm_bindings::DM_TARGET_SINGLETON
-                    | dm_bindings::DM_TARGET_ALWAYS_WRITEABLE
-                    | dm_bindings::DM_TARGET_NOWAIT,
+                dm_bindings::DM_TARGET_ALWAYS_WRITEABLE | dm_bindings::DM_TARGET_NOWAIT,
             ),
             name: T::NAME.as_char_ptr(),
             module: module.as_ptr(),

@@ -83,7 +83,6 @@ impl<T: Attributes> Directory<T> {
                 bindings::attribute {
                     name: attribute.name.as_char_ptr(),
                     mode: if attribute.writable { 0o644 } else { 0o444 },
-                    ..Default::default()
                 },
                 GFP_KERNEL,
             )?;

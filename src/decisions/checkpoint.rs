@@ -72,8 +72,9 @@ const NODES_PER_COPY: usize = 2 * RangeTree::NODES_PER_SET;
 /// Tree nodes kept in stock.
 const NODES_STOCK: usize = 8 * COPIES_MAX;
 
-/// Tree nodes without which a write is not looked at.
-const NODES_LOW: usize = 2 * NODES_PER_COPY;
+/// Tree nodes without which nothing is decided: for a copy, for a block for a full log block, and
+/// for the end of a copy, which gives back what it takes.
+const NODES_LOW: usize = NODES_PER_COPY + 2 * RangeTree::NODES_PER_SET;
 
 /// One copy of `sectors` sectors from `source` to `dest`, both in sectors.
 #[derive(Clone, core::marker::Copy, Debug, PartialEq, Eq)]
@@ -318,6 +319,15 @@ impl Checkpoint {
         self.block.down(span.start)..self.block.up(span.end)
     }
 
+    /// Whether there are tree nodes for a decision, if need be after a
+    /// [`replenish`](Self::replenish).
+    fn has_nodes(&mut self) -> bool {
+        if self.nodes.len() < NODES_LOW {
+            self.replenish(flags::GFP_NOWAIT | flags::__GFP_NOWARN);
+        }
+        self.nodes.len() >= NODES_LOW
+    }
+
     /// Fills the stock of tree nodes with `flags`; if that fails and too few are left, forgets free
     /// ranges, lowest first, to have their nodes.
     pub fn replenish(&mut self, flags: Flags) {
@@ -346,8 +356,9 @@ impl Checkpoint {
         let mut verdict = Verdict::Settled;
         let mut position = blocks.start;
         while position < blocks.end {
-            if self.nodes.len() < NODES_LOW {
-                self.replenish(flags::GFP_NOWAIT);
+            if !self.has_nodes() {
+                // All free ranges are forgotten by now.
+                return Verdict::Full;
             }
             let run = self.ranges.run_at(position);
             let end = run.end.min(blocks.end);
@@ -395,7 +406,7 @@ impl Checkpoint {
         batch: &mut Batch,
     ) -> Result<u64, Verdict> {
         let room = self.block.down(batch.room());
-        if room == 0 || self.nodes.len() < NODES_PER_COPY + RangeTree::NODES_PER_SET {
+        if room == 0 {
             return Err(Verdict::Later);
         }
         self.reserve_rest()?;
@@ -588,8 +599,8 @@ impl Checkpoint {
         let end = self.block.down(span.end);
         let mut position = self.block.up(span.start);
         while position < end {
-            if self.nodes.len() < NODES_LOW {
-                self.replenish(flags::GFP_NOWAIT);
+            if !self.has_nodes() {
+                return;
             }
             let run = self.ranges.run_at(position);
             let run_end = run.end.min(end);

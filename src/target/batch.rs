@@ -23,6 +23,7 @@ use crate::{
     abstractions::{
         bio::{
             BioList,
+            Order,
             OwnOperation,
             Piece,
             Status,
@@ -239,7 +240,10 @@ pub(super) enum Step {
     /// It went on.
     Moved,
     /// It has ended; its bios are to be looked at again, but those that `failure` finds.
-    Ended,
+    Ended {
+        /// Whether the log was written.
+        logged: bool,
+    },
     /// The log could not be written.
     LogFailed(Status),
 }
@@ -338,14 +342,16 @@ impl Slot {
         bow.bios.submit(
             bow.as_arc_borrow(),
             &bow.device,
-            operation,
-            sector,
+            Order {
+                operation,
+                sector,
+                tag: Tag {
+                    slot: self.number,
+                    part,
+                },
+            },
             &self.buffer,
             pieces,
-            Tag {
-                slot: self.number,
-                part,
-            },
         );
     }
 
@@ -373,7 +379,7 @@ impl Slot {
             Phase::Copied => {
                 let copies = self.batch.copies().len();
                 if (0..copies).all(|index| self.copy_failure(bow, index).is_some()) {
-                    return self.end(bow, checkpoint);
+                    return self.end(bow, checkpoint, false);
                 }
                 if self.lay(bow, checkpoint).is_err() {
                     return Step::LogFailed(Status::IO_ERROR);
@@ -385,7 +391,7 @@ impl Slot {
             },
             Phase::Logging => match self.flight(bow).and_then(Flight::log_failure) {
                 Some(status) => return Step::LogFailed(status),
-                None => return self.end(bow, checkpoint),
+                None => return self.end(bow, checkpoint, true),
             },
         }
         Step::Moved
@@ -488,7 +494,7 @@ impl Slot {
     }
 
     /// The log is durable, or there is nothing to log: what it says holds from now on.
-    fn end(&mut self, bow: &Bow, checkpoint: &mut Checkpoint) -> Step {
+    fn end(&mut self, bow: &Bow, checkpoint: &mut Checkpoint, logged: bool) -> Step {
         for (index, copy) in self.batch.copies().iter().enumerate() {
             match self.copy_failure(bow, index) {
                 Some((outcome, _)) => checkpoint.abandon(copy, outcome),
@@ -501,7 +507,7 @@ impl Slot {
         for &rest in &self.rests {
             checkpoint.settle_rest(rest);
         }
-        Step::Ended
+        Step::Ended { logged }
     }
 
     /// The first sector of the log block that this batch has written.

@@ -259,7 +259,7 @@ impl Bow {
                 table.sectors(),
                 device.sectors()
             );
-            return Err(Refusal(EINVAL, c"the target must be as long as the device"));
+            return Err(Refusal(EINVAL, c"the length must be that of the device"));
         }
         let logical = device.logical_block_size();
         let block = arguments

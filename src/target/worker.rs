@@ -113,10 +113,10 @@ impl Worker {
     }
 
     fn run(&mut self, bow: &Arc<Bow>) {
-        if self.change.is_none() {
-            self.change = bow.wanted.lock().take().map(Change::Requested);
-        }
         loop {
+            if self.change.is_none() {
+                self.change = bow.wanted.lock().take().map(Change::Requested);
+            }
             self.fresh.append(&mut bow.take_incoming());
             if let Some(active) = &mut self.active {
                 active.advance(bow, &mut self.waiting);
@@ -215,12 +215,10 @@ impl Active {
                 match step {
                     Step::Waiting => continue,
                     Step::Moved => {}
-                    Step::Ended => {
-                        self.durable = if slot.batch.copies().is_empty() {
-                            self.durable
-                        } else {
-                            *slot.log()
-                        };
+                    Step::Ended { logged } => {
+                        if logged {
+                            self.durable = *slot.log();
+                        }
                         self.end_bios(bow, index, again);
                         self.first = (index + 1) % SLOTS;
                     }
@@ -344,6 +342,8 @@ impl Active {
             bow.submit(bio);
             return Fate::Gone;
         }
+        // Once the log cannot be written there is no use in copies.
+        let open = open.filter(|_| !self.failed);
         let slot = open.and_then(|index| self.slots.get_mut(index));
         let mut batch = slot.map(|slot| &mut slot.batch);
         let mut verdict = self.checkpoint.prepare(&span, batch.as_deref_mut());
@@ -351,6 +351,7 @@ impl Active {
             // Writes from before the discards must have ended before their space is used.
             bow.epoch.drain();
             self.checkpoint.reclaim();
+            self.full = false;
             verdict = self.checkpoint.prepare(&span, batch);
         }
         match verdict {
