@@ -108,15 +108,25 @@ run_logged() {
     fi
 }
 
-# with_lock NAME: holds a lock of the cache until this script ends, so that two
-# checkouts never make the same thing at once.
+# with_lock NAME [FOLDER]: holds a lock until this script ends, so that two
+# runs never make the same thing at once: in the cache, which checkouts share,
+# or in FOLDER.
 with_lock() {
-    mkdir -p "$cache/lock"
-    exec 9>"$cache/lock/$1"
+    local dir=${2:-$cache/lock}
+    mkdir -p "$dir"
+    exec 9>"$dir/$1"
     if ! flock -n 9; then
         say "waiting for another run that makes: $1"
         flock 9
     fi
+}
+
+# scratch NAME: sets $work to a new folder of this run, gone when it ends; runs
+# side by side in one checkout do not meet.
+scratch() {
+    mkdir -p "$build/tmp" "$build/log"
+    work=$(mktemp -d "$build/tmp/$1.XXXXXX")
+    trap 'rm -rf "$work"' EXIT
 }
 
 # Free megabytes that a step needs, checked before it starts.
