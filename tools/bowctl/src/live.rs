@@ -214,6 +214,10 @@ pub fn create(name: &str, table: &str) -> Result {
         })?;
 
     if output.status.success() {
+        // Where no udev makes the node, dmsetup does.
+        if !Path::new("/dev/mapper").join(name).exists() {
+            let _ = Command::new("dmsetup").args(["mknodes", name]).status();
+        }
         return Ok(());
     }
     Err(Failure::new(

@@ -36,6 +36,8 @@ fn restore(disk: &mut Disk, what: &str) -> bool {
         Err(error) => panic!("{error}: {what}"),
     }
     repair::restore(disk, &mut Progress::hidden()).unwrap();
+    // Who is told that it is done may rely on it.
+    assert_eq!(disk.requests.last(), Some(&Request::Flush), "{what}");
     true
 }
 
@@ -145,6 +147,7 @@ proptest! {
         let rolls_back = case.version == Version::V1_1 || log_fits_sector(&history);
 
         repair::keep_new(&mut disk).unwrap();
+        prop_assert_eq!(disk.requests.last(), Some(&Request::Flush));
         history.assert(&disk.data, history.kept(), "commit");
         let count = crash::states(&history.disk, &disk.requests, 10, &mut random, |data, cut| {
             let mut kept = Disk::new(data.clone());

@@ -4,12 +4,33 @@
 //!
 //! The very files that the kernel module is built from, `src/decisions/*.rs`, over a stand-in for
 //! the `kernel` crate (`tools/kernel`). Here they are tested, and `bowctl` reads logs with them.
+//!
+//! - What is on the disk: [`log`].
+//! - What to do with a log that the target has let go of: [`replay`], [`restore`],
+//!   [`relocations`].
+//! - What the target does: [`checkpoint`], [`ranges`], [`free_space`], [`block_size`], [`state`],
+//!   [`table`].
 
+// In the module nobody but itself uses these types.
+#![allow(clippy::len_without_is_empty, clippy::new_without_default)]
+
+#[path = "../../../src/decisions/block_size.rs"]
+pub mod block_size;
+#[path = "../../../src/decisions/checkpoint.rs"]
+pub mod checkpoint;
+#[path = "../../../src/decisions/free_space.rs"]
+pub mod free_space;
 #[path = "../../../src/decisions/log.rs"]
 pub mod log;
+#[path = "../../../src/decisions/ranges.rs"]
+pub mod ranges;
 #[path = "../../../src/decisions/relocations.rs"]
 pub mod relocations;
 #[path = "../../../src/decisions/replay.rs"]
 pub mod replay;
 #[path = "../../../src/decisions/restore.rs"]
 pub mod restore;
+#[path = "../../../src/decisions/state.rs"]
+pub mod state;
+#[path = "../../../src/decisions/table.rs"]
+pub mod table;

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `bowctl` and the independent reader of `tests/reader`, on the same images.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use bow_model::history::{History, Op, Version};
+use bow_model::random::Random;
+use serde_json::Value;
+
+/// The reader; `None` if it cannot be run here.
+fn reader() -> Option<PathBuf> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/reader/bow_reader.py");
+    let runs = Command::new("python3")
+        .arg("--version")
+        .output()
+        .is_ok_and(|output| output.status.success());
+
+    (runs && path.exists()).then_some(path)
+}
+
+fn run(command: &mut Command) -> Vec<u8> {
+    let output = command.output().unwrap();
+
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    output.stdout
+}
+
+#[test]
+fn both_readers_agree() {
+    let Some(reader) = reader() else {
+        eprintln!("skipped: python3 and tests/reader/bow_reader.py are needed");
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let image = folder.path().join("image");
+    let mut random = Random::new(11);
+
+    for round in 0..8 {
+        let version = [Version::V1_0, Version::V1_1][round % 2];
+        let block_size = 512 << (round / 2 % 4);
+        let free: Vec<_> = (0..150).map(|_| !random.once_in(3)).collect();
+        let mut history = History::new(version, block_size, &free, random.bits()).unwrap();
+        let ops: Vec<_> = (0..40)
+            .map(|_| Op::Write {
+                block: random.below(150),
+                blocks: 1 + random.below(4),
+            })
+            .collect();
+        history.run(&ops);
+
+        let restored = |command: &mut Command| {
+            fs::write(&image, &history.disk).unwrap();
+            run(command.arg(&image));
+            fs::read(&image).unwrap()
+        };
+        let bowctl = || Command::new(env!("CARGO_BIN_EXE_bowctl"));
+        let python = || {
+            let mut command = Command::new("python3");
+            command.arg(&reader);
+            command
+        };
+        let ours = restored(bowctl().args(["restore", "--quiet"]));
+        let theirs = restored(python().arg("restore"));
+        history.assert(&ours, history.rolled_back(), "bowctl");
+        history.assert(&theirs, history.rolled_back(), "bow_reader.py");
+        let ours = restored(bowctl().arg("commit"));
+        let theirs = restored(python().args(["restore", "--keep"]));
+        history.assert(&ours, history.kept(), "bowctl");
+        history.assert(&theirs, history.kept(), "bow_reader.py");
+
+        fs::write(&image, &history.disk).unwrap();
+        run(python().arg("verify").arg(&image));
+        let log: Value =
+            serde_json::from_slice(&run(bowctl().args(["log", "--json"]).arg(&image))).unwrap();
+        assert_eq!(log["summary"]["entries"], history.total_entries);
+    }
+}
