@@ -18,7 +18,8 @@
 //! A log may come from anyone. No field of it is used before it is checked, the data read is
 //! bounded by a budget of the caller's, and the memory by the number of entries there really are.
 //!
-//! There is no I/O here: the caller is told what to read, and brings it.
+//! There is no I/O here: the caller is told what to read, and brings it. A [`Check`] holds a log
+//! block and is too large for a kernel stack.
 //!
 //! # Resuming
 //!
@@ -168,7 +169,9 @@ pub enum Invalid {
 impl fmt::Display for Invalid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            Self::Block { sector, error } => write!(f, "log block at sector {sector}: {error}"),
+            Self::Block { sector, error } => {
+                f.write_fmt(fmt!("log block at sector {sector}: {error}"))
+            }
             Self::BlockSize {
                 sector,
                 found,
@@ -203,11 +206,18 @@ impl fmt::Display for Invalid {
                 index,
                 entry,
                 fault,
-            } => write!(
-                f,
-                "log block {sequence}, entry {index} (source sector {}, dest sector {}, {} bytes, checksum {:#010x}): {fault}",
-                entry.source, entry.dest, entry.size, entry.checksum
-            ),
+            } => {
+                let Entry {
+                    source,
+                    dest,
+                    size,
+                    checksum,
+                } = entry;
+
+                f.write_fmt(fmt!(
+                    "log block {sequence}, entry {index} (source sector {source}, dest sector {dest}, {size} bytes, checksum {checksum:#010x}): {fault}"
+                ))
+            }
             Self::Unexpected => f.write_str("data that was not asked for"),
             Self::NoMemory => f.write_str("not enough memory to check the log"),
         }

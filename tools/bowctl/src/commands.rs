@@ -445,6 +445,7 @@ fn failure(path: &Path, error: RepairError, purpose: For) -> Failure {
             )
         }
         RepairError::Changed(_)
+        | RepairError::NoMemory
         | RepairError::Read { .. }
         | RepairError::Write { .. }
         | RepairError::Flush(_) => Failure::new(Code::Failed, message),

@@ -35,6 +35,9 @@ pub enum RepairError {
     /// to the device.
     #[error("the log changed while it was being restored: {0}")]
     Changed(Invalid),
+    /// There is not enough memory.
+    #[error("not enough memory to follow the log")]
+    NoMemory,
     /// A read failed.
     #[error("reading {len} bytes at sector {sector}: {error}")]
     Read {
@@ -67,6 +70,7 @@ impl From<Invalid> for RepairError {
                 sector: 0,
                 error: LogError::Magic(_),
             } => Self::NoLog,
+            Invalid::NoMemory => Self::NoMemory,
             invalid => Self::Invalid(invalid),
         }
     }
@@ -141,13 +145,13 @@ pub fn restore<D: BlockDevice>(device: &mut D, progress: &mut Progress) -> Resul
     let mut buffer = vec![0; READ_MAX];
 
     loop {
-        let step = restore.next().map_err(RepairError::Changed)?;
+        let step = restore.next().map_err(changed)?;
 
         if let Step::Copy { bytes, .. } = step {
             copy(device, step, &mut buffer)?;
             progress.advance(bytes.into());
         } else if let Some(data) = carry_out(device, step)? {
-            restore.feed(&data).map_err(RepairError::Changed)?;
+            restore.feed(&data).map_err(changed)?;
         } else if step == Step::Done {
             return Ok(());
         }
@@ -211,6 +215,14 @@ fn read_first<D: BlockDevice>(device: &D) -> Result<Vec<u8>, RepairError> {
     }
     read(device, 0, &mut first)?;
     Ok(first)
+}
+
+/// What goes wrong with a log that has been checked.
+fn changed(invalid: Invalid) -> RepairError {
+    match invalid {
+        Invalid::NoMemory => RepairError::NoMemory,
+        invalid => RepairError::Changed(invalid),
+    }
 }
 
 fn refused(refusal: Refusal) -> RepairError {

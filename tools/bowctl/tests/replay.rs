@@ -91,3 +91,51 @@ fn a_long_chain() {
         commits(&history);
     }
 }
+
+/// Each allocation that fails ends the check or the restore, and the next restore is as good.
+#[test]
+fn allocations_that_fail() {
+    let free: Vec<_> = (0..150).map(|block| block % 5 > 1).collect();
+    let mut history = History::new(Version::V1_1, 512, &free, 8).unwrap();
+    let ops: Vec<_> = (0..70)
+        .map(|i| bow_model::history::Op::Write {
+            block: i * 31 % 150,
+            blocks: 2,
+        })
+        .collect();
+    let mut sites = 0;
+
+    history.run(&ops);
+    for nth in 0.. {
+        let disk = Disk::new(history.disk.clone());
+        let injection = kernel::inject::fail_nth(nth);
+        let result = check(&disk);
+
+        if !injection.hit() {
+            result.unwrap();
+            break;
+        }
+        assert!(matches!(result, Err(RepairError::NoMemory)), "{result:?}");
+        sites += 1;
+    }
+    for nth in 0.. {
+        let mut disk = Disk::new(history.disk.clone());
+        let injection = kernel::inject::fail_nth(nth);
+        let result = repair::restore(&mut disk, &mut Progress::hidden());
+        let hit = injection.hit();
+
+        drop(injection);
+        if hit {
+            assert!(matches!(result, Err(RepairError::NoMemory)), "{result:?}");
+            check(&disk).unwrap();
+            repair::restore(&mut disk, &mut Progress::hidden()).unwrap();
+            sites += 1;
+        }
+        history.assert(&disk.data, history.rolled_back(), "after the restore");
+        if !hit {
+            break;
+        }
+    }
+    println!("{sites} allocations failed");
+    assert!(sites > 50);
+}

@@ -12,7 +12,11 @@
 //!   [`table`].
 
 // In the module nobody but itself uses these types.
-#![allow(clippy::len_without_is_empty, clippy::new_without_default)]
+#![allow(
+    clippy::len_without_is_empty,
+    clippy::new_without_default,
+    rustdoc::private_intra_doc_links
+)]
 
 #[path = "../../../src/decisions/block_size.rs"]
 pub mod block_size;
@@ -34,3 +38,5 @@ pub mod restore;
 pub mod state;
 #[path = "../../../src/decisions/table.rs"]
 pub mod table;
+#[path = "../../../src/decisions/window.rs"]
+pub mod window;

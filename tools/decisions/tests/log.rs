@@ -330,6 +330,6 @@ fn seeds_count_blocks() {
     assert_eq!(entry_seed(8, 512), 8);
     assert_eq!(entry_seed(8, 1024), 4);
     // Cut to 32 bits.
-    assert_eq!(entry_seed(1 << 32 | 5, 512), 5);
+    assert_eq!(entry_seed((1 << 32) | 5, 512), 5);
     assert_eq!(entry_seed(u64::MAX, 4096), u32::MAX);
 }

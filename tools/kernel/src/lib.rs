@@ -29,7 +29,14 @@ pub mod prelude {
 
     pub use crate::alloc::{flags::*, Box, KBox, KVBox, KVVec, KVec, VBox, VVec, Vec};
     pub use crate::error::{code::*, Error, Result};
-    pub use crate::static_assert;
+    pub use crate::{fmt, static_assert};
+}
+
+/// As `format_args!`; the real one formats with the traits of [`fmt`](mod@fmt), of which the types
+/// of the decision layer implement those that are not `core`'s.
+#[macro_export]
+macro_rules! fmt {
+    ($($input:tt)*) => { ::core::format_args!($($input)*) };
 }
 
 /// Fails to compile unless the condition, a constant, holds.

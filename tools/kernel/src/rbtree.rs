@@ -214,7 +214,7 @@ pub struct CursorMut<'a, K, V> {
     key: Arc<K>,
 }
 
-impl<'a, K: Ord, V> CursorMut<'a, K, V> {
+impl<K: Ord, V> CursorMut<'_, K, V> {
     /// The current node.
     pub fn current(&self) -> (&K, &V) {
         let (key, value) = self
