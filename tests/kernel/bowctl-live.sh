@@ -11,7 +11,7 @@ mkfs=(mkfs.ext4 -q)
 fsck=(fsck.ext4 -fn)
 make_fs
 what=bowctl
-check "create" bowctl create "$dev" bow0
+check "create" bowctl create bow0 "$dev" || bail "no device"
 dmsetup mknodes
 same "the device is a bow device in state 0" 0 "$(bow_state bow0)"
 mount_fs /dev/mapper/bow0 || bail "cannot mount"

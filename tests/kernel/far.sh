@@ -33,8 +33,8 @@ check "create" bow_create bow0 "$dev" || bail "no device"
 same "block_size" 4096 "$(bow_field bow0 block_size)"
 # All but the windows is free.
 check "discards of 2 and 14 TiB" sh -c "
-    blkdiscard -f -o $((2048 * 512)) -l $(((4294965248 - 2048) * 512)) /dev/mapper/bow0 &&
-    blkdiscard -f -o $((4294969344 * 512)) -l $(((34359736320 - 4294969344) * 512)) /dev/mapper/bow0"
+    blkdiscard -qf -o $((2048 * 512)) -l $(((4294965248 - 2048) * 512)) /dev/mapper/bow0 &&
+    blkdiscard -qf -o $((4294969344 * 512)) -l $(((34359736320 - 4294969344) * 512)) /dev/mapper/bow0"
 same "free" $(((size - 2048 - 4096 - 2048) * 512)) "$(bow_free bow0)"
 for w in 0 1 2; do cp "$work/model.$w" "$work/model.$w.saved"; done
 check "checkpoint" bow_set bow0 1
@@ -47,7 +47,7 @@ check "as at the checkpoint" each verify "$dev" .saved
 
 for w in 0 1 2; do cp "$work/model.$w.saved" "$work/model.$w"; done
 bow_create bow0 "$dev" || bail "no device"
-blkdiscard -f -o 8T -l 1G /dev/mapper/bow0
+blkdiscard -qf -o 8T -l 1G /dev/mapper/bow0
 bow_set bow0 1 || bail "no checkpoint"
 check "bios once more" each run /dev/mapper/bow0 "" --ops 50 --max 128 --seed 2
 check "free has shrunk" test "$(bow_free bow0)" -lt $((1 << 30))

@@ -25,7 +25,7 @@ for block in 512 4096; do
         same "$block-byte blocks, block_size:$size" "$wanted" "$(limits bow0)"
         check "discards are taken" test "$(cat "/sys/block/$(dmsetup info -c --noheadings \
             -o blkdevname bow0)/queue/discard_max_bytes")" -gt 0
-        blkdiscard -f -o 1M -l 4M /dev/mapper/bow0 || bail "cannot discard"
+        blkdiscard -qf -o 1M -l 4M /dev/mapper/bow0 || bail "cannot discard"
         bow_set bow0 1 || bail "no checkpoint"
         same "the same in state 1" "$wanted" "$(limits bow0)"
         bow_set bow0 2 || bail "no commit"

@@ -3,7 +3,7 @@
 # The table line loads again; status has its fields; reloading keeps the state.
 . "$(dirname "$0")/lib.sh"
 . "$here/common/bow.sh"
-plan 30
+plan 29
 load_bow
 
 dev=$(slice data 16384)

@@ -33,7 +33,8 @@ bow_field() {
     sequence) at=9 ;;
     entries) at=10 ;;
     moved) at=11 ;;
-    error) at=12 ;;
+    ranges) at=12 ;;
+    error) at=13 ;;
     *) return 1 ;;
     esac
     awk -v at="$at" '$3 == "bow" { print $at }' <<<"$line"
@@ -116,8 +117,40 @@ runs_full() {
 io_below() {
     local numbers
     numbers=$(lsblk -dno MAJ:MIN "$1" | tr -d ' ')
-    # Reads, writes, discards and flushes completed.
+    # Reads, writes, discards and flushes.
     awk '{ print $1 + $5 + $12 + $16 }' "/sys/dev/block/$numbers/stat"
+}
+
+# device_numbers DEVICE: as a trace has them.
+device_numbers() {
+    lsblk -dno MAJ:MIN "$1" | tr : , | tr -d ' '
+}
+
+# A trace buffer of our own: whoever traces on this machine is not disturbed.
+trace=/sys/kernel/tracing/instances/bow-test-$$
+
+# trace_on DEVICE EVENT...: notes these events of that device from now on.
+trace_on() {
+    local numbers event
+    numbers=$(device_numbers "$1")
+    mountpoint -q /sys/kernel/tracing || mount -t tracefs tracefs /sys/kernel/tracing
+    mkdir "$trace" || bail "there is no tracing on this machine"
+    echo 8192 >"$trace/buffer_size_kb"
+    shift
+    for event; do
+        echo "dev == $((${numbers%,*} << 20 | ${numbers#*,}))" >"$trace/events/block/$event/filter"
+        echo 1 >"$trace/events/block/$event/enable"
+    done
+}
+
+# trace_off: to $work/trace. Fails when something is missing from it.
+trace_off() {
+    local lost
+    echo 0 >"$trace/events/enable"
+    cat "$trace/trace" >"$work/trace"
+    lost=$(cat "$trace"/per_cpu/*/stats | awk '/^overrun/ { lost += $2 } END { print lost + 0 }')
+    rmdir "$trace"
+    [ "$lost" = 0 ]
 }
 
 # null_device NAME [KEY=VALUE]...: a null_blk disk that keeps its data; prints its path.

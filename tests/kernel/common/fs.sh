@@ -11,33 +11,6 @@
 # shellcheck source=tests/kernel/common/bow.sh
 . "$here/common/bow.sh"
 
-# A trace buffer of our own: whoever traces on this machine is not disturbed.
-trace=/sys/kernel/tracing/instances/bow-test-$$
-
-# trace_start NAME: notes every bio that is sent to the bow device from now on.
-trace_start() {
-    mountpoint -q /sys/kernel/tracing || mount -t tracefs tracefs /sys/kernel/tracing
-    mkdir "$trace" || bail "no tracing: cannot tell which sectors are free"
-    local numbers major minor
-    numbers=$(dmsetup info -c --noheadings -o major,minor --separator , "$1")
-    major=${numbers%,*} minor=${numbers#*,}
-    echo 8192 >"$trace/buffer_size_kb"
-    echo "dev == $((major << 20 | minor))" >"$trace/events/block/block_bio_queue/filter"
-    echo 1 >"$trace/events/block/block_bio_queue/enable"
-}
-
-# trace_stop NAME IMAGE: saves what was not free. Two results.
-trace_stop() {
-    echo 0 >"$trace/events/block/block_bio_queue/enable"
-    cat "$trace/trace" >"$work/trace"
-    # shellcheck disable=SC2126 # one count over all processors
-    same "$what: the trace is complete" 0 \
-        "$(grep -h '^overrun' "$trace"/per_cpu/*/stats | grep -vc ': 0$')"
-    rmdir "$trace"
-    check "$what: snapshot" bow-exercise snapshot "/dev/mapper/$1" --trace "$work/trace" \
-        --numbers "$(dmsetup info -c --noheadings -o major,minor --separator , "$1")" --image "$2"
-}
-
 as_snapshot() {
     bow-exercise compare "$1" --image "$work/snapshot"
 }
@@ -71,12 +44,14 @@ in_use() {
 # snapshot taken and the file system in use. Sets old to its digest. 6 results.
 to_checkpoint() {
     check "$what: create" bow_create bow0 "$dev" "$@" || bail "no device"
-    trace_start bow0
+    trace_on /dev/mapper/bow0 block_bio_queue
     check "$what: mount in state 0" mount_fs /dev/mapper/bow0 || bail "no file system"
     old=$(tree_digest "$mnt")
     check "$what: fstrim" fstrim "$mnt"
     at_rest
-    trace_stop bow0 "$work/snapshot"
+    check "$what: the trace is complete" trace_off
+    check "$what: snapshot" bow-exercise snapshot /dev/mapper/bow0 --trace "$work/trace" \
+        --numbers "$(device_numbers /dev/mapper/bow0)" --image "$work/snapshot"
     check "$what: checkpoint" bow_set bow0 1
     in_use bow0
 }

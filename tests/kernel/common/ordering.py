@@ -1,0 +1,53 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""ordering.py TRACE DEVICE FREE WRITES: the order of what a first write costs.
+
+TRACE has the block_bio_queue and block_bio_complete events of DEVICE (as it is
+written there), the one below bow, from a time at which WRITES first writes went
+to sectors before FREE, one after the other; all from FREE on was free. Before
+the data of each may be sent, its backup must be complete, and after that the
+log, with a flush before it and FUA.
+"""
+
+import re
+import sys
+
+EVENT = re.compile(r"block_bio_(queue|complete): (\S+) (\S+) (?:\(.*?\) )?(\d+) \+ (\d+) \[")
+
+
+def main():
+    path, device, free, writes = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+    backups = 0  # complete since the last first write
+    backups_under_way = set()
+    log_sent = log_done = False
+    seen = 0
+    with open(path, errors="replace") as trace:
+        for line in trace:
+            event = EVENT.search(line)
+            if not event or event[2] != device or "W" not in event[3]:
+                continue
+            queued, flags, sector = event[1] == "queue", event[3], int(event[4])
+            if sector == 0 and queued:
+                before, _, after = flags.partition("W")
+                if "F" not in before or "F" not in after:
+                    sys.exit(f"the log without a flush before it or without FUA: {line}")
+                if not backups or backups_under_way:
+                    sys.exit(f"the log before the backup was there: {line}")
+                log_sent = True
+            elif sector == 0:
+                log_done = log_sent
+            elif sector >= free and queued:
+                backups_under_way.add(sector)
+            elif sector >= free:
+                backups_under_way.discard(sector)
+                backups += 1
+            elif queued:
+                if not log_done:
+                    sys.exit(f"data before the log knew its backup: {line}")
+                seen += 1
+                backups, log_sent, log_done = 0, False, False
+    if seen != writes:
+        sys.exit(f"{seen} first writes in the trace, not {writes}")
+
+
+main()
