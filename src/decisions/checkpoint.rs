@@ -39,8 +39,10 @@ use super::{
     ranges::{
         Kind,
         Nodes,
-        RangeTree, //
+        RangeTree,
+        Run, //
     },
+    window::Window,
 };
 use core::ops::Range as Span;
 use kernel::{
@@ -91,6 +93,8 @@ pub struct Copy {
     pub checksum: u32,
     /// What the source was before.
     from: Option<Kind>,
+    /// Whether it is more than was needed.
+    pub extended: bool,
 }
 
 impl Copy {
@@ -209,6 +213,9 @@ pub struct Checkpoint {
     unlogged: usize,
     /// Backups moved out of the way so far, in sectors.
     moved: u64,
+    /// Size of the device in sectors.
+    sectors: u64,
+    window: Window,
 }
 
 impl Checkpoint {
@@ -247,6 +254,8 @@ impl Checkpoint {
             rests,
             unlogged: 0,
             moved: 0,
+            sectors,
+            window: Window::new(),
         };
         let blocks = checkpoint
             .take_block(Kind::Live)
@@ -353,6 +362,11 @@ impl Checkpoint {
     /// Free blocks become changed at once: nothing of theirs is worth keeping.
     pub fn prepare(&mut self, span: &Span<u64>, mut batch: Option<&mut Batch>) -> Verdict {
         let blocks = self.blocks_of(span);
+        if self.is_settled(span) {
+            // It came here, and not by the fast path, since it is watched.
+            self.window.hit(self.block);
+            return Verdict::Settled;
+        }
         let mut verdict = Verdict::Settled;
         let mut position = blocks.start;
         while position < blocks.end {
@@ -380,11 +394,11 @@ impl Checkpoint {
                     verdict = Verdict::Joined;
                     position = end;
                 }
-                from @ (None | Some(Kind::Backup | Kind::Live)) => {
+                None | Some(Kind::Backup | Kind::Live) => {
                     let Some(batch) = batch.as_deref_mut() else {
                         return Verdict::Later;
                     };
-                    match self.copy(position..end, from, batch) {
+                    match self.copy(position..end, &run, batch) {
                         Ok(copied) => position = copied,
                         Err(verdict) => return verdict,
                     }
@@ -398,22 +412,41 @@ impl Checkpoint {
         verdict
     }
 
-    /// Adds a copy of the first sectors of `span` to `batch`. Returns where the copy ends.
-    fn copy(
-        &mut self,
-        span: Span<u64>,
-        from: Option<Kind>,
-        batch: &mut Batch,
-    ) -> Result<u64, Verdict> {
+    /// Whether all blocks that `span` touches are changed, so that a write to it may go out.
+    pub fn is_settled(&self, span: &Span<u64>) -> bool {
+        let blocks = self.blocks_of(span);
+        let run = self.ranges.run_at(blocks.start);
+        run.kind == Some(Kind::Changed) && run.end >= blocks.end
+    }
+
+    /// Adds a copy of the first sectors of `span`, a part of `run`, to `batch`, and where they are
+    /// unchanged perhaps of their neighbours. Returns where the copy ends.
+    fn copy(&mut self, span: Span<u64>, run: &Run, batch: &mut Batch) -> Result<u64, Verdict> {
         let room = self.block.down(batch.room());
         if room == 0 {
             return Err(Verdict::Later);
         }
         self.reserve_rest()?;
-        let wanted = (span.end - span.start).min(room);
-        let dest = self.allocate(wanted).ok_or(Verdict::Full)?;
-        let sectors = dest.end - dest.start;
-        let source = span.start..span.start + sectors;
+        let needed = span.start..span.end.min(span.start.saturating_add(room));
+        let mut source = needed.clone();
+        if run.kind.is_none() {
+            let unchanged = run.start.max(self.block.sectors())..run.end.min(self.sectors);
+            let free = self.ranges.total(Kind::Free);
+            source = self
+                .window
+                .around(&needed, &unchanged, self.block, free, room);
+        }
+        let dest = self
+            .allocate(source.end.saturating_sub(source.start))
+            .ok_or(Verdict::Full)?;
+        let sectors = dest.end.saturating_sub(dest.start);
+        if sectors < source.end.saturating_sub(source.start) {
+            // There is less in one piece: the needed ones first.
+            source = needed.start..needed.end.min(needed.start.saturating_add(sectors));
+        }
+        let sectors = source.end.saturating_sub(source.start);
+        let dest = dest.start..dest.start.saturating_add(sectors);
+        self.arena.start = dest.end;
         // There are nodes for both.
         let set = self
             .ranges
@@ -432,7 +465,8 @@ impl Checkpoint {
             sectors: sectors as u32,
             page: batch.pages,
             checksum: 0,
-            from,
+            from: run.kind,
+            extended: source.start < needed.start || source.end > needed.end,
         });
         Ok(source.end)
     }
@@ -470,7 +504,12 @@ impl Checkpoint {
                 }
                 self.arena.start = end;
             }
-            let run = self.ranges.last_below(self.ceiling, Kind::Free)?;
+            let mut run = self.ranges.last_below(self.ceiling, Kind::Free);
+            if run.is_none() && self.ranges.total(Kind::Free) > 0 {
+                self.ceiling = self.sectors;
+                run = self.ranges.last_below(self.ceiling, Kind::Free);
+            }
+            let run = run?;
             let end = run.end.min(self.ceiling);
             self.arena = run.start.max(end.saturating_sub(ARENA_SECTORS))..end;
             self.ceiling = self.arena.start;
@@ -493,6 +532,9 @@ impl Checkpoint {
             Failure::WriteFailed => None,
             Failure::ReadFailed => Some(Kind::Free),
         };
+        if copy.extended {
+            self.window.close();
+        }
         self.set_copied(copy.source..copy.source_end(), copy.from);
         self.set_copied(copy.dest..copy.dest_end(), kind);
         self.ceiling = self.ceiling.max(copy.dest_end());
@@ -577,6 +619,17 @@ impl Checkpoint {
         };
         self.set_copied(copy.source..copy.source_end(), Some(Kind::Changed));
         self.set_copied(copy.dest..copy.dest_end(), Some(dest));
+    }
+
+    /// Calls `settled` with those parts of the source of `copy`, which is durable, that writes may
+    /// go to without asking.
+    pub fn settled_parts(&self, copy: &Copy, mut settled: impl FnMut(Span<u64>)) {
+        let source = copy.source..copy.source_end();
+        if copy.extended {
+            Window::unwatched(&source, self.block, settled);
+        } else {
+            settled(source);
+        }
     }
 
     /// Empties a batch whose copies are all settled or abandoned, and gives back the blocks that

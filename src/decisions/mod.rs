@@ -13,3 +13,4 @@ pub(crate) mod log;
 pub(crate) mod ranges;
 pub(crate) mod state;
 pub(crate) mod table;
+pub(crate) mod window;

@@ -500,7 +500,7 @@ impl Slot {
                 Some((outcome, _)) => checkpoint.abandon(copy, outcome),
                 None => {
                     checkpoint.settle(copy);
-                    bow.mark_settled(&(copy.source..copy.source_end()));
+                    checkpoint.settled_parts(copy, |span| bow.mark_settled(&span));
                 }
             }
         }
@@ -515,14 +515,15 @@ impl Slot {
         &self.log
     }
 
-    /// The status of a copy that failed of which `span` needs a part.
+    /// The status of a copy that failed of which `span` needs a part. One of more than was needed
+    /// does not count: what is needed is tried by itself.
     pub(super) fn failure(&self, bow: &Bow, span: &Range<u64>) -> Option<Status> {
         let overlaps = |copy: &Copy| copy.source < span.end && span.start < copy.source_end();
         self.batch
             .copies()
             .iter()
             .enumerate()
-            .filter(|(_, copy)| overlaps(copy))
+            .filter(|(_, copy)| overlaps(copy) && !copy.extended)
             .find_map(|(index, _)| self.copy_failure(bow, index))
             .map(|(_, status)| status)
     }

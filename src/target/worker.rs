@@ -243,6 +243,10 @@ impl Active {
             let blocks = self.checkpoint.blocks_of(&bio.span());
             match slot.failure(bow, &blocks) {
                 Some(status) => bio.end(status),
+                None if self.checkpoint.is_settled(&blocks) => {
+                    bow.mark_settled(&blocks);
+                    bow.submit(bio);
+                }
                 None => again.push(bio),
             }
         }

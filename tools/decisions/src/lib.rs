@@ -40,3 +40,6 @@ pub mod state;
 pub mod table;
 #[path = "../../../src/decisions/window.rs"]
 pub mod window;
+
+#[cfg(test)]
+mod tests;
