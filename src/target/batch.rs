@@ -296,7 +296,7 @@ impl Slot {
         if self.moves_live() {
             // Redirected I/O to the live first block must end before that is copied; no more is
             // sent until the batch has ended.
-            bow.epoch.drain();
+            bow.drain();
         }
         self.phase = Phase::Reading;
         self.launch(bow, |slot, flight| {
@@ -482,6 +482,11 @@ impl Slot {
     /// Writes the log block: its first sector, which is all that has a meaning.
     fn write_log(&mut self, bow: &Arc<Bow>) {
         self.phase = Phase::Logging;
+        if cfg!(bow_fault = "data_before_log") {
+            while let Some(bio) = self.bios.pop() {
+                bow.submit(bio);
+            }
+        }
         let piece = Piece {
             page: LOG_PAGE,
             bytes: bow.device.logical_block_size() as usize,
@@ -489,7 +494,12 @@ impl Slot {
         self.launch(bow, |slot, flight| {
             flight.add();
             let piece = core::iter::once(piece);
-            slot.submit(bow, OwnOperation::Commit, 0, piece, Part::Log);
+            let operation = if cfg!(bow_fault = "log_without_flush") {
+                OwnOperation::Write
+            } else {
+                OwnOperation::Commit
+            };
+            slot.submit(bow, operation, 0, piece, Part::Log);
         });
     }
 

@@ -160,7 +160,7 @@ impl Worker {
         nodes.fill(GFP_KERNEL)?;
 
         bow.set_mode(Mode::Changing);
-        bow.epoch.drain();
+        bow.drain();
         let result = self.begin(bow, &buffer, &mut nodes, slots);
         if result.is_ok() {
             bow.settled.replace(Some(settled), &bow.epoch);
@@ -228,7 +228,7 @@ impl Worker {
         };
         let buffer = Buffer::new(2, GFP_KERNEL)?;
         bow.set_mode(Mode::Changing);
-        bow.epoch.drain();
+        bow.drain();
         if let Err(error) = active.put_back_first_block(bow, &buffer) {
             bow.set_mode(Mode::State(State::Checkpoint));
             return Err(error);
@@ -262,6 +262,9 @@ fn write_first_log(
 
     // This write decides.
     fill_first_block(bow, buffer, &log)?;
+    if cfg!(bow_fault = "first_sector_not_last") {
+        buffer.fill(LOG, &log)?;
+    }
     if let Err(error) = device.commit(0, buffer, LOG, bytes) {
         // Whether it did is not known. With the old contents back it did not.
         if device.commit(0, buffer, FIRST_BLOCK, bytes).is_err() {
@@ -303,7 +306,7 @@ impl Active {
         let device = &bow.device;
         let bytes = bow.block.bytes() as usize;
         device.read(self.checkpoint.live(), buffer, FIRST_BLOCK, bytes)?;
-        if bytes > SECTOR_SIZE {
+        if bytes > SECTOR_SIZE && !cfg!(bow_fault = "first_sector_not_last") {
             fill_first_block(bow, buffer, &self.durable)?;
             device.commit(0, buffer, LOG, bytes)?;
         }

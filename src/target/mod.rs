@@ -214,6 +214,13 @@ impl Bow {
         self.mode.store(mode.to_raw(), Release);
     }
 
+    /// Waits until all I/O below that was in flight has ended. Sleeps.
+    fn drain(&self) {
+        if !cfg!(bow_fault = "no_drain") {
+            self.epoch.drain();
+        }
+    }
+
     /// Has the worker run once more. Any context.
     fn kick(self: &Arc<Self>) {
         // If it is queued already, it has not started to look.

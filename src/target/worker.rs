@@ -353,7 +353,7 @@ impl Active {
         let mut verdict = self.checkpoint.prepare(&span, batch.as_deref_mut());
         if verdict == Verdict::Full && self.checkpoint.has_discarded() {
             // Writes from before the discards must have ended before their space is used.
-            bow.epoch.drain();
+            bow.drain();
             self.checkpoint.reclaim();
             self.full = false;
             verdict = self.checkpoint.prepare(&span, batch);
