@@ -134,10 +134,12 @@ fn checkpoint(args: &cli::Checkpoint) -> Result {
 
     let point = live.mount_points().into_iter().next();
     if let Some(point) = point.as_deref().filter(|_| !args.no_trim) {
-        let bytes = mount::trim(point)
-            .map_err(|error| Failure::io(format_args!("trimming {}", point.display()), &error))?;
+        let trimmed = mount::trim(point).map_err(|failure| {
+            failure.advise("`--no-trim` takes the checkpoint with what is known to be free.")
+        })?;
+        let bytes = trimmed.map_or(String::new(), |bytes| format!(": {bytes} bytes"));
 
-        print(&format!("trimmed {}: {bytes} bytes\n", point.display()))?;
+        print(&format!("trimmed {}{bytes}\n", point.display()))?;
     }
     if point.is_none() {
         eprintln!("{name} is not mounted: only what has been discarded so far is free");
@@ -152,12 +154,7 @@ fn checkpoint(args: &cli::Checkpoint) -> Result {
 
 /// Enters state 1 while the file system mounted on `point`, if there is one, is frozen.
 fn enter(live: &Live, point: Option<&Path>) -> Result {
-    let frozen = point
-        .map(|point| {
-            Frozen::new(point)
-                .map_err(|error| Failure::io(format_args!("freezing {}", point.display()), &error))
-        })
-        .transpose()?;
+    let frozen = point.map(Frozen::new).transpose()?.flatten();
     // Nothing may return between here and the thaw.
     let entered = live.set_state(State::Checkpoint);
     let thawed = frozen.map_or(Ok(()), Frozen::thaw);
@@ -166,7 +163,7 @@ fn enter(live: &Live, point: Option<&Path>) -> Result {
         Failure::io(format_args!("{}: taking the checkpoint", live.name), &error)
             .advise("The kernel's log says why (`dmesg | tail`).")
     })?;
-    thawed.map_err(|error| Failure::io(format_args!("{}: thawing", live.name), &error))
+    thawed
 }
 
 fn commit_live(live: &Live, dry_run: bool) -> Result {

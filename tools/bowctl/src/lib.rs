@@ -13,14 +13,13 @@
 //! - [`commands`]: one function for each command;
 //! - [`failure`]: errors with their exit codes and advice.
 
-#![deny(unsafe_code)]
+#![forbid(unsafe_code)]
 
 pub mod cli;
 pub mod commands;
 pub mod crc;
 pub mod device;
 pub mod failure;
-mod ioctl;
 pub mod live;
 pub mod mount;
 pub mod progress;

@@ -4,17 +4,15 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io;
+use std::io::Write;
 use std::os::unix::ffi::OsStringExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
-use std::sync::Arc;
+use std::process::{Child, Command, Stdio};
 
 use rustix::fs::syncfs;
-use rustix::io::Errno;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 
-use crate::ioctl;
+use crate::failure::{Code, Failure, Result};
 use crate::users;
 
 /// Where the block device of a number («major:minor») is mounted.
@@ -92,82 +90,159 @@ fn unescape(text: &str) -> PathBuf {
     OsString::from_vec(bytes).into()
 }
 
-/// Discards all free space of the file system mounted on `point`. Returns how many bytes.
+/// Discards all free space of the file system mounted on `point`. Returns how many bytes, if
+/// `fstrim` says so.
 ///
 /// # Errors
 ///
-/// The file system's; `EOPNOTSUPP` if it cannot.
-pub fn trim(point: &Path) -> io::Result<u64> {
-    ioctl::trim(&File::open(point)?)
+/// What `fstrim` says.
+pub fn trim(point: &Path) -> Result<Option<u64>> {
+    let mut fstrim = Command::new("fstrim");
+    let text = run(fstrim.arg("--verbose").arg(point))?;
+
+    Ok(trimmed_bytes(&text))
 }
 
-/// A frozen file system. It is thawed when this is dropped, whatever happens in between; signals
-/// that would end the process are held back until then.
+/// The number in «/mnt: 25.5 MiB (26738688 bytes) trimmed».
+fn trimmed_bytes(text: &str) -> Option<u64> {
+    text.rsplit_once(" bytes)")?
+        .0
+        .rsplit_once('(')?
+        .1
+        .parse()
+        .ok()
+}
+
+/// What the helper does that thaws: if it is told a word it ends; if there is nothing more to be
+/// told, because this process says so or because it is gone, it thaws.
+const GUARD: &str = r#"read -r word || exec fsfreeze --unfreeze "$1""#;
+
+/// A frozen file system.
+///
+/// It is thawed when this is dropped, and also if this process is killed in between: a helper that
+/// is started beforehand waits for the end of a pipe, in a process group of its own, so that
+/// signals of a terminal do not reach it.
 #[derive(Debug)]
 pub struct Frozen {
-    root: File,
-    frozen: bool,
-    signals: Vec<signal_hook::SigId>,
+    guard: Child,
 }
 
 impl Frozen {
     /// Freezes the file system mounted on `point`: it is made clean on disk, and writers wait.
     ///
-    /// One that cannot be frozen (vfat) is written out instead.
+    /// Returns `None` for one that cannot be frozen (vfat); it has been written out instead.
     ///
     /// # Errors
     ///
-    /// The file system's; `EBUSY` if it is frozen already.
-    pub fn new(point: &Path) -> io::Result<Self> {
-        let root = File::open(point)?;
-        let ignored = Arc::new(AtomicBool::new(false));
-        let mut signals = Vec::new();
+    /// What `fsfreeze` says.
+    pub fn new(point: &Path) -> Result<Option<Self>> {
+        let guard = Command::new("sh")
+            .args(["-c", GUARD, "sh"])
+            .arg(point)
+            .stdin(Stdio::piped())
+            .process_group(0)
+            .spawn()
+            .map_err(|error| Failure::io("sh", &error))?;
+        let frozen = Self { guard };
 
-        for signal in [SIGHUP, SIGINT, SIGQUIT, SIGTERM] {
-            signals.push(signal_hook::flag::register(signal, ignored.clone())?);
-        }
-
-        let frozen = match ioctl::freeze(&root) {
-            Err(error) if error.raw_os_error() == Some(Errno::OPNOTSUPP.raw_os_error()) => {
-                syncfs(&root)?;
-                false
+        match run(Command::new("fsfreeze").arg("--freeze").arg(point)) {
+            Ok(_) => Ok(Some(frozen)),
+            Err(failure) => {
+                frozen.forget();
+                if !failure.message.contains("not supported") {
+                    return Err(failure);
+                }
+                File::open(point)
+                    .and_then(|root| Ok(syncfs(root)?))
+                    .map_err(|error| {
+                        Failure::io(format_args!("syncing {}", point.display()), &error)
+                    })?;
+                Ok(None)
             }
-            result => result.map(|()| true)?,
-        };
-        Ok(Self {
-            root,
-            frozen,
-            signals,
-        })
+        }
     }
 
     /// Thaws the file system.
     ///
     /// # Errors
     ///
-    /// The file system's.
-    pub fn thaw(mut self) -> io::Result<()> {
-        if std::mem::take(&mut self.frozen) {
-            ioctl::thaw(&self.root)?;
+    /// If `fsfreeze` fails, which has said why.
+    pub fn thaw(mut self) -> Result {
+        drop(self.guard.stdin.take());
+        match self.guard.wait() {
+            Ok(status) if status.success() => Ok(()),
+            Ok(status) => Err(Failure::new(Code::Failed, format!("fsfreeze: {status}"))),
+            Err(error) => Err(Failure::io("fsfreeze", &error)),
         }
-        Ok(())
+    }
+
+    /// There is nothing to thaw.
+    fn forget(mut self) {
+        if let Some(mut pipe) = self.guard.stdin.take() {
+            let _ = pipe.write_all(b"done\n");
+        }
+        let _ = self.guard.wait();
     }
 }
 
 impl Drop for Frozen {
     fn drop(&mut self) {
-        if self.frozen {
-            let _ = ioctl::thaw(&self.root);
-        }
-        for signal in self.signals.drain(..) {
-            signal_hook::low_level::unregister(signal);
-        }
+        drop(self.guard.stdin.take());
+        let _ = self.guard.wait();
     }
+}
+
+/// Runs a command of util-linux. Returns what it printed.
+fn run(command: &mut Command) -> Result<String> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let output = command.env("LC_ALL", "C").output().map_err(|error| {
+        Failure::io(&name, &error).advise(format!("Install `{name}` (package util-linux)."))
+    })?;
+
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    Err(Failure::new(
+        Code::Failed,
+        String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+    ))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn fstrim_is_understood() {
+        let text = "/mnt: 25.5 MiB (26738688 bytes) trimmed on /dev/dm-0\n";
+
+        assert_eq!(trimmed_bytes(text), Some(26_738_688));
+        assert_eq!(trimmed_bytes("/mnt: 0 B (0 bytes) trimmed"), Some(0));
+        assert_eq!(trimmed_bytes(""), None);
+    }
+
+    /// The helper thaws when the pipe ends, and does nothing when told a word. (`exec` finds no
+    /// file system where there is none, and fails.)
+    #[test]
+    fn the_guard_thaws_unless_told_not_to() {
+        let guard = |script: &str| Frozen {
+            guard: Command::new("sh")
+                .args([
+                    "-c",
+                    &script.replace("fsfreeze --unfreeze", "test -d"),
+                    "sh",
+                    "/",
+                ])
+                .stdin(Stdio::piped())
+                .process_group(0)
+                .spawn()
+                .unwrap(),
+        };
+
+        guard(GUARD).thaw().unwrap();
+        guard(&GUARD.replace("$1", "/missing")).thaw().unwrap_err();
+        guard(&GUARD.replace("$1", "/missing")).forget();
+    }
 
     #[test]
     fn mountinfo_is_read() {

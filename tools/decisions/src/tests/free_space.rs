@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Free space in state 0 against one bit a sector.
+
+use kernel::prelude::GFP_KERNEL;
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::ranges::{span, stock};
+use crate::block_size::BlockSize;
+use crate::free_space::FreeSpace;
+use crate::ranges::{Kind, Nodes};
+
+const SECTORS: u64 = 64;
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn free_space_is_one_bit_a_sector(
+        ops in vec((span(), any::<bool>()), 0..60),
+        block_size in prop_oneof![Just(512), Just(1024), Just(2048), Just(4096)],
+        bounds in (0..16u64, 40..SECTORS + 8),
+    ) {
+        let mut free = FreeSpace::new();
+        let mut bits = [false; SECTORS as usize];
+
+        for (span, discard) in ops {
+            let cells = span.start as usize..span.end as usize;
+
+            if discard {
+                free.discard(span, &mut stock()).unwrap();
+            } else {
+                let touched = bits[cells.clone()].contains(&true);
+                // It may say so without need, for an empty span, but must not miss any.
+                prop_assert!(!touched || free.is_touched_by(&span));
+                free.write(span.clone(), &mut stock());
+                prop_assert!(span.is_empty() || !free.is_touched_by(&span));
+            }
+            bits[cells].fill(discard);
+            prop_assert_eq!(free.sectors(), bits.iter().filter(|bit| **bit).count() as u64);
+        }
+
+        let block = BlockSize::from_bytes(block_size).unwrap();
+        let (start, end) = bounds;
+        let ranges = free.into_ranges(block, start..end, &mut stock()).unwrap();
+
+        ranges.check();
+        // A block is free if all of it is, and it is within the bounds.
+        for first in (0..SECTORS).step_by(block.sectors() as usize) {
+            let last = first + block.sectors();
+            let whole = bits[first as usize..last as usize].iter().all(|bit| *bit)
+                && start <= first
+                && last <= end;
+
+            for sector in first..last {
+                let kind = ranges.run_at(sector).kind;
+                prop_assert_eq!(kind == Some(Kind::Free), whole, "sector {}", sector);
+                prop_assert!(kind.is_none() || kind == Some(Kind::Free));
+            }
+        }
+    }
+
+    /// Without nodes less is free than could be, never more.
+    #[test]
+    fn without_nodes_space_is_forgotten(
+        discards in vec(span(), 0..20),
+        writes in vec(span(), 1..10),
+    ) {
+        let mut free = FreeSpace::new();
+        let mut bits = [false; SECTORS as usize];
+        let mut empty = Nodes::new(0, GFP_KERNEL).unwrap();
+
+        for span in discards {
+            bits[span.start as usize..span.end as usize].fill(true);
+            free.discard(span, &mut stock()).unwrap();
+        }
+        for span in writes {
+            bits[span.start as usize..span.end as usize].fill(false);
+            free.write(span, &mut empty);
+        }
+        let block = BlockSize::from_bytes(512).unwrap();
+        let ranges = free.into_ranges(block, 0..SECTORS, &mut stock()).unwrap();
+        for sector in 0..SECTORS {
+            if ranges.run_at(sector).kind.is_some() {
+                prop_assert!(bits[sector as usize], "sector {} was written", sector);
+            }
+        }
+    }
+
+    #[test]
+    fn rounding(sector in 0..1u64 << 54, shift in 0..4u32) {
+        let block = BlockSize::from_bytes(512 << shift).unwrap();
+        let size = 1 << shift;
+
+        prop_assert_eq!(block.bytes(), 512 << shift);
+        prop_assert_eq!(block.sectors(), size);
+        prop_assert_eq!(block.down(sector), sector / size * size);
+        prop_assert_eq!(block.up(sector), sector.div_ceil(size) * size);
+        prop_assert_eq!(block.number(sector), sector / size);
+        prop_assert_eq!(block.divides(sector), sector % size == 0);
+        prop_assert_eq!(block.half().map(BlockSize::sectors), (shift > 0).then_some(size / 2));
+    }
+}

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Table lines and state words.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use crate::block_size::BlockSize;
+use crate::state::State;
+use crate::table::{Arguments, Fault, OnFull};
+
+fn parse(line: &str) -> Result<Arguments, Fault> {
+    Arguments::parse(line.split_ascii_whitespace().map(str::as_bytes)).map_err(|(fault, _)| fault)
+}
+
+#[test]
+fn what_is_accepted() {
+    let size = BlockSize::from_bytes(1024);
+
+    assert_eq!(parse(""), Ok(Arguments::default()));
+    assert_eq!(parse("0"), Ok(Arguments::default()));
+    assert_eq!(parse("1 block_size:1024").unwrap().block_size, size);
+    for line in [
+        "2 block_size:1024 on_full:commit",
+        "2 on_full:commit block_size:1024",
+    ] {
+        let arguments = parse(line).unwrap();
+
+        assert_eq!(arguments.block_size, size);
+        assert_eq!(arguments.on_full, Some(OnFull::Commit));
+    }
+}
+
+#[test]
+fn what_is_refused() {
+    for (line, fault) in [
+        ("x", Fault::CountNotANumber),
+        ("-1", Fault::CountNotANumber),
+        ("4294967296", Fault::CountNotANumber),
+        ("block_size:512", Fault::CountNotANumber),
+        ("1", Fault::CountWrong),
+        ("0 block_size:512", Fault::CountWrong),
+        ("2 block_size:512", Fault::CountWrong),
+        ("1 block_size:512 on_full:error", Fault::CountWrong),
+        ("1 size:512", Fault::Unknown),
+        ("1 block_size", Fault::Unknown),
+        ("1 BLOCK_SIZE:512", Fault::Unknown),
+        ("2 block_size:512 block_size:512", Fault::BlockSizeRepeated),
+        ("2 on_full:error on_full:error", Fault::OnFullRepeated),
+        ("1 block_size:", Fault::BlockSize),
+        ("1 block_size:0", Fault::BlockSize),
+        ("1 block_size:256", Fault::BlockSize),
+        ("1 block_size:513", Fault::BlockSize),
+        ("1 block_size:8192", Fault::BlockSize),
+        ("1 block_size:+512", Fault::BlockSize),
+        ("1 block_size:99999999999", Fault::BlockSize),
+        ("1 on_full:", Fault::OnFull),
+        ("1 on_full:panic", Fault::OnFull),
+    ] {
+        assert_eq!(parse(line), Err(fault), "{line}");
+    }
+}
+
+#[test]
+fn the_default_is_the_largest_that_fits() {
+    let default = Arguments::default();
+    let chosen = |sectors, logical| {
+        default
+            .block_size_for(sectors, logical)
+            .map(BlockSize::bytes)
+    };
+
+    assert_eq!(chosen(131_072, 512), Ok(4096));
+    assert_eq!(chosen(131_076, 512), Ok(2048));
+    assert_eq!(chosen(131_074, 512), Ok(1024));
+    assert_eq!(chosen(131_073, 512), Ok(512));
+    assert_eq!(chosen(131_072, 4096), Ok(4096));
+    assert_eq!(chosen(131_076, 4096), Err(Fault::BlockSizeTooSmall));
+    let given = parse("1 block_size:2048").unwrap();
+    assert_eq!(
+        given.block_size_for(131_074, 512),
+        Err(Fault::BlockSizeDoesNotDivide)
+    );
+    assert_eq!(
+        given.block_size_for(131_072, 4096),
+        Err(Fault::BlockSizeTooSmall)
+    );
+}
+
+#[test]
+fn states_come_one_after_the_other() {
+    let next = |state: State| state.next().map(State::number);
+
+    assert_eq!(next(State::Tracking), Some(1));
+    assert_eq!(next(State::Checkpoint), Some(2));
+    assert_eq!(next(State::Committed), None);
+    for (word, state) in [("0", 0), ("1\n", 1), ("2", 2)] {
+        assert_eq!(
+            State::from_text(word.as_bytes()).map(State::number),
+            Some(state)
+        );
+    }
+    for word in ["", "\n", "3", "01", "1 ", " 1", "1\n\n", "-1", "one"] {
+        assert_eq!(State::from_text(word.as_bytes()), None, "{word}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_words_do_no_harm(words in vec(vec(any::<u8>(), 0..20), 0..6)) {
+        let _ = Arguments::parse(words.iter().map(Vec::as_slice));
+        for word in &words {
+            let _ = State::from_text(word);
+            let _ = State::from_message(word);
+        }
+    }
+}
