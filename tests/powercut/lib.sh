@@ -6,16 +6,17 @@
 # What the two halves of a power cut share. Both run in the guest, from the
 # payload; `make demo` shows them to a person, tests/run-powercut checks them.
 
-set -u
+set -uo pipefail
 cd "$(dirname "$0")/../.." || exit
 PATH=$PWD/bin:$PATH
 disk=/dev/bow/powercut
 part=$(readlink -f $disk)p1
 
-# run COMMAND-LINE: what is shown is what runs.
+# run COMMAND-LINE: what is shown is what runs. Through cat, since the guest's
+# output is a terminal, and progress bars would fill the log.
 run() {
     printf '\n# %s\n' "$*"
-    eval "$*" 2>&1
+    eval "$*" 2>&1 | cat
 }
 
 note() {
