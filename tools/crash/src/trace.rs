@@ -24,7 +24,12 @@ pub(crate) struct Bio {
     pub(crate) end: Time,
     /// It ended with an error.
     pub(crate) failed: bool,
+    /// The kernel's letters for the operation: bios with others are not taken for one another.
+    pub(crate) flags: Flags,
 }
+
+/// The letters for an operation, as many as matter.
+pub(crate) type Flags = [u8; 8];
 
 impl Bio {
     fn last(&self) -> u64 {
@@ -43,7 +48,7 @@ pub(crate) struct Trace {
 }
 
 /// Bios that have not ended, of one device.
-type Open = HashMap<(Kind, u64), Vec<usize>>;
+type Open = HashMap<(Flags, u64), Vec<usize>>;
 
 /// Reads the text of the kernel's `trace` file.
 pub(crate) fn parse(text: &str) -> Result<Trace, String> {
@@ -83,14 +88,14 @@ pub(crate) fn parse(text: &str) -> Result<Trace, String> {
         let open = open.entry(event.device).or_default();
         if name == "block_bio_queue" {
             let bio = event.bio(now);
-            open.entry((bio.kind, bio.last()))
+            open.entry((bio.flags, bio.last()))
                 .or_default()
                 .push(bios.len());
             bios.push(bio);
         } else {
             // A bio that was split on the way says at its end only where its last part began.
             let bio = event.bio(now);
-            let waiting = open.entry((bio.kind, bio.last())).or_default();
+            let waiting = open.entry((bio.flags, bio.last())).or_default();
             let found = waiting
                 .iter()
                 .position(|index| bios[*index].sector <= bio.sector)
@@ -105,18 +110,23 @@ pub(crate) fn parse(text: &str) -> Result<Trace, String> {
 }
 
 fn split_event(line: &str) -> Option<(&str, &str, &str)> {
-    ["block_bio_queue", "block_bio_complete", "tracing_mark_write"]
-        .into_iter()
-        .find_map(|name| {
-            let at = line.find(name)?;
-            let head = line[..at].strip_suffix(": ")?;
-            Some((head, name, line[at + name.len()..].strip_prefix(": ")?))
-        })
+    [
+        "block_bio_queue",
+        "block_bio_complete",
+        "tracing_mark_write",
+    ]
+    .into_iter()
+    .find_map(|name| {
+        let at = line.find(name)?;
+        let head = line[..at].strip_suffix(": ")?;
+        Some((head, name, line[at + name.len()..].strip_prefix(": ")?))
+    })
 }
 
 struct Event {
     device: (u32, u32),
     kind: Kind,
+    flags: Flags,
     sector: u64,
     sectors: u64,
     error: i32,
@@ -141,7 +151,12 @@ impl Event {
             ("D", _) => Kind::Discard,
             _ => return None,
         };
+        let mut letters = Flags::default();
+        for (slot, letter) in letters.iter_mut().zip(flags.bytes()) {
+            *slot = letter;
+        }
         Some(Some(Self {
+            flags: letters,
             device: (major.parse().ok()?, minor.parse().ok()?),
             kind,
             sector: sector.parse().ok()?,
@@ -158,6 +173,7 @@ impl Event {
             start: now,
             end: NEVER,
             failed: false,
+            flags: self.flags,
         }
     }
 }

@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! One state that a power cut leaves, and all that is asked of it. A [`Seed`] says which.
+
+use crate::contents::Id;
+use crate::cut;
+use crate::device::Device;
+use crate::ext4;
+use crate::promises::{self, Found};
+use crate::random::Random;
+use crate::recording::Recording;
+use crate::trace::Time;
+use std::fmt;
+use std::str::FromStr;
+
+/// Which state: when power fails, and what draws the rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Seed {
+    /// The number of events that happened.
+    pub(crate) cut: Time,
+    pub(crate) random: u32,
+    /// What is cut off in its turn.
+    pub(crate) second: Option<Second>,
+}
+
+/// A restore or a commit that is cut off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Second {
+    pub(crate) repair: Repair,
+    /// The number of requests (writes and flushes) that reached the device.
+    pub(crate) requests: u32,
+    pub(crate) random: u32,
+}
+
+/// What puts a device right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Repair {
+    Restore,
+    Commit,
+}
+
+impl fmt::Display for Seed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:x}-{:x}", self.cut, self.random)?;
+        if let Some(second) = self.second {
+            let repair = match second.repair {
+                Repair::Restore => 'r',
+                Repair::Commit => 'c',
+            };
+            write!(f, "-{repair}{:x}-{:x}", second.requests, second.random)?;
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for Seed {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number = |word: &str| {
+            u32::from_str_radix(word, 16).map_err(|error| format!("seed {text}: {error}"))
+        };
+        let words: Vec<_> = text.split('-').collect();
+        let (cut, random, second) = match words[..] {
+            [cut, random] => (cut, random, None),
+            [cut, random, requests, again] => (cut, random, Some((requests, again))),
+            _ => return Err(format!("seed {text}: not of this program")),
+        };
+        let second = match second {
+            None => None,
+            Some((requests, random)) => {
+                let (repair, requests) = match requests.split_at_checked(1) {
+                    Some(("r", requests)) => (Repair::Restore, requests),
+                    Some(("c", requests)) => (Repair::Commit, requests),
+                    _ => return Err(format!("seed {text}: neither r nor c")),
+                };
+                Some(Second {
+                    repair,
+                    requests: number(requests)?,
+                    random: number(random)?,
+                })
+            }
+        };
+        Ok(Self {
+            cut: number(cut)?,
+            random: number(random)?,
+            second,
+        })
+    }
+}
+
+/// What a state came to.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Outcome {
+    /// There was a log: both ways were tried.
+    pub(crate) has_log: bool,
+    /// Requests of the restore.
+    pub(crate) restore: u32,
+    /// Requests of the commit.
+    pub(crate) commit: u32,
+    /// Files that were read.
+    pub(crate) files: usize,
+}
+
+/// What is done with a state beyond the promises that are always checked.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Extra {
+    /// Read the files that must be there.
+    pub(crate) files: bool,
+    /// Tell what is drawn.
+    pub(crate) tell: bool,
+}
+
+/// Builds the state and checks it.
+pub(crate) fn run(recording: &Recording, seed: Seed, extra: Extra) -> Result<Outcome, String> {
+    let mut random = Random::new(u64::from(seed.cut) << 32 | u64::from(seed.random));
+    let drawn = cut::draw(&recording.lower, recording.sectors, seed.cut, &mut random);
+    let told = |error: String| format!("{error}\n    {}", drawn.words);
+    if extra.tell {
+        println!("power fails after {} events; {}", seed.cut, drawn.words);
+    }
+    let device = Device::new(&recording.contents, drawn.sectors.clone());
+    let found = promises::find(&device);
+    promises::allowed(recording, seed.cut, found).map_err(told)?;
+    if extra.tell {
+        println!("found: {found:?}");
+    }
+    if let Some(second) = seed.second {
+        return cut_off(recording, seed.cut, &device, second, extra).map_err(told);
+    }
+
+    let mut outcome = Outcome {
+        has_log: found == Found::Log,
+        ..Outcome::default()
+    };
+    let mut kept = device.clone();
+    if found == Found::Log {
+        let mut restored = device;
+        promises::restore(&mut restored)
+            .and_then(|()| promises::rolled_back(recording, &restored.sectors))
+            .map_err(|error| told(format!("rollback: {error}")))?;
+        promises::keep(&mut kept).map_err(told)?;
+        outcome.restore = restored.requests.len() as u32;
+        outcome.commit = kept.requests.len() as u32;
+    }
+    promises::as_bare(recording, &kept.sectors, seed.cut)
+        .map_err(|error| told(format!("roll-forward: {error}")))?;
+    if let (true, Some(files), "ext4") = (extra.files, &recording.files, recording.fs.as_str()) {
+        outcome.files = ext4::read(&kept, |read| files.check(seed.cut, read)).map_err(told)?;
+    }
+    Ok(outcome)
+}
+
+/// The device that is kept forward from a state, for checks by other programs.
+pub(crate) fn kept<'a>(recording: &'a Recording, seed: Seed) -> Result<Device<'a>, String> {
+    let mut random = Random::new(u64::from(seed.cut) << 32 | u64::from(seed.random));
+    let drawn = cut::draw(&recording.lower, recording.sectors, seed.cut, &mut random);
+    let mut device = Device::new(&recording.contents, drawn.sectors);
+    if promises::find(&device) == Found::Log {
+        promises::keep(&mut device)?;
+    }
+    Ok(device)
+}
+
+/// Cuts off a restore or a commit of `device`, and begins again: the old state must still come
+/// back, and as long as no restore has begun, so must the new.
+fn cut_off(
+    recording: &Recording,
+    cut: Time,
+    device: &Device<'_>,
+    second: Second,
+    extra: Extra,
+) -> Result<Outcome, String> {
+    let mut whole = device.clone();
+    match second.repair {
+        Repair::Restore => promises::restore(&mut whole)?,
+        Repair::Commit => promises::keep(&mut whole)?,
+    }
+    let reached = whole
+        .requests
+        .get(..second.requests as usize)
+        .ok_or("there are not that many requests")?;
+    let mut random = Random::new(u64::from(second.requests) << 32 | u64::from(second.random));
+    let drawn = cut::draw_requests(&device.sectors, reached, &mut random);
+    if extra.tell {
+        println!("{:?} cut off: {}", second.repair, drawn.words);
+    }
+    let left = whole.with(drawn.sectors);
+    begin_again(recording, cut, left, second.repair, &mut random).map_err(|error| {
+        format!(
+            "cut off after {} requests ({}): {error}",
+            second.requests, drawn.words
+        )
+    })
+}
+
+/// What a repair that was cut off has left must come to the same end.
+fn begin_again(
+    recording: &Recording,
+    cut: Time,
+    left: Device<'_>,
+    repair: Repair,
+    random: &mut Random,
+) -> Result<Outcome, String> {
+    let found = promises::find(&left);
+    let end = |sectors: &[Id]| match repair {
+        Repair::Restore => promises::rolled_back(recording, sectors),
+        Repair::Commit => promises::as_bare(recording, sectors, cut),
+    };
+    if found == Found::Plain {
+        return end(&left.sectors).map(|()| Outcome::default());
+    }
+
+    let mut restored = left.clone();
+    promises::restore(&mut restored)
+        .and_then(|()| promises::rolled_back(recording, &restored.sectors))
+        .map_err(|error| format!("rollback again: {error}"))?;
+    let mut kept = left.clone();
+    if found == Found::Restoring {
+        promises::refuses_to_keep(&mut kept)?;
+    } else {
+        promises::keep(&mut kept)
+            .and_then(|()| promises::as_bare(recording, &kept.sectors, cut))
+            .map_err(|error| format!("roll-forward again: {error}"))?;
+    }
+
+    // Once more, now and then.
+    if random.chance(1, 4) && !restored.requests.is_empty() {
+        let count = random.below(restored.requests.len()) + 1;
+        let drawn = cut::draw_requests(&left.sectors, &restored.requests[..count], random);
+        let mut third = restored.with(drawn.sectors);
+        if promises::find(&third) != Found::Plain {
+            promises::restore(&mut third)
+                .map_err(|error| format!("cut off once more after {count}: {error}"))?;
+        }
+        promises::rolled_back(recording, &third.sectors)
+            .map_err(|error| format!("cut off once more after {count}: {error}"))?;
+    }
+    Ok(Outcome::default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seeds_are_read_as_they_are_printed() {
+        for text in ["0-1", "12ab-ffffffff", "3-4-r5-6", "3-4-c10-0"] {
+            let seed: Seed = text.parse().unwrap();
+            assert_eq!(seed.to_string(), text);
+        }
+        for text in ["", "1", "1-g", "1-2-3-4", "1-2-r3"] {
+            assert!(text.parse::<Seed>().is_err(), "{text}");
+        }
+    }
+}

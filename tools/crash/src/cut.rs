@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Which of the states that a power cut may leave it does leave.
+//!
+//! Of a hundred sectors in flight each random choice sector by sector leaves about half. What goes
+//! wrong when one write is missing, or one alone has arrived, would never be seen. So a choice is
+//! made write by write, in one of several [`Manner`]s, and only then are writes torn.
+
+use crate::contents::Id;
+use crate::device::Request;
+use crate::random::Random;
+use crate::timeline::Level;
+use crate::trace::Time;
+use std::collections::HashMap;
+
+/// How the writes in flight arrive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Manner {
+    Nothing,
+    Everything,
+    /// Each with this chance in 16, as a whole.
+    Writes(usize),
+    /// All but one, which is torn or missing.
+    AllButOne,
+    /// One, whole or torn.
+    OnlyOne,
+    /// Some, one of which is torn.
+    OneTorn,
+    /// Every sector for itself.
+    Sectors,
+}
+
+impl Manner {
+    fn random(random: &mut Random) -> Self {
+        match random.below(16) {
+            0 => Manner::Nothing,
+            1 => Manner::Everything,
+            2 | 3 => Manner::Writes(8),
+            4 => Manner::Writes(2),
+            5 => Manner::Writes(14),
+            6..=8 => Manner::AllButOne,
+            9..=11 => Manner::OnlyOne,
+            12 | 13 => Manner::OneTorn,
+            _ => Manner::Sectors,
+        }
+    }
+}
+
+/// What becomes of a write in flight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Missing,
+    Whole,
+    Torn,
+}
+
+/// Draws lots for `writes` writes in flight.
+fn fates(manner: Manner, writes: usize, random: &mut Random) -> Vec<Fate> {
+    let uniform = |fate| vec![fate; writes];
+    let chosen = random.below(writes);
+    let torn = random.chance(1, 2);
+    let with_one = |mut fates: Vec<Fate>, fate| {
+        if let Some(slot) = fates.get_mut(chosen) {
+            *slot = fate;
+        }
+        fates
+    };
+    let mut each = |part| -> Vec<Fate> {
+        (0..writes)
+            .map(|_| match random.chance(part, 16) {
+                true => Fate::Whole,
+                false => Fate::Missing,
+            })
+            .collect()
+    };
+    match manner {
+        Manner::Nothing => uniform(Fate::Missing),
+        Manner::Everything => uniform(Fate::Whole),
+        Manner::Writes(part) => each(part),
+        Manner::AllButOne if torn => with_one(uniform(Fate::Whole), Fate::Torn),
+        Manner::AllButOne => with_one(uniform(Fate::Whole), Fate::Missing),
+        Manner::OnlyOne if torn => with_one(uniform(Fate::Missing), Fate::Torn),
+        Manner::OnlyOne => with_one(uniform(Fate::Missing), Fate::Whole),
+        Manner::OneTorn => with_one(each(8), Fate::Torn),
+        Manner::Sectors => uniform(Fate::Torn),
+    }
+}
+
+/// What was drawn, in words.
+pub(crate) struct Drawn {
+    /// What each sector of the device holds.
+    pub(crate) sectors: Vec<Id>,
+    /// For people.
+    pub(crate) words: String,
+}
+
+/// What a device holds if power fails after the first `cut` events, drawn by `random`.
+pub(crate) fn draw(level: &Level, sectors: u64, cut: Time, random: &mut Random) -> Drawn {
+    let mut ids = vec![crate::contents::ZEROES; sectors as usize];
+    let mut open = Vec::new();
+    let mut writes: HashMap<u32, usize> = HashMap::new();
+    let mut in_flight = Vec::new();
+    for &sector in &level.touched {
+        let mut possible = level.possible(sector, cut);
+        let Some(first) = possible.next() else {
+            continue;
+        };
+        ids[sector as usize] = first.id;
+        let mut is_open = false;
+        for later in possible {
+            is_open = true;
+            writes.entry(later.bio).or_insert_with(|| {
+                in_flight.push(later.bio);
+                in_flight.len() - 1
+            });
+        }
+        if is_open {
+            open.push(sector);
+        }
+    }
+    let manner = Manner::random(random);
+    let fates = fates(manner, in_flight.len(), random);
+    for sector in open {
+        for version in level.possible(sector, cut).skip(1) {
+            let arrives = match fates[writes[&version.bio]] {
+                Fate::Missing => false,
+                Fate::Whole => true,
+                Fate::Torn => random.chance(1, 2),
+            };
+            if arrives {
+                ids[sector as usize] = version.id;
+            }
+        }
+    }
+    let bios: Vec<_> = in_flight
+        .iter()
+        .zip(&fates)
+        .take(SHOWN)
+        .map(|(bio, fate)| {
+            let bio = &level.bios[*bio as usize];
+            format!("{:?} {}+{} {fate:?}", bio.kind, bio.sector, bio.sectors)
+        })
+        .collect();
+    Drawn {
+        sectors: ids,
+        words: format!(
+            "{} writes in flight, {manner:?}: {}",
+            in_flight.len(),
+            bios.join(", ")
+        ),
+    }
+}
+
+/// Writes in flight that are told one by one.
+const SHOWN: usize = 12;
+
+/// What a device that held `before` holds if power fails when `requests` have reached it.
+pub(crate) fn draw_requests(before: &[Id], requests: &[Request], random: &mut Random) -> Drawn {
+    let flushed = requests
+        .iter()
+        .rposition(|request| matches!(request, Request::Flush))
+        .unwrap_or(0);
+    let manner = Manner::random(random);
+    let in_flight = requests.len() - flushed;
+    let fates = fates(manner, in_flight, random);
+    let mut ids = before.to_vec();
+    for (number, request) in requests.iter().enumerate() {
+        let Request::Write { sector, ids: new } = request else {
+            continue;
+        };
+        let fate = match number.checked_sub(flushed) {
+            Some(number) => fates[number],
+            None => Fate::Whole,
+        };
+        for (slot, id) in ids[*sector as usize..].iter_mut().zip(new) {
+            let arrives = match fate {
+                Fate::Missing => false,
+                Fate::Whole => true,
+                Fate::Torn => random.chance(1, 2),
+            };
+            if arrives {
+                *slot = *id;
+            }
+        }
+    }
+    Drawn {
+        sectors: ids,
+        words: format!("{in_flight} requests since the last flush, {manner:?}"),
+    }
+}

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Reading an ext4 on a device that exists only here. Its journal is replayed in memory, as a mount
+//! would do.
+
+use crate::contents::SECTOR;
+use crate::device::Device;
+use bowctl::device::BlockDevice;
+use ext4_view::{Ext4, Ext4Error, Ext4Read};
+use std::error::Error;
+
+/// A device whose contents outlive the recording.
+struct Image {
+    bytes: Vec<u8>,
+}
+
+impl Ext4Read for Image {
+    fn read(
+        &mut self,
+        start: u64,
+        to: &mut [u8],
+    ) -> Result<(), Box<dyn Error + Send + Sync + 'static>> {
+        let start = start as usize;
+        let from = self
+            .bytes
+            .get(start..start + to.len())
+            .ok_or("beyond the end of the device")?;
+        to.copy_from_slice(from);
+        Ok(())
+    }
+}
+
+/// Calls `check` with a function that reads a file of the folder `files`.
+pub(crate) fn read<T>(
+    device: &Device<'_>,
+    check: impl FnOnce(&mut dyn FnMut(&str) -> Result<Option<Vec<u8>>, String>) -> Result<T, String>,
+) -> Result<T, String> {
+    let mut bytes = vec![0; device.sectors.len() * SECTOR];
+    device
+        .read_at(0, &mut bytes)
+        .map_err(|error| error.to_string())?;
+    let fs = Ext4::load(Box::new(Image { bytes })).map_err(|error| format!("ext4: {error}"))?;
+    check(
+        &mut |name| match fs.read(format!("/files/{name}").as_str()) {
+            Ok(content) => Ok(Some(content)),
+            Err(Ext4Error::NotFound) => Ok(None),
+            Err(error) => Err(format!("ext4: {name}: {error}")),
+        },
+    )
+}
