@@ -26,7 +26,7 @@
 //! | 16 | u32    | sequence       | 1.0 | 0 for the oldest log block |
 //! | 20 | u64    | sector0        | 1.0 | sector where the live contents of the first block are |
 //! | 28 | u32    | checksum       | 1.1 | of the bytes from 0 to the end of the last entry, with this field taken as 0 |
-//! | 32 | u8[16] | uuid           | 1.1 | identity of the checkpoint, random, the same in every log block of it |
+//! | 32 | `u8[16]` | uuid           | 1.1 | identity of the checkpoint, random, the same in every log block of it |
 //! | 48 | u64    | time           | 1.1 | seconds since the epoch at which the checkpoint was taken |
 //! | 56 | u64    | free_map_sector | 1.1 | sector of the record of free space, 0 if there is none |
 //! | 64 | u32    | free_map_blocks | 1.1 | its size in blocks |

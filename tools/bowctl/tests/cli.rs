@@ -250,8 +250,7 @@ fn the_log_as_json() {
         .identity()
         .0
         .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+        .fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
     let shown = blocks[0]["uuid"].as_str().unwrap().replace('-', "");
     assert_eq!(shown, uuid);
     assert_eq!(log["error"], Value::Null);
