@@ -93,38 +93,98 @@ state() {
     mark "state $1"
 }
 
+# fill [RANGE...]: stamps all of the device, then discards these ranges in odd pieces.
+fill() {
+    bow-exercise fill "$device" --model /tmp/model --seed 1 >/tmp/out || fail "fill: $(tail -n 3 /tmp/out)"
+    bow-exercise free "$device" --model /tmp/model --shred 37 --seed 2 "$@" >/tmp/out ||
+        fail "free: $(tail -n 3 /tmp/out)"
+}
+
+# load SEED ARGS...: random operations, none of which may fail but for want of
+# space.
+load() {
+    local seed=$1 status=0
+    shift
+    bow-exercise run "$device" --model /tmp/model --seed "$seed" "$@" >/tmp/out.$seed 2>&1 || status=$?
+    case $status in
+    0) ;;
+    4) [ -n "${may_fill:-}" ] || fail "load $seed: no space: $(tail -n 3 /tmp/out.$seed)" ;;
+    *) fail "load $seed: $(tail -n 3 /tmp/out.$seed)" ;;
+    esac
+}
+
+# files STEPS SEED: changes files of the file system on the device.
+files() {
+    bow-crash files /mnt/files --state /tmp/files --count 30 --steps "$1" --seed "$2" ||
+        fail "files: step $1"
+}
+
+# update_fs MKFS...: a file system is made, filled, trimmed, checkpointed,
+# updated, and the update kept.
+update_fs() {
+    "$@" "$device" >/tmp/out 2>&1 || fail "$1: $(cat /tmp/out)"
+    mount ${mount_options:+-o "$mount_options"} "$device" /mnt || fail "mount"
+    mkdir /mnt/files || fail "mkdir"
+    rm -f /tmp/files
+    files 0 1
+    fstrim /mnt || fail "fstrim"
+    fsfreeze -f /mnt || fail "fsfreeze"
+    state 1
+    fsfreeze -u /mnt || fail "fsfreeze -u"
+    files "$steps" 2
+    state 2
+    files 10 3
+    umount /mnt || fail "umount"
+}
+
 # finish: takes the devices down and saves the recording.
 finish() {
-    local logged
+    local out=/tmp/recording level
     sync
-    for device in upper bow0; do
-        dmsetup remove --retry "$device" || fail "cannot remove $device"
-        [ "$device" != upper ] || upper_status=$(dmsetup status lower)
-    done
-    echo 0 >"$tracing/tracing_on"
-    # The remove writes what nobody flushed; what the status says now is not all.
+    dmsetup remove --retry upper || fail "cannot remove upper"
+    dmsetup remove --retry bow0 || fail "cannot remove bow0"
+    # Writes what nobody has flushed to the log.
     dmsetup remove --retry lower || fail "cannot remove lower"
+    echo 0 >"$tracing/tracing_on"
     grep -h '^overrun: [^0]' "$tracing"/per_cpu/*/stats && fail "the trace has lost events"
     ! dmesg | grep -E 'Ran out of space on the logdev|log-writes.*[Ee]rror' ||
         fail "dm-log-writes gave up"
 
-    out=/tmp/recording
     rm -rf $out
     mkdir $out
     cp "$tracing/trace" $out/trace
     echo 0 >"$tracing/events/block/enable"
-    cat >$out/meta <<END
-name $name
-sectors $sectors
-late $late
-bow $bow
-fs ${fs:-none}
-on_full ${on_full:-error}
-END
-    for log in lower-log upper-log; do
-        dmsetup remove --retry $log || fail "cannot remove $log"
-    done
-    dmsetup remove --retry late || fail "cannot remove late"
+    {
+        echo "name $name"
+        echo "sectors $sectors"
+        echo "late $late"
+        echo "bow $bow"
+        echo "fs ${fs:-none}"
+        for level in lower upper; do
+            echo "$level $(log_sectors $level-log)"
+        done
+    } >$out/meta
     tar -C $out -c . | dd of=/dev/bow/meta bs=1M seek=$((index * room)) status=none || fail "cannot save"
     rm -rf $out
+    dmsetup remove --retry lower-log || fail "cannot remove lower-log"
+    dmsetup remove --retry upper-log || fail "cannot remove upper-log"
+    dmsetup remove --retry late || fail "cannot remove late"
+}
+
+# log_sectors DEVICE: how much of it a log of dm-log-writes takes.
+log_sectors() {
+    python3 -I -S - "/dev/mapper/$1" <<'END'
+import struct
+import sys
+
+DISCARD, MARK = 4, 8
+with open(sys.argv[1], "rb") as log:
+    _, _, entries, block = struct.unpack("<QQQI", log.read(28))
+    at = block
+    for _ in range(entries):
+        log.seek(at)
+        _, blocks, flags, _ = struct.unpack("<QQQQ", log.read(32))
+        at += block * (1 if flags & (DISCARD | MARK) else 1 + blocks)
+print(at // 512)
+END
 }
