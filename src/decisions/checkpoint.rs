@@ -3,7 +3,7 @@
 //! State 1: what a write needs before it may go out, where backups go, and what the log says.
 //!
 //! This file decides; it does no I/O. The target asks [`prepare`](Checkpoint::prepare) for each
-//! write, carries out the [`Copy`]s of the [`Batch`] it was given, asks for the log writes with
+//! write, carries out the [copies](struct@Copy) of the [`Batch`] it was given, asks for the log writes with
 //! [`lay`](Checkpoint::lay), and when the log is durable says so with
 //! [`settle`](Checkpoint::settle). Only then is a block [`Kind::Changed`] and its write may go.
 //!

@@ -508,7 +508,11 @@ impl Header {
         }
 
         let (fits, area) = match minor {
-            0 => (usize::from(header_size) == HEADER_SIZE_1_0, block_size),
+            // A longer header is legal from the beginning; what is in it is not ours to know.
+            0 => (
+                (HEADER_SIZE_1_0 as u32..=block_size).contains(&header_size.into()),
+                block_size,
+            ),
             1 => (usize::from(header_size) == HEADER_SIZE, BLOCK_SIZE_MIN),
             _ => (
                 (HEADER_SIZE..=SECTOR_SIZE).contains(&usize::from(header_size)),

@@ -284,6 +284,15 @@ fn errors_name_the_field() {
 /// sector.
 #[test]
 fn a_longer_header_is_skipped() {
+    let longer = v1_0(|b| {
+        b[6] = 64;
+        b[12..16].copy_from_slice(&100u32.to_le_bytes());
+    });
+    assert_eq!(
+        Header::parse(&longer, crc32).map(|h| h.end()),
+        Ok(64 + 100 * 24)
+    );
+
     let later = |header_size: u16, count: u32| {
         let mut block = v1_0(|b| {
             b[4] = 7;
