@@ -4,13 +4,13 @@
 # timeout: 240
 . "$(dirname "$0")/lib.sh"
 . "$here/common/raw.sh"
-plan $((4 * results_history + 1))
+plan $((3 * results_history + 1))
 load_bow
 
 # The start, where the first block lives; the border between what is free and
 # what is not; the end of the device.
 free=(8000+24000)
-for block in 512 1024 2048 4096; do
+for block in 512 1024 4096; do
     size=$((32768 + block / 512))
     busy=(0+4500 7000+3000 "31000+$((size - 31000))")
     dev=$(slice "data$block" "$size")

@@ -4,12 +4,12 @@
 # timeout: 180
 . "$(dirname "$0")/lib.sh"
 . "$here/common/fs.sh"
-plan $((2 * results_rounds))
+plan $((results_roll_back + results_keep))
 load_bow
 
 dev=$(slice data 131072)
 mkfs=(mkfs.ext4 -q -b 1024)
 fsck=(fsck.ext4 -fn)
 make_fs
-rounds
-rounds block_size:512
+roll_back
+keep block_size:512

@@ -7,7 +7,7 @@
 plan $((results_roll_back + results_keep))
 load_bow
 
-dev=$(slice data 131072)
+dev=$(slice data 65536)
 mkfs=(mkfs.ext4 -q -b 2048)
 fsck=(fsck.ext4 -fn)
 make_fs

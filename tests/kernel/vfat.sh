@@ -13,4 +13,4 @@ mkfs=(mkfs.vfat)
 fsck=(fsck.vfat -n)
 make_fs
 roll_back
-keep block_size:1024
+keep block_size:2048

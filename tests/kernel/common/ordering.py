@@ -14,6 +14,8 @@ import sys
 
 EVENT = re.compile(r"block_bio_(queue|complete): (\S+) (\S+) (?:\(.*?\) )?(\d+) \+ (\d+) \[")
 
+LOG_SECTORS = 8
+
 
 def main():
     path, device, free, writes = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
@@ -27,6 +29,8 @@ def main():
             if not event or event[2] != device or "W" not in event[3]:
                 continue
             queued, flags, sector = event[1] == "queue", event[3], int(event[4])
+            if 0 < sector < LOG_SECTORS:
+                continue  # the log may come in two pieces; the one with sector 0 counts
             if sector == 0 and queued:
                 before, _, after = flags.partition("W")
                 if "F" not in before or "F" not in after:

@@ -35,7 +35,7 @@ history() {
     prepare "$@"
     check "$what: bios in state 0" load 1 --ops 200 --max 64
     check "$what: checkpoint" checkpoint bow0
-    check "$what: bios in state 1" load 2 --ops 500 --read-back
+    check "$what: bios in state 1" load 2 --ops 400 --read-back
     check "$what: remove" bow_remove bow0
     both_readers "$what" "$dev" as_saved
 
@@ -43,7 +43,7 @@ history() {
     cp "$saved" "$model"
     prepare "$@"
     check "$what: checkpoint" checkpoint bow0
-    check "$what: bios in state 1" load 3 --ops 300
+    check "$what: bios in state 1" load 3 --ops 200
     check "$what: commit" bow_set bow0 2
     check "$what: bios in state 2" load 4 --ops 100
     check "$what: remove" bow_remove bow0
