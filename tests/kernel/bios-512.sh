@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# Every shape of bio, on 512-byte logical blocks, each block_size, odd device sizes.
+# Every shape of bio, on 512-byte logical blocks: block_size 512, 1024 and 4096, odd device sizes.
 # timeout: 240
 . "$(dirname "$0")/lib.sh"
 . "$here/common/raw.sh"

@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# After commit the table can be replaced by dm-linear's, under load; before it by nothing else.
+# After a commit under load the table is replaced by dm-linear's, and nobody above notices.
 . "$(dirname "$0")/lib.sh"
 . "$here/common/bow.sh"
 plan 8

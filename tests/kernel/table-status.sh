@@ -3,7 +3,7 @@
 # The table line loads again; status has its fields; reloading keeps the state.
 . "$(dirname "$0")/lib.sh"
 . "$here/common/bow.sh"
-plan 29
+plan 30
 load_bow
 
 dev=$(slice data 16384)
@@ -39,14 +39,10 @@ status=$(dmsetup status bow0)
 same "status in state 1" "0 16384 bow 1 4096" "$(cut -d' ' -f1-5 <<<"$status")"
 check "has entries" test "$(bow_field bow0 entries)" -gt 0
 same "and no error" ok "$(bow_field bow0 error)"
+fails "a reload with other arguments is refused" "arguments" reload "${line/on_full:error/on_full:commit}"
+same "and leaves the table as it is" "$line" "$(dmsetup table bow0)"
 check "reload in state 1" reload
 same "keeps all that status tells" "$status" "$(dmsetup status bow0)"
 check "and all data" exercise run /dev/mapper/bow0 --range 0+2048 --ops 100 --seed 3
 check "remove" bow_remove bow0
 both_readers "reloaded" "$dev" as_saved
-
-# The kernel has measured what it loaded, where it measures at all.
-bow_create bow0 "$dev" || bail "no device"
-bow_set bow0 1 2>/dev/null
-same "a checkpoint without free space is refused" 0 "$(bow_state bow0)"
-bow_remove bow0
