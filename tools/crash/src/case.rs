@@ -145,7 +145,8 @@ pub(crate) fn run(recording: &Recording, seed: Seed, extra: Extra) -> Result<Out
     }
     promises::as_bare(recording, &kept.sectors, seed.cut)
         .map_err(|error| told(format!("roll-forward: {error}")))?;
-    if let (true, Some(files), "ext4") = (extra.files, &recording.files, recording.fs.as_str()) {
+    let is_ext4 = recording.fs == "ext4" && !ext4::superblock_is_torn(recording, &kept, seed.cut);
+    if let (true, Some(files), true) = (extra.files, &recording.files, is_ext4) {
         outcome.files = ext4::read(&kept, |read| files.check(seed.cut, read)).map_err(told)?;
     }
     Ok(outcome)

@@ -2,9 +2,14 @@
 
 //! Reading an ext4 on a device that exists only here. Its journal is replayed in memory, as a mount
 //! would do.
+//!
+//! ext4 takes its superblock, of two sectors, to be written wholly or not at all. Where a power cut
+//! tears it there is nothing to read, with or without bow.
 
 use crate::contents::SECTOR;
 use crate::device::Device;
+use crate::recording::Recording;
+use crate::trace::Time;
 use bowctl::device::BlockDevice;
 use ext4_view::{Ext4, Ext4Error, Ext4Read};
 use std::error::Error;
@@ -28,6 +33,19 @@ impl Ext4Read for Image {
         to.copy_from_slice(from);
         Ok(())
     }
+}
+
+/// The sectors of the superblock.
+const SUPERBLOCK: [u32; 2] = [2, 3];
+
+/// Whether the superblock is part of one write and part of another.
+pub(crate) fn superblock_is_torn(recording: &Recording, device: &Device<'_>, cut: Time) -> bool {
+    let [mut first, second] = SUPERBLOCK.map(|sector| {
+        let id = device.sectors[sector as usize];
+        let possible = recording.upper.possible(sector, cut);
+        possible.filter(move |version| version.id == id)
+    });
+    !first.any(|first| second.clone().any(|second| first.bio == second.bio))
 }
 
 /// Calls `check` with a function that reads a file of the folder `files`.
