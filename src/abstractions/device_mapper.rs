@@ -163,6 +163,7 @@ struct Instance<T: Target> {
 pub(crate) struct NewTable<'a, T: Target> {
     ti: &'a mut dm_bindings::dm_target,
     opened: Option<NonNull<dm_bindings::dm_dev>>,
+    mapped_device: *mut dm_bindings::mapped_device,
     live: Option<Arc<T>>,
 }
 
@@ -180,6 +181,16 @@ impl<T: Target> NewTable<'_, T> {
     /// The object that another table of the same mapped device has.
     pub(crate) fn live(&self) -> Option<Arc<T>> {
         self.live.clone()
+    }
+
+    /// Whether `test` holds for the object of another mapped device.
+    pub(crate) fn any_other(&self, test: impl Fn(&T) -> bool) -> bool {
+        INSTANCES.lock().iter().any(|&instance| {
+            // SAFETY: Instances are in the list as long as they are there, and changes of the list
+            // hold the lock.
+            let instance = unsafe { &*(instance as *const Instance<T>) };
+            instance.mapped_device != self.mapped_device && test(&instance.target)
+        })
     }
 
     /// Opens the device below, once for each table line.
@@ -418,10 +429,13 @@ impl<T: Target> Registration<T> {
             let mut table = NewTable {
                 ti,
                 opened: None,
+                mapped_device,
                 live,
             };
             let created = T::create(&mut table, words);
-            let (opened, ti) = (table.opened, table.ti);
+            let NewTable {
+                ti, opened, live, ..
+            } = table;
             let put = |ti: &mut dm_bindings::dm_target| {
                 if let Some(dev) = opened {
                     // SAFETY: `dm_get_device` opened it for this `ti`.
@@ -455,13 +469,18 @@ impl<T: Target> Registration<T> {
                 }
             };
             let mut instances = INSTANCES.lock();
-            if instances.push(instance as usize, GFP_KERNEL).is_err() {
+            // The last table with the object may have gone away, and the object with it.
+            let is_gone = live
+                .is_some_and(|live| Arc::ptr_eq(&live, &target) && !Self::has(&instances, &target));
+            if is_gone || instances.push(instance as usize, GFP_KERNEL).is_err() {
                 drop(instances);
                 // SAFETY: Made above, and given to nobody.
                 drop(unsafe { KBox::from_raw(instance) });
-                Self::release(&target);
+                if !is_gone {
+                    Self::release(&target);
+                }
                 put(ti);
-                return Err(ENOMEM);
+                return Err(if is_gone { EAGAIN } else { ENOMEM });
             }
             drop(instances);
 
@@ -478,16 +497,20 @@ impl<T: Target> Registration<T> {
 
     /// Destroys `target` unless another table has it.
     fn release(target: &Arc<T>) {
-        let instances = INSTANCES.lock();
-        let is_shared = instances.iter().any(|&instance| {
-            // SAFETY: Instances are in the list as long as they are there.
-            let instance = unsafe { &*(instance as *const Instance<T>) };
-            Arc::ptr_eq(&instance.target, target)
-        });
-        drop(instances);
+        let is_shared = Self::has(&INSTANCES.lock(), target);
         if !is_shared {
             T::destroy(target);
         }
+    }
+
+    /// Whether a table in the list has `target`.
+    fn has(instances: &[usize], target: &Arc<T>) -> bool {
+        instances.iter().any(|&instance| {
+            // SAFETY: Instances are in the list as long as they are there, and the caller holds its
+            // lock.
+            let instance = unsafe { &*(instance as *const Instance<T>) };
+            Arc::ptr_eq(&instance.target, target)
+        })
     }
 
     /// # Safety

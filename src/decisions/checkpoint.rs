@@ -20,8 +20,7 @@
 //!
 //! # Memory
 //!
-//! Nothing here allocates after [`Checkpoint::new`]. Tree nodes come from a stock; when it is low
-//! and cannot be filled, free ranges are forgotten and their nodes used
+//! No decision allocates. Tree nodes come from a stock; when it is low and cannot be filled, free ranges are forgotten and their nodes used
 //! ([`replenish`](Checkpoint::replenish)).
 
 use super::{

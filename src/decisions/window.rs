@@ -11,7 +11,8 @@
 //!
 //! Writes to neighbours that are backed up take the fast path, where nobody counts them. So one
 //! block in [`SAMPLE`] of them is left out of the map of settled blocks: the first write to it comes
-//! by the worker, and stands for all.
+//! by the worker, and stands for all. Which one of a group that is has no pattern, so that no pattern
+//! of writes finds only those.
 
 use super::{
     block_size::BlockSize,
@@ -111,18 +112,22 @@ impl Window {
     /// Calls `settled` with the parts of `copied`, a backup of more than was needed, that are not
     /// watched.
     pub fn unwatched(copied: &Span<u64>, block: BlockSize, mut settled: impl FnMut(Span<u64>)) {
-        let mask = SAMPLE.wrapping_mul(block.sectors()).wrapping_sub(1);
-        let mut start = copied.start;
-        while start < copied.end {
-            let group = start & !mask;
-            if start == group {
-                start = start.saturating_add(block.sectors());
+        let group_sectors = SAMPLE.wrapping_mul(block.sectors());
+        let mut group = copied.start & !group_sectors.wrapping_sub(1);
+        while group < copied.end {
+            let end = group.saturating_add(group_sectors);
+            // Multiplicative hashing: the highest bits are the best mixed.
+            let watched = group.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - SAMPLE.ilog2());
+            let watched = group.saturating_add(watched.wrapping_mul(block.sectors()));
+            let before = group.max(copied.start)..watched.min(copied.end);
+            let behind =
+                watched.saturating_add(block.sectors()).max(copied.start)..end.min(copied.end);
+            for part in [before, behind] {
+                if !part.is_empty() {
+                    settled(part);
+                }
             }
-            let end = group.saturating_add(mask).saturating_add(1).min(copied.end);
-            if start < end {
-                settled(start..end);
-            }
-            start = end.max(start);
+            group = end;
         }
     }
 

@@ -101,14 +101,14 @@ impl Worker {
         let state = bow.report.lock().state;
         let result = if state.next() != Some(wanted) {
             pr_err!(
-                "{}: state is {}, which takes {} only\n",
+                "{}: state is {}, which takes {}\n",
                 bow.device.name(),
                 state.number(),
-                state.next().map_or("nothing", |next| match next {
-                    State::Tracking => "0",
-                    State::Checkpoint => "1",
-                    State::Committed => "2",
-                })
+                match state {
+                    State::Tracking => "1 only",
+                    State::Checkpoint => "2 only",
+                    State::Committed => "no other",
+                }
             );
             Err(EINVAL)
         } else if wanted == State::Checkpoint {
@@ -161,7 +161,7 @@ impl Worker {
 
         bow.set_mode(Mode::Changing);
         bow.drain();
-        let result = self.begin(bow, &buffer, &mut nodes, slots);
+        let result = self.begin(bow, &buffer, nodes, slots);
         if result.is_ok() {
             bow.settled.replace(Some(settled), &bow.epoch);
             bow.set_mode(Mode::State(State::Checkpoint));
@@ -171,13 +171,7 @@ impl Worker {
         result
     }
 
-    fn begin(
-        &mut self,
-        bow: &Bow,
-        buffer: &Buffer,
-        nodes: &mut Nodes,
-        slots: KVec<Slot>,
-    ) -> Result {
+    fn begin(&mut self, bow: &Bow, buffer: &Buffer, mut nodes: Nodes, slots: KVec<Slot>) -> Result {
         let device = &bow.device;
         device.flush()?;
         device.read(0, buffer, FIRST_BLOCK, bow.block.bytes() as usize)?;
@@ -186,7 +180,7 @@ impl Worker {
         let ranges =
             tracker
                 .space
-                .into_ranges(bow.block, bow.block.sectors()..bow.sectors, nodes)?;
+                .into_ranges(bow.block, bow.block.sectors()..bow.sectors, &mut nodes)?;
         let identity = Identity {
             uuid: time::random_uuid(),
             time: time::real_seconds(),
@@ -213,7 +207,6 @@ impl Worker {
                         device.name()
                     );
                 }
-                let nodes = Nodes::new(RangeTree::NODES_PER_SET, GFP_KERNEL)?;
                 let space = FreeSpace::from_ranges(ranges);
                 *bow.tracker.lock() = Some(Tracker { space, nodes });
                 Err(error)
@@ -313,8 +306,10 @@ impl Active {
         device
             .commit(0, buffer, FIRST_BLOCK, bytes)
             .inspect_err(|_| {
-                // Whether it is still a log is not known, so it must not be written as one.
+                // Whether it is still a log is not known, so it must not be written as one; nor is
+                // it known where the first block is, so nothing may be acknowledged for it.
                 self.failed = true;
+                self.live_unknown = true;
             })
     }
 }

@@ -21,6 +21,8 @@
 //!   drain of the epoch; neither needs the worker.
 //! - [`Bow::incoming`], [`Bow::tracker`], [`Bow::report`], [`Bow::wanted`] (spinlocks, process
 //!   context only): leaves, held for a few instructions or one operation on the range tree.
+//! - [`Bow::directory`] and the lock of [`Bow::events`] (mutexes): taken by resume, suspend and
+//!   removal; the second by the worker too, to raise an event, for which it does not wait on I/O.
 //! - [`Bow::requests`] (mutex) is held by who asks for a change of state, until it is done; the
 //!   worker does not take it. [`Bow::answer`] (mutex) is a leaf.
 //! - Order: `requests`, `worker`, then a leaf.
@@ -287,6 +289,12 @@ impl Bow {
                     c"device and arguments cannot change; remove the device and create it again",
                 ))
             };
+        }
+        if table.any_other(|other| other.device.number() == device.number()) {
+            return Err(Refusal(
+                EBUSY,
+                c"another bow device is on this device already",
+            ));
         }
         refuse_log(&device, logical)?;
         Self::new(device, table.sectors(), block, on_full)

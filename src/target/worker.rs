@@ -81,8 +81,8 @@ pub(super) struct Active {
     pub(super) failed: bool,
     /// A write found no space.
     pub(super) full: bool,
-    /// The log that failed moved the live first block, so it is not certain where that is.
-    live_unknown: bool,
+    /// A write that failed would have moved the live first block, so it is not certain where it is.
+    pub(super) live_unknown: bool,
 }
 
 /// What became of a bio.
