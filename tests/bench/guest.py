@@ -10,6 +10,7 @@ import argparse
 import json
 import mmap
 import os
+import struct
 import subprocess
 import sys
 import time
@@ -51,6 +52,7 @@ class Disk:
         self.path = f"/dev/{name}"
         self.sectors = size_mib * MIB // SECTOR
         self.folder = f"{NULLB}/{name}"
+        self.full = self.discards = 0
         os.mkdir(self.folder)
         settings = dict(size=size_mib, blocksize=512, memory_backed=1, irqmode=2, discard=1,
                         hw_queue_depth=128, submit_queues=1)
@@ -59,14 +61,22 @@ class Disk:
             write(f"{self.folder}/{key}", value)
         write(f"{self.folder}/power", 1)
 
-    def fill(self):
+    def fill(self, mib):
         """So that no page is made while something is measured."""
         with mmap.mmap(-1, MIB) as zeros:
             fd = os.open(self.path, os.O_WRONLY | os.O_DIRECT)
-            for _ in range(self.sectors * SECTOR // MIB):
+            for _ in range(mib):
                 os.write(fd, zeros)
-            os.fsync(fd)
+            if not Device.cache_left:
+                os.fsync(fd)
             os.close(fd)
+
+    def ensure_filled(self, mib):
+        """Again when something was discarded."""
+        if self.full < mib or self.counts()["discards"] != self.discards:
+            self.fill(mib)
+            self.full = mib
+            self.discards = self.counts()["discards"]
 
     def zero(self, length):
         fd = os.open(self.path, os.O_WRONLY)
@@ -113,6 +123,9 @@ class Device:
     def __init__(self, name, disks):
         self.name, self.disks = name, disks
 
+    # MiB of each disk that must have been written before.
+    filled = (SIZE_MIB, 0)
+
     def up(self):
         return self.disks[0].path
 
@@ -135,17 +148,19 @@ class Linear(Device):
 class Snapshot(Device):
     """A write to the origin copies a chunk to the second disk first."""
 
+    filled = (SIZE_MIB, 160)
+
     def up(self):
         origin, store = self.disks
         chunk = int(self.name.split("-")[1][:-1]) * 2
         store.zero(MIB)
-        path = create("bench", f"0 {origin.sectors} snapshot-origin {origin.path}")
+        # The snapshot first: the origin asks it where to split.
         create("bench-snap", f"0 {origin.sectors} snapshot {origin.path} {store.path} P {chunk}")
-        return path
+        return create("bench", f"0 {origin.sectors} snapshot-origin {origin.path}")
 
     def down(self):
-        remove("bench-snap")
         remove("bench")
+        remove("bench-snap")
 
 
 class Bow(Device):
@@ -160,7 +175,8 @@ class Bow(Device):
         path = create("bench", f"0 {disk.sectors} bow {disk.path}{self.arguments}")
         half = disk.sectors * SECTOR // 2
         run("blkdiscard", "-o", str(half), "-l", str(half), path)
-        self.sysfs = f"/sys/block/{os.path.basename(os.path.realpath(path))}/bow"
+        number = os.stat(path).st_rdev
+        self.sysfs = f"/sys/dev/block/{os.major(number)}:{os.minor(number)}/bow"
         for state in range(1, self.state + 1):
             write(f"{self.sysfs}/state", state)
         return path
@@ -209,15 +225,23 @@ def fio(path, row):
              f"--size={size}", "--output-format=json"]
     if io_size:
         words.append(f"--io_size={io_size}")
-    out = run(*words)
+    clock = "/tmp/bench-clock"
+    write(clock, "\0" * 16)
+    preload = os.path.join(os.path.dirname(os.path.abspath(__file__)), "clock.so")
+    out = run(*words, env=dict(os.environ, LD_PRELOAD=preload, BENCH_CLOCK=clock))
+    with open(clock, "rb") as file:
+        first, last = struct.unpack("QQ", file.read(16))
+    seconds = (last - first) / 1e9
     job = json.loads(out[out.index("{"):])["jobs"][0]
     if job["error"]:
         raise RuntimeError(f"fio: error {job['error']} in {row}")
     side = job["read" if "read" in way else "write"]
-    return dict(iops=round(side["iops"], 1), mib_per_s=round(side["bw_bytes"] / MIB, 2),
+    return dict(iops=round(side["total_ios"] / seconds, 1),
+                mib_per_s=round(side["io_bytes"] / MIB / seconds, 2),
+                fio_iops=round(side["iops"], 1), us=round(seconds * 1e6, 1),
                 p99_us=round(side["clat_ns"]["percentile"]["99.000000"] / 1000, 1),
                 p50_us=round(side["clat_ns"]["percentile"]["50.000000"] / 1000, 1),
-                runtime_ms=side["runtime"], ios=side["total_ios"])
+                ios=side["total_ios"])
 
 
 def measure(device, row, path):
@@ -282,22 +306,21 @@ def main():
     if any("bow" in name or "peer" in name for name in devices):
         run("insmod", args.module)
     failed = 0
+    disks = [Disk("bench0", MODELS[args.model]), Disk("bench1", MODELS[args.model])]
     for name in devices:
         start = time.monotonic()
-        disks = [Disk("bench0", MODELS[args.model]), Disk("bench1", MODELS[args.model])]
-        for disk in disks:
-            disk.fill()
-        print(f"{name}: filled after {time.monotonic() - start:.1f} s", flush=True)
         device = DEVICES[name](name, disks)
+        for disk, mib in zip(disks, device.filled):
+            disk.ensure_filled(mib)
         try:
             rows_of(device, args.rows.split())
         except (RuntimeError, OSError) as error:
             print(f"{name}: {error}", flush=True)
             failed = 1
-            device.down()
-        for disk in disks:
-            disk.gone()
+            run("dmsetup", "remove_all")
         print(f"{name}: {time.monotonic() - start:.1f} s of model time", flush=True)
+    for disk in disks:
+        disk.gone()
     return failed
 
 

@@ -21,6 +21,7 @@ def main():
         json.dump(results, file, indent=1)
         file.write("\n")
     show(results)
+    verdicts(results)
 
 
 def show(results):
@@ -42,6 +43,60 @@ def show(results):
             print(f"  {device:14} {r['iops']:9,.0f} {r['mib_per_s']:8,.1f} {r['p99_us']:9,.1f} "
                   f"{r['read_kib']:9,} {r['written_kib']:9,} {r['flushes']:8,} {moved:>6} "
                   f"{to_linear:>8} {to_snap:>9}")
+
+
+READS = ("seqread1m_q4", "randread4k_q32")
+
+
+def verdicts(results):
+    """The figures that bow is to reach, as ratios within this run."""
+    by = {(r["row"], r["device"]): r for r in results}
+    lines = []
+
+    def speed(row, device):
+        return by[row, device]["iops"] if (row, device) in by else None
+
+    def verdict(row, device, what, is_, least, at_most=False):
+        if is_ is None or least is None:
+            return
+        ratio = is_ / least
+        reached = is_ <= least if at_most else is_ >= least
+        lines.append(f"  {'reached' if reached else 'MISSED ':8} {row:16} {device:11} {what}: "
+                     f"{is_:,.3g} of {least:,.3g} ({ratio:.3f})")
+
+    def times(factor, value):
+        return None if value is None else factor * value
+
+    def best(row):
+        found = [r["iops"] for (name, d), r in by.items() if name == row and d.startswith("snapshot")]
+        return max(found) if found else None
+
+    for row, to_snapshot, to_linear in (("dense4k_q1", 2.0, 0.5), ("dense4k_q32", 1.25, 0.62),
+                                        ("sparse4k_q32", 1.3, None)):
+        is_ = speed(row, "bow")
+        verdict(row, "bow", f"IOPS, {to_snapshot} x best dm-snapshot", is_, times(to_snapshot, best(row)))
+        if to_linear:
+            verdict(row, "bow", f"IOPS, {to_linear} x dm-linear", is_, times(to_linear, speed(row, "linear")))
+    sparse = by.get(("sparse4k_q32", "bow"))
+    if sparse:
+        data = 16384
+        verdict("sparse4k_q32", "bow", "KiB written, 2.3 x the data", sparse["written_kib"], 2.3 * data, True)
+        verdict("sparse4k_q32", "bow", "KiB read, 1.3 x the data", sparse["read_kib"], 1.3 * data, True)
+    w, r = (by.get((row, "bare")) for row in ("seq1m_q4", "seqread1m_q4"))
+    if w and r:
+        floor = 1 / (2 / w["mib_per_s"] + 1 / r["mib_per_s"])
+        verdict("seq1m_q4", "bow", f"MiB/s, 0.85 x the floor of {floor:.1f}", speed("seq1m_q4", "bow"), 0.85 * floor)
+    verdict("seq1m_q4", "bow", "MiB/s, above dm-snapshot", speed("seq1m_q4", "bow"), best("seq1m_q4"))
+    verdict("rewrite4k_q32", "bow", "IOPS, 0.97 x dm-linear", speed("rewrite4k_q32", "bow"),
+            times(0.97, speed("rewrite4k_q32", "linear")))
+    for row in READS:
+        verdict(row, "bow", "0.99 x dm-linear", speed(row, "bow"), times(0.99, speed(row, "linear")))
+    for row in dict.fromkeys(r["row"] for r in results):
+        verdict(row, "bow-state2", "0.99 x dm-linear", speed(row, "bow-state2"),
+                times(0.99, speed(row, "linear")))
+    if lines:
+        print("\nFigures to reach:")
+        print("\n".join(lines))
 
 
 if __name__ == "__main__":

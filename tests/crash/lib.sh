@@ -93,6 +93,23 @@ state() {
     mark "state $1"
 }
 
+# until_busy: waits until bow has a write in flight.
+until_busy() {
+    local reads writes end=$((SECONDS + 20)) inflight
+    inflight=/sys/block/$(dmsetup info -c --noheadings -o blkdevname lower)/inflight
+    while [ "$SECONDS" -lt "$end" ]; do
+        read -r reads writes <"$inflight"
+        [ "$writes" = 0 ] || return 0
+    done
+    fail "nothing is written"
+}
+
+# poke START SECTORS: writes random data there, past the page cache.
+poke() {
+    dd if=/dev/urandom of="$device" bs=$(($2 * 512)) seek=$(($1 * 512)) count=1 iflag=fullblock \
+        oflag=direct,seek_bytes conv=notrunc status=none
+}
+
 # fill [RANGE...]: stamps all of the device, then discards these ranges in odd pieces.
 fill() {
     bow-exercise fill "$device" --model /tmp/model --seed 1 >/tmp/out || fail "fill: $(tail -n 3 /tmp/out)"
@@ -105,11 +122,11 @@ fill() {
 load() {
     local seed=$1 status=0
     shift
-    bow-exercise run "$device" --model /tmp/model --seed "$seed" "$@" >/tmp/out.$seed 2>&1 || status=$?
+    bow-exercise run "$device" --model /tmp/model --seed "$seed" "$@" >"/tmp/out.$seed" 2>&1 || status=$?
     case $status in
     0) ;;
-    4) [ -n "${may_fill:-}" ] || fail "load $seed: no space: $(tail -n 3 /tmp/out.$seed)" ;;
-    *) fail "load $seed: $(tail -n 3 /tmp/out.$seed)" ;;
+    4) [ -n "${may_fill:-}" ] || fail "load $seed: no space: $(tail -n 3 "/tmp/out.$seed")" ;;
+    *) fail "load $seed: $(tail -n 3 "/tmp/out.$seed")" ;;
     esac
 }
 

@@ -113,7 +113,7 @@ pub(crate) struct Extra {
 
 /// Builds the state and checks it.
 pub(crate) fn run(recording: &Recording, seed: Seed, extra: Extra) -> Result<Outcome, String> {
-    let mut random = Random::new(u64::from(seed.cut) << 32 | u64::from(seed.random));
+    let mut random = Random::new((u64::from(seed.cut) << 32) | u64::from(seed.random));
     let drawn = cut::draw(&recording.lower, recording.sectors, seed.cut, &mut random);
     let told = |error: String| format!("{error}\n    {}", drawn.words);
     if extra.tell {
@@ -153,8 +153,8 @@ pub(crate) fn run(recording: &Recording, seed: Seed, extra: Extra) -> Result<Out
 }
 
 /// The device that is kept forward from a state, for checks by other programs.
-pub(crate) fn kept<'a>(recording: &'a Recording, seed: Seed) -> Result<Device<'a>, String> {
-    let mut random = Random::new(u64::from(seed.cut) << 32 | u64::from(seed.random));
+pub(crate) fn kept(recording: &Recording, seed: Seed) -> Result<Device<'_>, String> {
+    let mut random = Random::new((u64::from(seed.cut) << 32) | u64::from(seed.random));
     let drawn = cut::draw(&recording.lower, recording.sectors, seed.cut, &mut random);
     let mut device = Device::new(&recording.contents, drawn.sectors);
     if promises::find(&device) == Found::Log {
@@ -181,7 +181,7 @@ fn cut_off(
         .requests
         .get(..second.requests as usize)
         .ok_or("there are not that many requests")?;
-    let mut random = Random::new(u64::from(second.requests) << 32 | u64::from(second.random));
+    let mut random = Random::new((u64::from(second.requests) << 32) | u64::from(second.random));
     let drawn = cut::draw_requests(&device.sectors, reached, &mut random);
     if extra.tell {
         println!("{:?} cut off: {}", second.repair, drawn.words);

@@ -272,11 +272,10 @@ impl Load {
         for _ in 0..steps {
             self.change(&name(random.below(count)))?;
         }
-        let versions: String = self
-            .versions
-            .iter()
-            .map(|(name, version)| format!("{name} {version}\n"))
-            .collect();
+        let mut versions = String::new();
+        for (name, version) in &self.versions {
+            versions += &format!("{name} {version}\n");
+        }
         fs::write(state, versions)
     }
 

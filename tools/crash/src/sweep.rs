@@ -174,7 +174,7 @@ fn cut_offs(
         .filter(|(_, outcome)| outcome.restore > 0 && outcome.commit > 0)
         .collect();
     let mut list = Vec::new();
-    if logs.is_empty() {
+    if logs.is_empty() || count == 0 {
         return list;
     }
     let mut add = |seed: &Seed, repair, requests, random: &mut Random| {

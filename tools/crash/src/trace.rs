@@ -96,9 +96,13 @@ pub(crate) fn parse(text: &str) -> Result<Trace, String> {
             // A bio that was split on the way says at its end only where its last part began.
             let bio = event.bio(now);
             let waiting = open.entry((bio.flags, bio.last())).or_default();
-            let found = waiting
-                .iter()
-                .position(|index| bios[*index].sector <= bio.sector)
+            let by = |fits: fn(u64, u64) -> bool| {
+                waiting
+                    .iter()
+                    .position(|index| fits(bios[*index].sector, bio.sector))
+            };
+            let found = by(|began, ended| began == ended)
+                .or_else(|| by(|began, ended| began < ended))
                 .ok_or_else(|| format!("the end of a bio that never began: {line}"))?;
             let bio = &mut bios[waiting.remove(found)];
             bio.end = now;
@@ -133,7 +137,7 @@ struct Event {
 }
 
 impl Event {
-    /// Reads «254,0 WFS 16 + 8 [0]». `Some(None)` for a read.
+    /// Reads `254,0 WFS 16 + 8 [0]`. `Some(None)` for a read.
     fn parse(text: &str) -> Option<Option<Self>> {
         let words: Vec<_> = text.split_whitespace().collect();
         let [device, flags, sector, "+", sectors, by, ..] = words[..] else {
