@@ -3,7 +3,7 @@
 # Each bad table line is refused with a message that names the fault, and changes nothing.
 . "$(dirname "$0")/lib.sh"
 . "$here/common/bow.sh"
-plan 39
+plan 40
 load_bow
 trap 'undo >/dev/null 2>&1; null_undo; finish' EXIT
 
@@ -62,6 +62,8 @@ fi
 same "not a byte of the device has changed" "$before" "$(digest "$dev")"
 
 bow_create bow0 "$dev" || bail "no device"
+fails "a second bow device over the same one" "bow: .*(in use|already|another|busy)" \
+    dmsetup create bow1 --table "0 16384 bow $dev"
 blkdiscard -qf -o 4M -l 4M /dev/mapper/bow0
 bow_set bow0 1 || bail "no checkpoint"
 bow_remove bow0
