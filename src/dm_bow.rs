@@ -4,9 +4,9 @@
 //!
 //! Three layers that know only downwards:
 //!
-//! - [`target`]: the target: I/O, the worker, changes of state, what users see.
-//! - [`decisions`]: what is to be done: ranges, space, log. No I/O; also built on the host.
-//! - [`abstractions`]: kernel interfaces. Nothing about this target, and all of the `unsafe`.
+//! - `target`: the target: I/O, the worker, changes of state, what users see.
+//! - `decisions`: what is to be done: ranges, space, log. No I/O; also built on the host.
+//! - `abstractions`: kernel interfaces. Nothing about this target, and all of the `unsafe`.
 
 mod abstractions;
 #[expect(

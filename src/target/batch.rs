@@ -128,7 +128,7 @@ impl Flight {
         self.log.store(0, Relaxed);
     }
 
-    /// Starts a phase; until [`launched`](Self::launched) it does not end.
+    /// Starts a phase; it does not end until all of it was started.
     fn launch(&self) {
         self.pending.store(1, Relaxed);
     }
