@@ -41,7 +41,10 @@ use super::{
         RangeTree,
         Run, //
     },
-    window::Window,
+    window::{
+        self,
+        Window, //
+    },
 };
 use core::ops::Range as Span;
 use kernel::{
@@ -60,6 +63,9 @@ pub const COPIES_MAX: usize = 64;
 
 /// Pages of copy buffer in a batch.
 pub const BATCH_PAGES: usize = 256;
+
+// The window relies on it.
+const _: () = assert!(window::SIZE == (BATCH_PAGES * PAGE_BYTES / SECTOR_SIZE) as u64);
 
 /// The most log blocks that a batch can fill.
 pub const RESTS_MAX: usize = COPIES_MAX / (ENTRIES_MAX - 1) + 2;
@@ -92,8 +98,8 @@ pub struct Copy {
     pub checksum: u32,
     /// What the source was before.
     from: Option<Kind>,
-    /// Whether it is more than was needed.
-    pub extended: bool,
+    /// What of the source was needed: its first sector, and one past its last. The rest is ahead.
+    needed: (u64, u64),
 }
 
 impl Copy {
@@ -111,6 +117,19 @@ impl Copy {
     /// One past the last destination sector.
     pub fn dest_end(&self) -> u64 {
         self.dest.wrapping_add(u64::from(self.sectors))
+    }
+
+    /// The parts of the source that were not needed; either may be empty.
+    pub fn ahead(&self) -> [Span<u64>; 2] {
+        [
+            self.source..self.needed.0,
+            self.needed.1..self.source_end(),
+        ]
+    }
+
+    /// Whether it is more than was needed.
+    pub fn is_extended(&self) -> bool {
+        self.needed != (self.source, self.source_end())
     }
 
     /// Whether the contents of the source keep changing, so that no checksum can be recorded.
@@ -362,8 +381,6 @@ impl Checkpoint {
     pub fn prepare(&mut self, span: &Span<u64>, mut batch: Option<&mut Batch>) -> Verdict {
         let blocks = self.blocks_of(span);
         if self.is_settled(span) {
-            // It came here, and not by the fast path, since it is watched.
-            self.window.hit(self.block);
             return Verdict::Settled;
         }
         let mut verdict = Verdict::Settled;
@@ -433,7 +450,8 @@ impl Checkpoint {
             let free = self.ranges.total(Kind::Free);
             source = self
                 .window
-                .around(&needed, &unchanged, self.block, free, room);
+                .around(&needed, &unchanged, self.block, free, room)
+                .ok_or(Verdict::Later)?;
         }
         let dest = self
             .allocate(source.end.saturating_sub(source.start))
@@ -465,7 +483,10 @@ impl Checkpoint {
             page: batch.pages,
             checksum: 0,
             from: run.kind,
-            extended: source.start < needed.start || source.end > needed.end,
+            needed: (
+                needed.start.max(source.start),
+                needed.end.min(source.end),
+            ),
         });
         Ok(source.end)
     }
@@ -531,7 +552,7 @@ impl Checkpoint {
             Failure::WriteFailed => None,
             Failure::ReadFailed => Some(Kind::Free),
         };
-        if copy.extended {
+        if copy.is_extended() {
             self.window.close();
         }
         self.set_copied(copy.source..copy.source_end(), copy.from);
@@ -620,15 +641,9 @@ impl Checkpoint {
         self.set_copied(copy.dest..copy.dest_end(), Some(dest));
     }
 
-    /// Calls `settled` with those parts of the source of `copy`, which is durable, that writes may
-    /// go to without asking.
-    pub fn settled_parts(&self, copy: &Copy, mut settled: impl FnMut(Span<u64>)) {
-        let source = copy.source..copy.source_end();
-        if copy.extended {
-            Window::unwatched(&source, self.block, settled);
-        } else {
-            settled(source);
-        }
+    /// `blocks` blocks that were backed up ahead of their first write were written or discarded.
+    pub fn hit(&mut self, blocks: u64) {
+        self.window.hit(blocks, self.block);
     }
 
     /// Empties a batch whose copies are all settled or abandoned, and gives back the blocks that

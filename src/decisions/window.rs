@@ -2,17 +2,16 @@
 
 //! How much more than a write needs is backed up with it.
 //!
-//! A backup costs a read, a write, a log entry and a share of a barrier, nearly as much for one
-//! block as for sixteen. Where first writes lie close together it pays to back up the neighbours at
-//! once; where they do not it is waste. Which of the two it is shows only later, so the window pays
-//! for what it takes beyond need from a credit: that begins at [`CREDIT_START`], grows by a small
-//! share of what is needed, and is given back for neighbours that are written after all. Hits make
-//! the window wider, an empty credit makes it narrower; and the waste is bounded, whatever the load.
+//! A backup costs a read, a write, a log entry and a share of a barrier, and all of these cost little
+//! more for a megabyte than for one block. Where first writes lie close together it pays to back up
+//! the neighbours at once; where they do not it is waste. Which of the two it is shows only later, in
+//! how many of the blocks that are written for the first time have a backup already: the hit rate.
 //!
-//! Writes to neighbours that are backed up take the fast path, where nobody counts them. So one
-//! block in [`SAMPLE`] of them is left out of the map of settled blocks: the first write to it comes
-//! by the worker, and stands for all. Which one of a group that is has no pattern, so that no pattern
-//! of writes finds only those.
+//! # Bound
+//!
+//! *Ahead* are the sectors that were backed up beyond need and have not been written since. There are
+//! never more of them than [`AHEAD_TRIAL`], or than [`AHEAD_MAX`] while the hit rate is high, nor than
+//! a share of the free space. So whatever the load, no more than that is ever copied in vain.
 
 use super::{
     block_size::BlockSize,
@@ -20,35 +19,33 @@ use super::{
 };
 use core::ops::Range as Span;
 
-/// Sectors beyond need that may be backed up before any was written.
-const CREDIT_START: u64 = (1 << 20) >> SECTOR_SHIFT;
+/// The window in sectors: what is backed up at once ends at multiples of it, and is no longer.
+pub const SIZE: u64 = (1 << 20) >> SECTOR_SHIFT;
 
-/// The most sectors of credit.
-const CREDIT_MAX: u64 = (8 << 20) >> SECTOR_SHIFT;
+/// The most sectors ahead, as long as nothing is known of the load or few blocks are hit.
+const AHEAD_TRIAL: u64 = 3 * SIZE;
 
-/// Sectors that are needed for one sector of credit.
-const NEEDED_PER_CREDIT: u64 = 16;
+/// The most sectors ahead.
+const AHEAD_MAX: u64 = 16 * SIZE;
 
-/// The window at the start, in sectors.
-const SIZE_START: u64 = (64 << 10) >> SECTOR_SHIFT;
+/// The sectors ahead are at most the free space divided by this.
+const AHEAD_PER_FREE: u64 = 8;
 
-/// The widest window, in sectors.
-const SIZE_MAX: u64 = (1 << 20) >> SECTOR_SHIFT;
+/// The hit rate at which all first writes hit.
+const RATE_ONE: u32 = 1 << 16;
 
-/// Windows that must fit into the free space for one to be used.
-const SPACE_MIN: u64 = 16;
+/// The hit rate from which on it counts as high.
+const RATE_HIGH: u32 = RATE_ONE / 8;
 
-/// One block in so many is watched.
-const SAMPLE: u64 = 8;
+/// The hit rate is that of about so many of the last blocks.
+const RATE_BLOCKS: u32 = 64;
 
 /// The window of a device.
 pub struct Window {
-    /// Its size in sectors: a power of two.
-    size: u64,
-    /// Sectors that may still be backed up beyond need.
-    credit: u64,
-    /// Sectors needed that have not made credit yet.
-    needed: u64,
+    /// Sectors ahead.
+    ahead: u64,
+    /// A moving average, of [`RATE_ONE`].
+    rate: u32,
     /// Set when a backup of more than was needed has failed: it might not have without the rest.
     closed: bool,
 }
@@ -57,15 +54,15 @@ impl Window {
     /// The window of a new checkpoint.
     pub const fn new() -> Self {
         Self {
-            size: SIZE_START,
-            credit: CREDIT_START,
-            needed: 0,
+            ahead: 0,
+            rate: 0,
             closed: false,
         }
     }
 
     /// What to back up when `wanted` has to be: that, or more of `unchanged`, which contains it.
-    /// `free` is the free space, `room` what fits into the batch, all in sectors.
+    /// `free` is the free space, `room` what fits into the batch, all in sectors; into an empty one
+    /// fit [`SIZE`]. [`None`] if it is better to wait for a batch with more room.
     pub fn around(
         &mut self,
         wanted: &Span<u64>,
@@ -73,65 +70,45 @@ impl Window {
         block: BlockSize,
         free: u64,
         room: u64,
-    ) -> Span<u64> {
-        let length = wanted.end.saturating_sub(wanted.start);
-        self.needed = self.needed.saturating_add(length);
-        self.grow_credit(self.needed / NEEDED_PER_CREDIT);
-        self.needed %= NEEDED_PER_CREDIT;
-
-        while !self.closed && self.size > block.sectors() {
-            let mask = self.size.wrapping_sub(1);
-            let start = (wanted.start & !mask).max(unchanged.start);
-            let end = (wanted.end.saturating_add(mask) & !mask).min(unchanged.end);
-            let total = end.saturating_sub(start);
-            let extra = total.saturating_sub(length);
-            if extra <= self.credit && total <= room && free / SPACE_MIN >= self.size {
-                self.credit = self.credit.saturating_sub(extra);
-                return start..end;
-            }
-            if extra <= self.credit || self.size <= SIZE_START {
-                // It is not the credit that is missing, or there is none.
-                break;
-            }
-            self.size /= 2;
+    ) -> Option<Span<u64>> {
+        for _ in 0..block.number(wanted.end.saturating_sub(wanted.start)).min(RATE_BLOCKS.into()) {
+            self.rate -= self.rate / RATE_BLOCKS;
         }
-        wanted.clone()
+        let mask = SIZE.wrapping_sub(1);
+        let start = (wanted.start & !mask).max(unchanged.start);
+        let end = (wanted.end.saturating_add(mask) & !mask).min(unchanged.end);
+        let length = end.saturating_sub(start);
+        let extra = length.saturating_sub(wanted.end.saturating_sub(wanted.start));
+        let most = if self.rate >= RATE_HIGH {
+            AHEAD_MAX
+        } else {
+            AHEAD_TRIAL
+        };
+        if self.closed
+            || extra == 0
+            || length > SIZE
+            || self.ahead.saturating_add(extra) > most.min(free / AHEAD_PER_FREE)
+        {
+            return Some(wanted.clone());
+        }
+        if length > room {
+            return None;
+        }
+        self.ahead = self.ahead.saturating_add(extra);
+        Some(start..end)
     }
 
-    /// The part of a block that is watched was written.
-    pub fn hit(&mut self, block: BlockSize) {
-        self.grow_credit(SAMPLE.wrapping_mul(block.sectors()));
-        self.size = self.size.saturating_mul(2).min(SIZE_MAX);
+    /// `blocks` blocks that were backed up ahead were written or discarded.
+    pub fn hit(&mut self, blocks: u64, block: BlockSize) {
+        let sectors = blocks.saturating_mul(block.sectors());
+        self.ahead = self.ahead.saturating_sub(sectors);
+        for _ in 0..blocks.min(RATE_BLOCKS.into()) {
+            self.rate += (RATE_ONE - self.rate) / RATE_BLOCKS;
+        }
     }
 
     /// A backup of more than was needed failed.
     pub fn close(&mut self) {
         self.closed = true;
-    }
-
-    /// Calls `settled` with the parts of `copied`, a backup of more than was needed, that are not
-    /// watched.
-    pub fn unwatched(copied: &Span<u64>, block: BlockSize, mut settled: impl FnMut(Span<u64>)) {
-        let group_sectors = SAMPLE.wrapping_mul(block.sectors());
-        let mut group = copied.start & !group_sectors.wrapping_sub(1);
-        while group < copied.end {
-            let end = group.saturating_add(group_sectors);
-            // Multiplicative hashing: the highest bits are the best mixed.
-            let watched = group.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - SAMPLE.ilog2());
-            let watched = group.saturating_add(watched.wrapping_mul(block.sectors()));
-            let before = group.max(copied.start)..watched.min(copied.end);
-            let behind =
-                watched.saturating_add(block.sectors()).max(copied.start)..end.min(copied.end);
-            for part in [before, behind] {
-                if !part.is_empty() {
-                    settled(part);
-                }
-            }
-            group = end;
-        }
-    }
-
-    fn grow_credit(&mut self, sectors: u64) {
-        self.credit = self.credit.saturating_add(sectors).min(CREDIT_MAX);
     }
 }

@@ -484,7 +484,7 @@ impl Slot {
         self.phase = Phase::Logging;
         if cfg!(bow_fault = "data_before_log") {
             while let Some(bio) = self.bios.pop() {
-                bow.submit(bio);
+                bow.submit(bio, bow.epoch.enter());
             }
         }
         let piece = Piece {
@@ -510,7 +510,7 @@ impl Slot {
                 Some((outcome, _)) => checkpoint.abandon(copy, outcome),
                 None => {
                     checkpoint.settle(copy);
-                    checkpoint.settled_parts(copy, |span| bow.mark_settled(&span));
+                    bow.mark_settled(&(copy.source..copy.source_end()), &copy.ahead());
                 }
             }
         }
@@ -533,7 +533,7 @@ impl Slot {
             .copies()
             .iter()
             .enumerate()
-            .filter(|(_, copy)| overlaps(copy) && !copy.extended)
+            .filter(|(_, copy)| overlaps(copy) && !copy.is_extended())
             .find_map(|(index, _)| self.copy_failure(bow, index))
             .map(|(_, status)| status)
     }

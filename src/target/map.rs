@@ -7,6 +7,7 @@
 //! spinlock. Everything else goes to the [worker](super::worker).
 
 use super::{
+    settled::SettledMap,
     Bow,
     Mode,
     Tracker, //
@@ -28,6 +29,7 @@ use kernel::{
     alloc::Flags,
     prelude::*,
     sync::{
+        atomic::ordering::Relaxed,
         Arc,
         ArcBorrow, //
     },
@@ -83,9 +85,23 @@ impl Bow {
 
     #[inline]
     fn is_settled(&self, span: &Range<u64>, ticket: &Ticket) -> bool {
-        self.settled
+        let settled = self
+            .settled
             .get(ticket)
-            .is_some_and(|settled| settled.contains(span))
+            .filter(|settled| settled.contains(span));
+        if let Some(settled) = settled {
+            self.count_ahead(settled, span);
+        }
+        settled.is_some()
+    }
+
+    /// The blocks of `span` are being written: counts those that were backed up ahead.
+    #[inline]
+    pub(super) fn count_ahead(&self, settled: &SettledMap, span: &Range<u64>) {
+        let hits = settled.take_ahead(span);
+        if hits > 0 {
+            self.hits.add(hits, Relaxed);
+        }
     }
 
     /// State 0: keeps the record of free space. Returns the bio if it is to go down, with its
@@ -159,8 +175,8 @@ impl Bow {
     }
 
     /// Submits a bio that may go down, with a ticket, from the worker.
-    pub(super) fn submit(&self, mut bio: Bio<Self>) {
-        *bio.data() = Some(self.epoch.enter());
+    pub(super) fn submit(&self, mut bio: Bio<Self>, ticket: Ticket) {
+        *bio.data() = Some(ticket);
         bio.submit();
     }
 

@@ -161,6 +161,9 @@ pub(crate) struct Bow {
     mode: Atomic<u32>,
     /// Empty except in state 1.
     settled: EpochCell<SettledMap>,
+    /// Blocks that were backed up ahead of their first write, and were written since the worker has
+    /// looked.
+    hits: Atomic<u64>,
     /// Empty except in state 0.
     #[pin]
     tracker: SpinLock<Option<Tracker>>,
@@ -317,6 +320,7 @@ impl Bow {
                 on_full,
                 mode: Atomic::new(Mode::State(State::Tracking).to_raw()),
                 settled: EpochCell::new(),
+                hits: Atomic::new(0),
                 tracker <- new_spinlock!(Some(tracker), "dm_bow_tracker"),
                 incoming <- new_spinlock!(BioList::new(), "dm_bow_incoming"),
                 flights: core::array::from_fn(|_| Flight::new()),

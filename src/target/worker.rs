@@ -42,9 +42,13 @@ use crate::{
         table::OnFull, //
     },
 };
+use core::ops::Range;
 use kernel::{
     prelude::*,
-    sync::Arc, //
+    sync::{
+        atomic::ordering::Relaxed,
+        Arc, //
+    },
 };
 
 /// What only the worker uses.
@@ -119,6 +123,7 @@ impl Worker {
             }
             self.fresh.append(&mut bow.take_incoming());
             if let Some(active) = &mut self.active {
+                active.checkpoint.hit(bow.hits.xchg(0, Relaxed));
                 active.advance(bow, &mut self.waiting);
             }
             if let Some(change) = self.change {
@@ -244,8 +249,7 @@ impl Active {
             match slot.failure(bow, &blocks) {
                 Some(status) => bio.end(status),
                 None if self.checkpoint.is_settled(&blocks) => {
-                    bow.mark_settled(&blocks);
-                    bow.submit(bio);
+                    bow.submit_settled(bio);
                 }
                 None => again.push(bio),
             }
@@ -338,12 +342,12 @@ impl Active {
                 return Fate::Waits(bio);
             } else {
                 bio.set_sector(self.checkpoint.live() + span.start);
-                bow.submit(bio);
+                bow.submit(bio, bow.epoch.enter());
             }
             return Fate::Gone;
         }
         if bio.operation() != Operation::Write {
-            bow.submit(bio);
+            bow.submit(bio, bow.epoch.enter());
             return Fate::Gone;
         }
         // Once the log cannot be written there is no use in copies.
@@ -360,8 +364,7 @@ impl Active {
         }
         match verdict {
             Verdict::Settled => {
-                bow.mark_settled(&span);
-                bow.submit(bio);
+                bow.submit_settled(bio);
                 Fate::Gone
             }
             _ if self.failed => {
@@ -411,25 +414,39 @@ impl Bow {
                 bio.submit();
             }
         } else {
-            self.submit(bio);
+            self.submit(bio, self.epoch.enter());
         }
     }
 
-    /// All blocks that `span` touches are settled.
-    pub(super) fn mark_settled(&self, span: &core::ops::Range<u64>) {
+    /// All blocks that `span` touches are settled; those of `ahead`, which are among them, were backed
+    /// up ahead of their first write.
+    pub(super) fn mark_settled(&self, span: &Range<u64>, ahead: &[Range<u64>]) {
         let ticket = self.epoch.enter();
         if let Some(settled) = self.settled.get(&ticket) {
             settled.set(span);
+            ahead.iter().for_each(|span| settled.set_ahead(span));
         }
         self.epoch.leave(ticket);
     }
 
     /// No block of `span` is settled any more.
-    fn mark_unsettled(&self, span: &core::ops::Range<u64>) {
+    fn mark_unsettled(&self, span: &Range<u64>) {
         let ticket = self.epoch.enter();
         if let Some(settled) = self.settled.get(&ticket) {
+            self.count_ahead(settled, span);
             settled.clear(span);
         }
         self.epoch.leave(ticket);
+    }
+
+    /// Sends out a write all of whose blocks are settled, which the worker held.
+    fn submit_settled(&self, bio: Bio<Self>) {
+        let span = bio.span();
+        let ticket = self.epoch.enter();
+        if let Some(settled) = self.settled.get(&ticket) {
+            settled.set(&span);
+            self.count_ahead(settled, &span);
+        }
+        self.submit(bio, ticket);
     }
 }
