@@ -380,9 +380,6 @@ impl Checkpoint {
     /// Free blocks become changed at once: nothing of theirs is worth keeping.
     pub fn prepare(&mut self, span: &Span<u64>, mut batch: Option<&mut Batch>) -> Verdict {
         let blocks = self.blocks_of(span);
-        if self.is_settled(span) {
-            return Verdict::Settled;
-        }
         let mut verdict = Verdict::Settled;
         let mut position = blocks.start;
         while position < blocks.end {

@@ -147,10 +147,27 @@ impl Nodes {
     }
 }
 
+/// The sectors of each kind.
+struct Totals([u64; KINDS]);
+
+impl Totals {
+    fn add(&mut self, kind: Kind, sectors: u64) {
+        if let Some(total) = self.0.get_mut(kind as usize) {
+            *total = total.wrapping_add(sectors);
+        }
+    }
+
+    fn subtract(&mut self, kind: Kind, sectors: u64) {
+        if let Some(total) = self.0.get_mut(kind as usize) {
+            *total = total.wrapping_sub(sectors);
+        }
+    }
+}
+
 /// The kinds of all sectors. See the [module](self) for its invariants.
 pub struct RangeTree {
     tree: RBTree<u64, Value>,
-    totals: [u64; KINDS],
+    totals: Totals,
     ranges: usize,
 }
 
@@ -162,14 +179,14 @@ impl RangeTree {
     pub fn new() -> Self {
         Self {
             tree: RBTree::new(),
-            totals: [0; KINDS],
+            totals: Totals([0; KINDS]),
             ranges: 0,
         }
     }
 
     /// The number of sectors of `kind`.
     pub fn total(&self, kind: Kind) -> u64 {
-        self.totals.get(kind as usize).copied().unwrap_or(0)
+        self.totals.0.get(kind as usize).copied().unwrap_or(0)
     }
 
     /// The number of ranges.
@@ -256,20 +273,38 @@ impl RangeTree {
         if nodes.len() < Self::NODES_PER_SET {
             return Err(ENOMEM);
         }
-        self.clear(&span, nodes)?;
         let Some(kind) = kind else {
-            return Ok(());
+            return self.clear(&span, nodes);
         };
+        if self.change_whole(&span, kind, nodes) {
+            return Ok(());
+        }
+        self.clear(&span, nodes)?;
         let mut start = span.start;
         if kind.is_mergeable() {
-            if let Some(left) = self.tree.get(&span.start).filter(|left| left.kind == kind) {
-                start = left.start;
-                self.remove(span.start, nodes);
+            // The range that ends where the span starts, or else the next one.
+            let mut next = self.tree.cursor_lower_bound_mut(&span.start);
+            if let Some(left) = next.take_if(|cursor| *cursor.current().0 == span.start) {
+                let (joins, left_start) = {
+                    let value = left.current().1;
+                    (value.kind == kind, value.start)
+                };
+                if joins {
+                    start = left_start;
+                    let (rest, node) = left.remove_current();
+                    nodes.put(node.into_reservation());
+                    self.ranges -= 1;
+                    self.totals.subtract(kind, span.start - start);
+                    next = rest;
+                } else {
+                    next = left.move_next();
+                }
             }
-            if let Some((_, right)) = self.range_from_mut(span.end) {
+            if let Some(mut right) = next {
+                let (_, right) = right.current_mut();
                 if right.start == span.end && right.kind == kind {
                     right.start = start;
-                    self.add(kind, span.end - start);
+                    self.totals.add(kind, span.end - start);
                     return Ok(());
                 }
             }
@@ -278,25 +313,77 @@ impl RangeTree {
         Ok(())
     }
 
+    /// Makes all sectors of `span` of `kind` if they are one whole range. One search, and none to
+    /// join it with its neighbours: this is how copies end. Returns whether they are.
+    fn change_whole(&mut self, span: &Span<u64>, kind: Kind, nodes: &mut Nodes) -> bool {
+        let Some(mut cursor) = self.tree.cursor_lower_bound_mut(&span.end) else {
+            return false;
+        };
+        let (&end, value) = cursor.current_mut();
+        if end != span.end || value.start != span.start {
+            return false;
+        }
+        self.totals.subtract(value.kind, end - value.start);
+        value.kind = kind;
+        self.totals.add(kind, end - value.start);
+        if !kind.is_mergeable() {
+            return true;
+        }
+        let left = cursor
+            .peek_prev()
+            .filter(|(&left_end, left)| left_end == span.start && left.kind == kind)
+            .map(|(_, left)| left.start);
+        if let Some(start) = left {
+            if let Some(node) = cursor.remove_prev() {
+                nodes.put(node.into_reservation());
+                self.ranges -= 1;
+            }
+            cursor.current_mut().1.start = start;
+        }
+        let start = cursor.current().1.start;
+        if let Some((_, right)) = cursor
+            .peek_next_mut()
+            .filter(|(_, right)| right.start == span.end && right.kind == kind)
+        {
+            right.start = start;
+            let (_, node) = cursor.remove_current();
+            nodes.put(node.into_reservation());
+            self.ranges -= 1;
+        }
+        true
+    }
+
     /// Makes all sectors of a whole `run` unchanged. Takes no node from the stock.
     pub fn forget(&mut self, run: &Run, nodes: &mut Nodes) {
-        if run.kind.is_some() {
-            self.remove(run.end, nodes);
+        let Some(kind) = run.kind else {
+            return;
+        };
+        if let Some(node) = self.tree.remove_node(&run.end) {
+            nodes.put(node.into_reservation());
+            self.ranges -= 1;
+            self.totals.subtract(kind, run.end - run.start);
         }
     }
 
     /// Makes all sectors of `span` unchanged.
     fn clear(&mut self, span: &Span<u64>, nodes: &mut Nodes) -> Result {
-        while let Some((end, value)) = self.range_from_mut(span.start) {
-            if value.start >= span.end {
+        let Some(first) = span.start.checked_add(1) else {
+            return Ok(());
+        };
+        while let Some(mut cursor) = self.tree.cursor_lower_bound_mut(&first) {
+            let (&end, value) = cursor.current_mut();
+            let (start, kind) = (value.start, value.kind);
+            if start >= span.end {
                 break;
             }
-            let (start, kind) = (value.start, value.kind);
             if end > span.end {
                 value.start = span.end;
-                self.subtract(kind, span.end - start);
+                self.totals.subtract(kind, span.end - start);
             } else {
-                self.remove(end, nodes);
+                let (_, node) = cursor.remove_current();
+                nodes.put(node.into_reservation());
+                self.ranges -= 1;
+                self.totals.subtract(kind, end - start);
             }
             if start < span.start {
                 self.insert(start..span.start, kind, nodes.take()?);
@@ -306,12 +393,6 @@ impl RangeTree {
             }
         }
         Ok(())
-    }
-
-    /// The range that contains `sector`, or else the next one.
-    fn range_from_mut(&mut self, sector: u64) -> Option<(u64, &mut Value)> {
-        let key = *self.lower_bound(sector)?.current().0;
-        Some((key, self.tree.get_mut(&key)?))
     }
 
     fn lower_bound(&self, sector: u64) -> Option<kernel::rbtree::Cursor<'_, u64, Value>> {
@@ -325,30 +406,7 @@ impl RangeTree {
         };
         self.tree.insert(node.into_node(span.end, value));
         self.ranges += 1;
-        self.add(kind, span.end - span.start);
-    }
-
-    fn remove(&mut self, end: u64, nodes: &mut Nodes) {
-        if let Some(cursor) = self.tree.cursor_lower_bound_mut(&end) {
-            let (&end, value) = cursor.current();
-            let (start, kind) = (value.start, value.kind);
-            let (_, node) = cursor.remove_current();
-            nodes.put(node.into_reservation());
-            self.ranges -= 1;
-            self.subtract(kind, end - start);
-        }
-    }
-
-    fn add(&mut self, kind: Kind, sectors: u64) {
-        if let Some(total) = self.totals.get_mut(kind as usize) {
-            *total = total.wrapping_add(sectors);
-        }
-    }
-
-    fn subtract(&mut self, kind: Kind, sectors: u64) {
-        if let Some(total) = self.totals.get_mut(kind as usize) {
-            *total = total.wrapping_sub(sectors);
-        }
+        self.totals.add(kind, span.end - span.start);
     }
 
     /// Panics if an invariant of the [module](self) is broken.
@@ -373,7 +431,7 @@ impl RangeTree {
             previous = Some((end, value.kind));
             ranges += 1;
         }
-        assert_eq!(totals, self.totals);
+        assert_eq!(totals, self.totals.0);
         assert_eq!(ranges, self.ranges);
     }
 }
