@@ -20,7 +20,8 @@ use core::{
     marker::PhantomData,
     mem::{
         offset_of,
-        ManuallyDrop, //
+        ManuallyDrop,
+        MaybeUninit, //
     },
     ptr::NonNull, //
 };
@@ -299,6 +300,20 @@ pub(crate) trait Submitter: Target {
 
     /// A bio of its own has ended. Any context, also interrupt: must not sleep.
     fn ended(this: ArcBorrow<'_, Self>, tag: Self::Tag, status: Status);
+}
+
+/// Runs `work` with the current thread's bios plugged: those that it submits are handed to drivers
+/// together, neighbours merged, when it has returned or sleeps. Process context.
+pub(crate) fn plugged<R>(work: impl FnOnce() -> R) -> R {
+    let mut plug = MaybeUninit::<bindings::blk_plug>::uninit();
+    // SAFETY: `plug` is memory for a `blk_plug`, which the function initialises; it stays where it is
+    // until `blk_finish_plug` has taken the thread's pointer to it away, since nothing unwinds in the
+    // kernel.
+    unsafe { bindings::blk_start_plug(plug.as_mut_ptr()) };
+    let result = work();
+    // SAFETY: The plug was started above, on the same thread.
+    unsafe { bindings::blk_finish_plug(plug.as_mut_ptr()) };
+    result
 }
 
 /// What stands in front of each bio of a [`BioSet`].

@@ -159,10 +159,15 @@ impl Bow {
 
     /// Gives a bio to the worker.
     fn hold(this: ArcBorrow<'_, Self>, bio: Bio<Self>, ticket: Ticket) {
-        this.incoming.lock().push(bio);
+        let awaited = {
+            let mut incoming = this.incoming.lock();
+            incoming.bios.push(bio);
+            incoming.awaited
+        };
         // The ticket is held until the worker is sure to come by.
-        let this = Arc::from(this);
-        this.kick();
+        if awaited {
+            Arc::from(this).kick();
+        }
         this.epoch.leave(ticket);
     }
 
@@ -180,10 +185,20 @@ impl Bow {
         bio.submit();
     }
 
-    /// Takes what came since the last time.
+    /// Takes what came since the last time. Until [`rest`](Self::rest) the worker looks again anyway.
     pub(super) fn take_incoming(&self) -> BioList<Self> {
         let mut taken = BioList::new();
-        taken.append(&mut self.incoming.lock());
+        let mut incoming = self.incoming.lock();
+        taken.append(&mut incoming.bios);
+        incoming.awaited = false;
         taken
+    }
+
+    /// The worker goes to sleep, and is to be woken for a bio if one is `awaited`; if not, the end of
+    /// I/O that is in flight wakes it. Returns whether it may: not if what it waits for is there.
+    pub(super) fn rest(&self, awaited: bool) -> bool {
+        let mut incoming = self.incoming.lock();
+        incoming.awaited = awaited;
+        !awaited || incoming.bios.is_empty()
     }
 }

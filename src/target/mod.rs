@@ -143,6 +143,13 @@ struct Tracker {
     nodes: Nodes,
 }
 
+/// What the worker has not seen yet.
+struct Incoming {
+    bios: BioList<Bow>,
+    /// Whether the worker sleeps and would do something with a bio: otherwise it comes by anyway.
+    awaited: bool,
+}
+
 /// A device-mapper device of this target.
 #[pin_data]
 pub(crate) struct Bow {
@@ -167,9 +174,8 @@ pub(crate) struct Bow {
     /// Empty except in state 0.
     #[pin]
     tracker: SpinLock<Option<Tracker>>,
-    /// Bios that the worker has not seen yet.
     #[pin]
-    incoming: SpinLock<BioList<Bow>>,
+    incoming: SpinLock<Incoming>,
     /// What the interrupts say about the batches under way.
     flights: [Flight; SLOTS],
     #[pin]
@@ -322,7 +328,13 @@ impl Bow {
                 settled: EpochCell::new(),
                 hits: Atomic::new(0),
                 tracker <- new_spinlock!(Some(tracker), "dm_bow_tracker"),
-                incoming <- new_spinlock!(BioList::new(), "dm_bow_incoming"),
+                incoming <- new_spinlock!(
+                    Incoming {
+                        bios: BioList::new(),
+                        awaited: true,
+                    },
+                    "dm_bow_incoming"
+                ),
                 flights: core::array::from_fn(|_| Flight::new()),
                 worker <- new_mutex!(Worker::new(), "dm_bow_worker"),
                 report <- new_spinlock!(Report::default(), "dm_bow_report"),

@@ -25,6 +25,7 @@ use super::{
 use crate::{
     abstractions::{
         bio::{
+            plugged,
             Bio,
             BioList,
             Operation,
@@ -103,7 +104,7 @@ enum Fate {
 pub(super) fn run(bow: &Arc<Bow>) {
     let _noio = NoIo::enter();
     let mut worker = bow.worker.lock();
-    worker.run(bow);
+    plugged(|| worker.run(bow));
 }
 
 impl Worker {
@@ -132,13 +133,20 @@ impl Worker {
                     self.carry_out(bow, change);
                     continue;
                 }
-                break;
-            }
-            if !self.dispatch(bow) {
+                // What is under way wakes the worker when it ends.
+                if bow.rest(false) {
+                    break;
+                }
+            } else if !self.dispatch(bow) && bow.rest(self.awaits_bios()) {
                 break;
             }
         }
         self.publish(bow);
+    }
+
+    /// Whether a bio that comes now is of any use before I/O that is in flight has ended.
+    fn awaits_bios(&self) -> bool {
+        self.active.as_ref().is_none_or(|active| active.free_slot().is_some())
     }
 
     /// Sends held bios on their way. Returns whether there is more to do at once.
@@ -195,6 +203,17 @@ impl Active {
     /// Whether no batch is under way.
     fn is_idle(&self) -> bool {
         self.slots.iter().all(Slot::is_idle)
+    }
+
+    /// The slot that a batch can be begun in, if one can: one at a time copies, so that the others
+    /// grow meanwhile. Batches are begun in the order of the slots, and their logs written in it.
+    fn free_slot(&self) -> Option<usize> {
+        if self.slots.iter().any(Slot::is_copying) {
+            return None;
+        }
+        (0..SLOTS)
+            .map(|turn| (self.first + turn) % SLOTS)
+            .find(|&index| self.slots.get(index).is_some_and(Slot::is_idle))
     }
 
     pub(super) fn report(&self) -> Report {
@@ -286,10 +305,7 @@ impl Active {
         waiting: &mut BioList<Bow>,
         fresh: &mut BioList<Bow>,
     ) -> Gathered {
-        // Batches are begun in the order of the slots, so that their logs are written in it.
-        let open = (0..SLOTS)
-            .map(|turn| (self.first + turn) % SLOTS)
-            .find(|&index| self.slots.get(index).is_some_and(Slot::is_idle));
+        let open = self.free_slot();
         let mut queue = BioList::new();
         if let Some(slot) = open.and_then(|index| self.slots.get_mut(index)) {
             queue.append(waiting);
