@@ -433,34 +433,74 @@ impl Checkpoint {
     }
 
     /// Adds a copy of the first sectors of `span`, a part of `run`, to `batch`, and where they are
-    /// unchanged perhaps of their neighbours. Returns where the copy ends.
+    /// unchanged perhaps of more around them. Returns where the copy ends.
     fn copy(&mut self, span: Span<u64>, run: &Run, batch: &mut Batch) -> Result<u64, Verdict> {
         let room = self.block.down(batch.room());
         if room == 0 {
             return Err(Verdict::Later);
         }
-        self.reserve_rest()?;
         let needed = span.start..span.end.min(span.start.saturating_add(room));
-        let mut source = needed.clone();
-        if run.kind.is_none() {
-            let unchanged = run.start.max(self.block.sectors())..run.end.min(self.sectors);
-            let free = self.ranges.total(Kind::Free);
-            source = self
-                .window
-                .around(&needed, &unchanged, self.block, free, room)
-                .ok_or(Verdict::Later)?;
+        let free = self.ranges.total(Kind::Free);
+        let window = self
+            .window
+            .around(&needed, free)
+            .filter(|_| run.kind.is_none());
+        let Some(window) = window else {
+            return self.begin_copy(&needed, &needed, run.kind, batch);
+        };
+        let bounds = window.start.max(self.block.sectors())..window.end.min(self.sectors);
+        let source = run.start.max(bounds.start)..run.end.min(bounds.end);
+        if source.end.saturating_sub(source.start) > room {
+            return Err(Verdict::Later);
         }
+        let end = self.begin_copy(&source, &needed, None, batch)?;
+        self.copy_ahead(&bounds, batch);
+        Ok(end)
+    }
+
+    /// Adds copies of what is unchanged in `bounds` to `batch`, as far as it has room.
+    fn copy_ahead(&mut self, bounds: &Span<u64>, batch: &mut Batch) {
+        let mut position = bounds.start;
+        while position < bounds.end && self.has_nodes() {
+            let run = self.ranges.run_at(position);
+            let source = position..run.end.min(bounds.end);
+            position = source.end;
+            if run.kind.is_none() {
+                let none = source.end..source.end;
+                let fits = source.end.saturating_sub(source.start) <= batch.room();
+                if !fits || self.begin_copy(&source, &none, None, batch).is_err() {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Adds a copy of `source`, which is of `kind`, to `batch`, which has room for it; `needed` is the
+    /// part of it that cannot do without. Returns where the copy ends: it is shorter where there is
+    /// less free space in one piece.
+    fn begin_copy(
+        &mut self,
+        source: &Span<u64>,
+        needed: &Span<u64>,
+        kind: Option<Kind>,
+        batch: &mut Batch,
+    ) -> Result<u64, Verdict> {
+        self.reserve_rest()?;
         let dest = self
             .allocate(source.end.saturating_sub(source.start))
             .ok_or(Verdict::Full)?;
+        let mut source = source.clone();
         let sectors = dest.end.saturating_sub(dest.start);
         if sectors < source.end.saturating_sub(source.start) {
-            // There is less in one piece: the needed ones first.
+            // What is needed first.
             source = needed.start..needed.end.min(needed.start.saturating_add(sectors));
         }
         let sectors = source.end.saturating_sub(source.start);
         let dest = dest.start..dest.start.saturating_add(sectors);
         self.arena.start = dest.end;
+        if sectors == 0 {
+            return Err(Verdict::Full);
+        }
         // There are nodes for both.
         let set = self
             .ranges
@@ -473,17 +513,20 @@ impl Checkpoint {
             return Err(Verdict::Full);
         }
         self.unlogged += 1;
+        let needed = needed.start.min(source.end)..needed.end.min(source.end);
+        if kind.is_none() {
+            let needed = needed.end.saturating_sub(needed.start);
+            self.window
+                .miss(needed, sectors.saturating_sub(needed), self.block);
+        }
         batch.push(Copy {
             source: source.start,
             dest: dest.start,
             sectors: sectors as u32,
             page: batch.pages,
             checksum: 0,
-            from: run.kind,
-            needed: (
-                needed.start.max(source.start),
-                needed.end.min(source.end),
-            ),
+            from: kind,
+            needed: (needed.start, needed.end),
         });
         Ok(source.end)
     }

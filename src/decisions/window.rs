@@ -9,9 +9,11 @@
 //!
 //! # Bound
 //!
-//! *Ahead* are the sectors that were backed up beyond need and have not been written since. There are
-//! never more of them than [`AHEAD_TRIAL`], or than [`AHEAD_MAX`] while the hit rate is high, nor than
-//! a share of the free space. So whatever the load, no more than that is ever copied in vain.
+//! *Ahead* are the sectors that were backed up beyond need and have not been written since. If they
+//! are hit at some rate, first writes range over about *ahead* divided by that rate. If that is no
+//! more than [`RANGE_MAX`], all of it is worth it; if it is more, or not known yet, up to
+//! [`AHEAD_TRIAL`] are tried. There are never more sectors ahead than [`AHEAD_MAX`], nor than a share
+//! of the free space: so whatever the load, no more than that is ever copied in vain.
 
 use super::{
     block_size::BlockSize,
@@ -22,30 +24,30 @@ use core::ops::Range as Span;
 /// The window in sectors: what is backed up at once ends at multiples of it, and is no longer.
 pub const SIZE: u64 = (1 << 20) >> SECTOR_SHIFT;
 
-/// The most sectors ahead, as long as nothing is known of the load or few blocks are hit.
+/// The most sectors ahead, as long as first writes are not known to range over little.
 const AHEAD_TRIAL: u64 = 3 * SIZE;
 
 /// The most sectors ahead.
 const AHEAD_MAX: u64 = 16 * SIZE;
 
+/// The most sectors that first writes may range over if all of that is to be backed up ahead.
+const RANGE_MAX: u64 = 24 * SIZE;
+
 /// The sectors ahead are at most the free space divided by this.
 const AHEAD_PER_FREE: u64 = 8;
 
 /// The hit rate at which all first writes hit.
-const RATE_ONE: u32 = 1 << 16;
-
-/// The hit rate from which on it counts as high.
-const RATE_HIGH: u32 = RATE_ONE / 8;
+const RATE_ONE: u64 = 1 << 16;
 
 /// The hit rate is that of about so many of the last blocks.
-const RATE_BLOCKS: u32 = 64;
+const RATE_BLOCKS: u64 = 32;
 
 /// The window of a device.
 pub struct Window {
     /// Sectors ahead.
     ahead: u64,
-    /// A moving average, of [`RATE_ONE`].
-    rate: u32,
+    /// The hit rate, a moving average: a part of [`RATE_ONE`].
+    rate: u64,
     /// Set when a backup of more than was needed has failed: it might not have without the rest.
     closed: bool,
 }
@@ -60,49 +62,37 @@ impl Window {
         }
     }
 
-    /// What to back up when `wanted` has to be: that, or more of `unchanged`, which contains it.
-    /// `free` is the free space, `room` what fits into the batch, all in sectors; into an empty one
-    /// fit [`SIZE`]. [`None`] if it is better to wait for a batch with more room.
-    pub fn around(
-        &mut self,
-        wanted: &Span<u64>,
-        unchanged: &Span<u64>,
-        block: BlockSize,
-        free: u64,
-        room: u64,
-    ) -> Option<Span<u64>> {
-        for _ in 0..block.number(wanted.end.saturating_sub(wanted.start)).min(RATE_BLOCKS.into()) {
-            self.rate -= self.rate / RATE_BLOCKS;
-        }
+    /// The sectors in which unchanged ones are worth backing up when `wanted` has to be, if there are
+    /// any beyond `wanted`. `free` is the free space in sectors.
+    pub fn around(&self, wanted: &Span<u64>, free: u64) -> Option<Span<u64>> {
         let mask = SIZE.wrapping_sub(1);
-        let start = (wanted.start & !mask).max(unchanged.start);
-        let end = (wanted.end.saturating_add(mask) & !mask).min(unchanged.end);
-        let length = end.saturating_sub(start);
-        let extra = length.saturating_sub(wanted.end.saturating_sub(wanted.start));
-        let most = if self.rate >= RATE_HIGH {
+        let window = wanted.start & !mask..wanted.end.saturating_add(mask) & !mask;
+        let length = window.end.saturating_sub(window.start);
+        let ranges_over_little =
+            self.ahead.saturating_mul(RATE_ONE) <= self.rate.saturating_mul(RANGE_MAX);
+        let most = if ranges_over_little {
             AHEAD_MAX
         } else {
             AHEAD_TRIAL
         };
-        if self.closed
-            || extra == 0
-            || length > SIZE
-            || self.ahead.saturating_add(extra) > most.min(free / AHEAD_PER_FREE)
-        {
-            return Some(wanted.clone());
+        let ahead = self.ahead.saturating_add(length);
+        (!self.closed && length <= SIZE && ahead <= most.min(free / AHEAD_PER_FREE))
+            .then_some(window)
+    }
+
+    /// `sectors` sectors are backed up since a write needs it, `ahead` more beyond need.
+    pub fn miss(&mut self, sectors: u64, ahead: u64, block: BlockSize) {
+        self.ahead = self.ahead.saturating_add(ahead);
+        for _ in 0..block.number(sectors).min(RATE_BLOCKS) {
+            self.rate -= self.rate / RATE_BLOCKS;
         }
-        if length > room {
-            return None;
-        }
-        self.ahead = self.ahead.saturating_add(extra);
-        Some(start..end)
     }
 
     /// `blocks` blocks that were backed up ahead were written or discarded.
     pub fn hit(&mut self, blocks: u64, block: BlockSize) {
         let sectors = blocks.saturating_mul(block.sectors());
         self.ahead = self.ahead.saturating_sub(sectors);
-        for _ in 0..blocks.min(RATE_BLOCKS.into()) {
+        for _ in 0..blocks.min(RATE_BLOCKS) {
             self.rate += (RATE_ONE - self.rate) / RATE_BLOCKS;
         }
     }

@@ -7,7 +7,6 @@
 //! spinlock. Everything else goes to the [worker](super::worker).
 
 use super::{
-    settled::SettledMap,
     Bow,
     Mode,
     Tracker, //
@@ -83,25 +82,12 @@ impl Bow {
         }
     }
 
+    /// Whether a write to `span` needs nothing any more; counts its blocks that were backed up ahead.
     #[inline]
-    fn is_settled(&self, span: &Range<u64>, ticket: &Ticket) -> bool {
-        let settled = self
-            .settled
-            .get(ticket)
-            .filter(|settled| settled.contains(span));
-        if let Some(settled) = settled {
-            self.count_ahead(settled, span);
-        }
-        settled.is_some()
-    }
-
-    /// The blocks of `span` are being written: counts those that were backed up ahead.
-    #[inline]
-    pub(super) fn count_ahead(&self, settled: &SettledMap, span: &Range<u64>) {
-        let hits = settled.take_ahead(span);
-        if hits > 0 {
-            self.hits.add(hits, Relaxed);
-        }
+    pub(super) fn is_settled(&self, span: &Range<u64>, ticket: &Ticket) -> bool {
+        self.settled.get(ticket).is_some_and(|settled| {
+            settled.admits(span, |hits| self.hits.add(hits, Relaxed))
+        })
     }
 
     /// State 0: keeps the record of free space. Returns the bio if it is to go down, with its

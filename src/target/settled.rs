@@ -123,18 +123,25 @@ impl SettledMap {
         true
     }
 
-    /// Whether all blocks that `sectors` touches are settled.
+    /// Whether all blocks that `sectors` touches are settled, so that they can be written. If so, calls
+    /// `hits` with the number of them that were ahead, if there were any: now they are not any more.
     #[inline]
-    pub(super) fn contains(&self, sectors: &Range<u64>) -> bool {
-        self.visit(sectors, |block, mask| {
-            self.word(block)
-                .is_some_and(|word| word.settled.load(Relaxed) & mask == mask)
-        })
+    pub(super) fn admits(&self, sectors: &Range<u64>, hits: impl FnOnce(u64)) -> bool {
+        let mut ahead = 0;
+        let admits = self.visit(sectors, |block, mask| {
+            self.word(block).is_some_and(|word| {
+                ahead |= word.ahead.load(Relaxed) & mask;
+                word.settled.load(Relaxed) & mask == mask
+            })
+        });
+        if admits && ahead != 0 {
+            hits(self.take_ahead(sectors));
+        }
+        admits
     }
 
-    /// The blocks that `sectors` touches are being written: none of them is ahead any more. Returns
-    /// how many of them were.
-    #[inline]
+    /// The blocks that `sectors` touches are written or discarded: none of them is ahead any more.
+    /// Returns how many of them were.
     pub(super) fn take_ahead(&self, sectors: &Range<u64>) -> u64 {
         let mut taken = 0;
         self.visit(sectors, |block, mask| {

@@ -124,8 +124,8 @@ impl Worker {
             }
             self.fresh.append(&mut bow.take_incoming());
             if let Some(active) = &mut self.active {
-                active.checkpoint.hit(bow.hits.xchg(0, Relaxed));
                 active.advance(bow, &mut self.waiting);
+                active.checkpoint.hit(bow.hits.xchg(0, Relaxed));
             }
             if let Some(change) = self.change {
                 if self.active.as_ref().is_none_or(Active::is_idle) {
@@ -264,12 +264,10 @@ impl Active {
         };
         let mut bios = core::mem::replace(&mut slot.bios, BioList::new());
         while let Some(bio) = bios.pop() {
-            let blocks = self.checkpoint.blocks_of(&bio.span());
-            match slot.failure(bow, &blocks) {
+            let span = bio.span();
+            match slot.failure(bow, &self.checkpoint.blocks_of(&span)) {
                 Some(status) => bio.end(status),
-                None if self.checkpoint.is_settled(&blocks) => {
-                    bow.submit_settled(bio);
-                }
+                None if self.checkpoint.is_settled(&span) => bow.submit_settled(bio),
                 None => again.push(bio),
             }
         }
@@ -449,19 +447,21 @@ impl Bow {
     fn mark_unsettled(&self, span: &Range<u64>) {
         let ticket = self.epoch.enter();
         if let Some(settled) = self.settled.get(&ticket) {
-            self.count_ahead(settled, span);
+            self.hits.add(settled.take_ahead(span), Relaxed);
             settled.clear(span);
         }
         self.epoch.leave(ticket);
     }
 
-    /// Sends out a write all of whose blocks are settled, which the worker held.
+    /// Sends out a write that the worker held and that needs nothing any more.
     fn submit_settled(&self, bio: Bio<Self>) {
         let span = bio.span();
         let ticket = self.epoch.enter();
-        if let Some(settled) = self.settled.get(&ticket) {
-            settled.set(&span);
-            self.count_ahead(settled, &span);
+        if !self.is_settled(&span, &ticket) {
+            // Free space that was written, or there was no memory for the map.
+            if let Some(settled) = self.settled.get(&ticket) {
+                settled.set(&span);
+            }
         }
         self.submit(bio, ticket);
     }
