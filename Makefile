@@ -14,7 +14,8 @@ export DM_BOW_GOAL := $(MAKECMDGOALS)
 
 .DEFAULT_GOAL := all
 .PHONY: all help module tools paths install clean clean-cache update \
-	rust-analyzer demo test test-host test-kernel test-powercut check
+	rust-analyzer demo test test-host test-kernel test-powercut test-crash \
+	test-crash-teeth check
 
 all: ## the module for the running kernel, or for KDIR=
 	@scripts/native-module
@@ -31,7 +32,7 @@ paths: ## builds both and prints where they and the test kernel are (make -s pat
 demo: ## from nothing to a rollback, in a virtual machine
 	@scripts/demo
 
-test: ## all tests: kernel, power cut, host, checks
+test: ## all tests: kernel, power cut, crash sweep, host, checks
 	@tests/run
 
 test-kernel: ## kernel selftests in a guest, all or T="name other*"
@@ -39,6 +40,12 @@ test-kernel: ## kernel selftests in a guest, all or T="name other*"
 
 test-powercut: ## the power is cut in mid-update, then restore and compare
 	@tests/run-powercut
+
+test-crash: ## the crash sweep at length: 60,000 states and more
+	@tests/run-crash --states 60000 --cut-offs 6000 --mounts 12
+
+test-crash-teeth: ## modules that are wrong in one way each: the sweep must catch all
+	@tests/run-crash-teeth
 
 test-host: ## the tests that need no kernel
 	@tests/run-host

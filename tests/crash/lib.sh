@@ -118,14 +118,15 @@ fill() {
 }
 
 # load SEED ARGS...: random operations, none of which may fail but for want of
-# space.
+# space, which sets $filled.
+filled=
 load() {
     local seed=$1 status=0
     shift
     bow-exercise run "$device" --model /tmp/model --seed "$seed" "$@" >"/tmp/out.$seed" 2>&1 || status=$?
     case $status in
     0) ;;
-    4) [ -n "${may_fill:-}" ] || fail "load $seed: no space: $(tail -n 3 "/tmp/out.$seed")" ;;
+    4) filled=1 && [ -n "${may_fill:-}" ] || fail "load $seed: no space: $(tail -n 3 "/tmp/out.$seed")" ;;
     *) fail "load $seed: $(tail -n 3 "/tmp/out.$seed")" ;;
     esac
 }
@@ -177,6 +178,7 @@ finish() {
         echo "late $late"
         echo "bow $bow"
         echo "fs ${fs:-none}"
+        echo "at_least ${at_least:-}"
         for level in lower upper; do
             echo "$level $(log_sectors $level-log)"
         done

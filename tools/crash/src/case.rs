@@ -6,11 +6,13 @@ use crate::contents::Id;
 use crate::cut;
 use crate::device::Device;
 use crate::ext4;
+use crate::fsck;
 use crate::promises::{self, Found};
 use crate::random::Random;
 use crate::recording::Recording;
 use crate::trace::Time;
 use std::fmt;
+use std::path::Path;
 use std::str::FromStr;
 
 /// Which state: when power fails, and what draws the rest.
@@ -98,23 +100,28 @@ pub(crate) struct Outcome {
     pub(crate) restore: u32,
     /// Requests of the commit.
     pub(crate) commit: u32,
+    /// Writes that arrived in part.
+    pub(crate) torn: usize,
     /// Files that were read.
     pub(crate) files: usize,
+    /// File systems that e2fsck found clean.
+    pub(crate) clean: usize,
 }
 
 /// What is done with a state beyond the promises that are always checked.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Extra {
+pub(crate) struct Extra<'a> {
     /// Read the files that must be there.
     pub(crate) files: bool,
+    /// Have e2fsck check the file system, as a file in this folder.
+    pub(crate) fsck: Option<&'a Path>,
     /// Tell what is drawn.
     pub(crate) tell: bool,
 }
 
 /// Builds the state and checks it.
-pub(crate) fn run(recording: &Recording, seed: Seed, extra: Extra) -> Result<Outcome, String> {
-    let mut random = Random::new((u64::from(seed.cut) << 32) | u64::from(seed.random));
-    let drawn = cut::draw(&recording.lower, recording.sectors, seed.cut, &mut random);
+pub(crate) fn run(recording: &Recording, seed: Seed, extra: Extra<'_>) -> Result<Outcome, String> {
+    let drawn = draw(recording, seed);
     let told = |error: String| format!("{error}\n    {}", drawn.words);
     if extra.tell {
         println!("power fails after {} events; {}", seed.cut, drawn.words);
@@ -131,6 +138,7 @@ pub(crate) fn run(recording: &Recording, seed: Seed, extra: Extra) -> Result<Out
 
     let mut outcome = Outcome {
         has_log: found == Found::Log,
+        torn: drawn.torn,
         ..Outcome::default()
     };
     let mut kept = device.clone();
@@ -138,29 +146,81 @@ pub(crate) fn run(recording: &Recording, seed: Seed, extra: Extra) -> Result<Out
         let mut restored = device;
         promises::restore(&mut restored)
             .and_then(|()| promises::rolled_back(recording, &restored.sectors))
+            .and_then(|()| look_inside(recording, &restored, None, extra, &mut outcome))
             .map_err(|error| told(format!("rollback: {error}")))?;
         promises::keep(&mut kept).map_err(told)?;
         outcome.restore = restored.requests.len() as u32;
         outcome.commit = kept.requests.len() as u32;
     }
     promises::as_bare(recording, &kept.sectors, seed.cut)
+        .and_then(|()| look_inside(recording, &kept, Some(seed.cut), extra, &mut outcome))
         .map_err(|error| told(format!("roll-forward: {error}")))?;
-    let is_ext4 = recording.fs == "ext4" && !ext4::superblock_is_torn(recording, &kept, seed.cut);
-    if let (true, Some(files), true) = (extra.files, &recording.files, is_ext4) {
-        outcome.files = ext4::read(&kept, |read| files.check(seed.cut, read)).map_err(told)?;
-    }
     Ok(outcome)
 }
 
-/// The device that is kept forward from a state, for checks by other programs.
-pub(crate) fn kept(recording: &Recording, seed: Seed) -> Result<Device<'_>, String> {
+fn draw(recording: &Recording, seed: Seed) -> cut::Drawn {
     let mut random = Random::new((u64::from(seed.cut) << 32) | u64::from(seed.random));
-    let drawn = cut::draw(&recording.lower, recording.sectors, seed.cut, &mut random);
-    let mut device = Device::new(&recording.contents, drawn.sectors);
-    if promises::find(&device) == Found::Log {
-        promises::keep(&mut device)?;
+    cut::draw(&recording.lower, recording.sectors, seed.cut, &mut random)
+}
+
+/// Checks the file system, if there is one that can be read here, of a device that was kept forward
+/// after a cut, or else rolled back.
+fn look_inside(
+    recording: &Recording,
+    device: &Device<'_>,
+    cut: Option<Time>,
+    extra: Extra<'_>,
+    outcome: &mut Outcome,
+) -> Result<(), String> {
+    let Some(files) = recording
+        .files
+        .as_ref()
+        .filter(|_| extra.files || extra.fsck.is_some())
+        .filter(|_| is_readable(recording, device, cut) && recording.fs == "ext4")
+    else {
+        return Ok(());
+    };
+    let image = device.image();
+    if let Some(dir) = extra.fsck {
+        fsck::check(&image, dir)?;
+        outcome.clean += 1;
     }
-    Ok(device)
+    if extra.files {
+        let until = cut.unwrap_or(recording.taken.start);
+        outcome.files += ext4::read(image, |read| files.check(until, read))?;
+    }
+    Ok(())
+}
+
+/// Whether a file system is to be expected on a device that was kept forward after a cut, or else
+/// rolled back.
+fn is_readable(recording: &Recording, device: &Device<'_>, cut: Option<Time>) -> bool {
+    let torn = cut.is_some_and(|cut| ext4::superblock_is_torn(recording, device, cut));
+    recording.fs != "ext4" || !torn
+}
+
+/// The device that a state is put right to, for checks by other programs; none if it holds no log
+/// that could be restored, or ext4 cannot be there.
+pub(crate) fn repaired(
+    recording: &Recording,
+    seed: Seed,
+    repair: Repair,
+) -> Result<Option<Device<'_>>, String> {
+    let mut device = Device::new(&recording.contents, draw(recording, seed).sectors);
+    let found = promises::find(&device);
+    let cut = match (repair, found) {
+        (Repair::Restore, Found::Log) => {
+            promises::restore(&mut device)?;
+            None
+        }
+        (Repair::Restore, _) => return Ok(None),
+        (Repair::Commit, Found::Log) => {
+            promises::keep(&mut device)?;
+            Some(seed.cut)
+        }
+        (Repair::Commit, _) => Some(seed.cut),
+    };
+    Ok(Some(device).filter(|device| is_readable(recording, device, cut)))
 }
 
 /// Cuts off a restore or a commit of `device`, and begins again: the old state must still come
@@ -170,7 +230,7 @@ fn cut_off(
     cut: Time,
     device: &Device<'_>,
     second: Second,
-    extra: Extra,
+    extra: Extra<'_>,
 ) -> Result<Outcome, String> {
     let mut whole = device.clone();
     match second.repair {
@@ -192,6 +252,10 @@ fn cut_off(
             "cut off after {} requests ({}): {error}",
             second.requests, drawn.words
         )
+    })?;
+    Ok(Outcome {
+        torn: drawn.torn,
+        ..Outcome::default()
     })
 }
 
@@ -202,14 +266,14 @@ fn begin_again(
     left: Device<'_>,
     repair: Repair,
     random: &mut Random,
-) -> Result<Outcome, String> {
+) -> Result<(), String> {
     let found = promises::find(&left);
     let end = |sectors: &[Id]| match repair {
         Repair::Restore => promises::rolled_back(recording, sectors),
         Repair::Commit => promises::as_bare(recording, sectors, cut),
     };
     if found == Found::Plain {
-        return end(&left.sectors).map(|()| Outcome::default());
+        return end(&left.sectors);
     }
 
     let mut restored = left.clone();
@@ -237,7 +301,7 @@ fn begin_again(
         promises::rolled_back(recording, &third.sectors)
             .map_err(|error| format!("cut off once more after {count}: {error}"))?;
     }
-    Ok(Outcome::default())
+    Ok(())
 }
 
 #[cfg(test)]

@@ -90,8 +90,28 @@ fn fates(manner: Manner, writes: usize, random: &mut Random) -> Vec<Fate> {
 pub(crate) struct Drawn {
     /// What each sector of the device holds.
     pub(crate) sectors: Vec<Id>,
+    /// Writes that arrived in part.
+    pub(crate) torn: usize,
     /// For people.
     pub(crate) words: String,
+}
+
+/// What has become of the sectors of one write.
+#[derive(Clone, Copy, Default)]
+struct Parts {
+    arrived: bool,
+    missing: bool,
+}
+
+impl Parts {
+    fn note(&mut self, arrives: bool) {
+        self.arrived |= arrives;
+        self.missing |= !arrives;
+    }
+
+    fn is_torn(&self) -> bool {
+        self.arrived && self.missing
+    }
 }
 
 /// What a device holds if power fails after the first `cut` events, drawn by `random`.
@@ -120,13 +140,16 @@ pub(crate) fn draw(level: &Level, sectors: u64, cut: Time, random: &mut Random) 
     }
     let manner = Manner::random(random);
     let fates = fates(manner, in_flight.len(), random);
+    let mut parts = vec![Parts::default(); in_flight.len()];
     for sector in open {
         for version in level.possible(sector, cut).skip(1) {
-            let arrives = match fates[writes[&version.bio]] {
+            let write = writes[&version.bio];
+            let arrives = match fates[write] {
                 Fate::Missing => false,
                 Fate::Whole => true,
                 Fate::Torn => random.chance(1, 2),
             };
+            parts[write].note(arrives);
             if arrives {
                 ids[sector as usize] = version.id;
             }
@@ -143,6 +166,7 @@ pub(crate) fn draw(level: &Level, sectors: u64, cut: Time, random: &mut Random) 
         .collect();
     Drawn {
         sectors: ids,
+        torn: parts.iter().filter(|parts| parts.is_torn()).count(),
         words: format!(
             "{} writes in flight, {manner:?}: {}",
             in_flight.len(),
@@ -164,6 +188,7 @@ pub(crate) fn draw_requests(before: &[Id], requests: &[Request], random: &mut Ra
     let in_flight = requests.len() - flushed;
     let fates = fates(manner, in_flight, random);
     let mut ids = before.to_vec();
+    let mut torn = 0;
     for (number, request) in requests.iter().enumerate() {
         let Request::Write { sector, ids: new } = request else {
             continue;
@@ -172,19 +197,23 @@ pub(crate) fn draw_requests(before: &[Id], requests: &[Request], random: &mut Ra
             Some(number) => fates[number],
             None => Fate::Whole,
         };
+        let mut parts = Parts::default();
         for (slot, id) in ids[*sector as usize..].iter_mut().zip(new) {
             let arrives = match fate {
                 Fate::Missing => false,
                 Fate::Whole => true,
                 Fate::Torn => random.chance(1, 2),
             };
+            parts.note(arrives);
             if arrives {
                 *slot = *id;
             }
         }
+        torn += usize::from(parts.is_torn());
     }
     Drawn {
         sectors: ids,
+        torn,
         words: format!("{in_flight} requests since the last flush, {manner:?}"),
     }
 }

@@ -58,6 +58,15 @@ impl<'a> Device<'a> {
             .unwrap_or_else(|| &self.extra[id as usize - self.contents.len()])
     }
 
+    /// All that the device holds.
+    pub(crate) fn image(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.sectors.len() * SECTOR);
+        for sector in 0..self.sectors.len() {
+            bytes.extend_from_slice(self.sector(sector));
+        }
+        bytes
+    }
+
     fn id(&mut self, data: &[u8; SECTOR]) -> Id {
         if let Some(id) = self.contents.find(data) {
             return id;

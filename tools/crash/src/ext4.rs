@@ -6,11 +6,9 @@
 //! ext4 takes its superblock, of two sectors, to be written wholly or not at all. Where a power cut
 //! tears it there is nothing to read, with or without bow.
 
-use crate::contents::SECTOR;
 use crate::device::Device;
 use crate::recording::Recording;
 use crate::trace::Time;
-use bowctl::device::BlockDevice;
 use ext4_view::{Ext4, Ext4Error, Ext4Read};
 use std::error::Error;
 
@@ -48,15 +46,11 @@ pub(crate) fn superblock_is_torn(recording: &Recording, device: &Device<'_>, cut
     !first.any(|first| second.clone().any(|second| first.bio == second.bio))
 }
 
-/// Calls `check` with a function that reads a file of the folder `files`.
+/// Calls `check` with a function that reads a file of the folder `files` of a file system.
 pub(crate) fn read<T>(
-    device: &Device<'_>,
+    bytes: Vec<u8>,
     check: impl FnOnce(&mut dyn FnMut(&str) -> Result<Option<Vec<u8>>, String>) -> Result<T, String>,
 ) -> Result<T, String> {
-    let mut bytes = vec![0; device.sectors.len() * SECTOR];
-    device
-        .read_at(0, &mut bytes)
-        .map_err(|error| error.to_string())?;
     let fs = Ext4::load(Box::new(Image { bytes })).map_err(|error| format!("ext4: {error}"))?;
     check(
         &mut |name| match fs.read(format!("/files/{name}").as_str()) {

@@ -127,6 +127,16 @@ impl Files {
         }
     }
 
+    /// The marks before the first `cut` events, one a line.
+    pub(crate) fn until(&self, cut: Time) -> String {
+        let mut lines = String::new();
+        for (_, name, version, done) in self.steps.iter().take_while(|(time, ..)| *time < cut) {
+            let kind = if *done { "done" } else { "begin" };
+            lines += &format!("{kind} {name} {version}\n");
+        }
+        lines
+    }
+
     fn known(&self, cut: Time) -> BTreeMap<&str, Known> {
         let mut files: BTreeMap<&str, Known> = BTreeMap::new();
         for (time, name, version, done) in &self.steps {

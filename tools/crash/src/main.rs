@@ -16,19 +16,22 @@ mod cut;
 mod device;
 mod ext4;
 mod files;
+mod fsck;
 mod log_writes;
 mod promises;
 mod random;
+mod reach;
 mod recording;
+mod sample;
 mod sweep;
 mod timeline;
 mod trace;
 
-use bowctl::device::BlockDevice;
-use case::{Extra, Seed};
+use case::{Extra, Repair, Seed};
 use clap::{Parser, Subcommand};
 use contents::SECTOR;
 use files::Load;
+use random::Random;
 use recording::Recording;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -52,10 +55,11 @@ enum Command {
         /// Folders with a recording each.
         #[arg(required = true)]
         recordings: Vec<PathBuf>,
-        /// States, in all recordings together.
+        /// States, in all recordings together; more if there are more flushes.
         #[arg(long, default_value_t = 2000)]
         states: usize,
-        /// Restores and commits that are cut off, in all recordings together.
+        /// Restores and commits that are cut off at random, in all recordings together; besides, one
+        /// restore of each is cut off at every request.
         #[arg(long, default_value_t = 200)]
         cut_offs: usize,
         /// What the states are drawn with; a random one is taken, and printed, if it is left out.
@@ -66,6 +70,9 @@ enum Command {
         /// Stop a recording after so many failures.
         #[arg(long, default_value_t = 5)]
         failures: usize,
+        /// Have e2fsck check some file systems, as files in this folder.
+        #[arg(long)]
+        fsck: Option<PathBuf>,
     },
     /// Build and check one state again, and tell what it is.
     Replay {
@@ -73,14 +80,36 @@ enum Command {
         /// As a sweep printed it.
         #[arg(long)]
         seed: Seed,
+        /// As in a sweep.
+        #[arg(long)]
+        fsck: Option<PathBuf>,
     },
-    /// Write the device that is kept forward from a state to a file.
+    /// Write the device that a state is kept forward to, or restored to, to a file.
     Export {
         recording: PathBuf,
         #[arg(long)]
         seed: Seed,
+        #[arg(long)]
+        restore: bool,
         file: PathBuf,
     },
+    /// Put file systems of some states onto a disk, for a guest to mount.
+    Sample {
+        #[arg(required = true)]
+        recordings: Vec<PathBuf>,
+        /// States of each recording that has a file system.
+        #[arg(long, default_value_t = 8)]
+        count: usize,
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        #[arg(long)]
+        disk: PathBuf,
+        /// The folder for what says where each is, and what its files must hold.
+        #[arg(long)]
+        dir: PathBuf,
+    },
+    /// In a guest: check the files of a state.
+    CheckFiles { dir: PathBuf, steps: PathBuf },
     /// Tell what a recording holds.
     Show { recording: PathBuf },
     /// In a guest: change files, each step made durable and said so in the trace.
@@ -100,7 +129,7 @@ enum Command {
 }
 
 /// Runs a sweep over all recordings. Returns whether every promise held.
-fn sweep_all(recordings: &[PathBuf], plan: Plan) -> Result<bool, String> {
+fn sweep_all(recordings: &[PathBuf], plan: Plan<'_>) -> Result<bool, String> {
     let mut total = Coverage::default();
     let (mut passed, mut failed) = (0, 0);
     println!("seed {}", plan.seed);
@@ -114,6 +143,10 @@ fn sweep_all(recordings: &[PathBuf], plan: Plan) -> Result<bool, String> {
                 continue;
             }
         };
+        if let Err(error) = recording.reach.check(&recording.at_least) {
+            println!("not ok - {}: {error}", recording.name);
+            failed += 1;
+        }
         let share =
             |all: usize| (all * (number + 1)) / recordings.len() - all * number / recordings.len();
         let part = Plan {
@@ -133,32 +166,17 @@ fn sweep_all(recordings: &[PathBuf], plan: Plan) -> Result<bool, String> {
             );
         }
         println!(
-            "{}: {} in {:.1} s",
+            "{}: {coverage}; {:.1} s",
             recording.name,
-            tell(coverage),
             start.elapsed().as_secs_f32()
         );
         passed += coverage.states + coverage.restores_cut_off + coverage.commits_cut_off;
         failed += broken.len();
         total += coverage;
     }
-    println!("crash sweep: {}", tell(total));
+    println!("crash sweep, seed {}: {total}", plan.seed);
     println!("{passed} passed, {failed} failed");
     Ok(failed == 0)
-}
-
-fn tell(coverage: Coverage) -> String {
-    format!(
-        "{} states ({} with a log) at {} moments around {} flushes, \
-         {} restores and {} commits cut off, files read in {}",
-        coverage.states,
-        coverage.logs,
-        coverage.moments,
-        coverage.flushes,
-        coverage.restores_cut_off,
-        coverage.commits_cut_off,
-        coverage.files
-    )
 }
 
 fn show(dir: &Path) -> Result<(), String> {
@@ -166,7 +184,7 @@ fn show(dir: &Path) -> Result<(), String> {
     println!(
         "{}: {} sectors of {SECTOR} bytes, {} to be given back; {} different contents\n\
          {} events, power fails from {} on; {} bios above bow, {} below\n\
-         checkpoint: {:?}\ncommit: {:?}",
+         checkpoint: {:?}\ncommit: {:?}\n{:?}",
         recording.name,
         recording.sectors,
         recording.kept(),
@@ -176,19 +194,47 @@ fn show(dir: &Path) -> Result<(), String> {
         recording.upper.bios.len(),
         recording.lower.bios.len(),
         recording.taken,
-        recording.given_up
+        recording.given_up,
+        recording.reach
     );
     Ok(())
 }
 
-fn export(dir: &Path, seed: Seed, file: &Path) -> Result<(), String> {
+fn export(dir: &Path, seed: Seed, repair: Repair, file: &Path) -> Result<(), String> {
     let recording = Recording::load(dir)?;
-    let device = case::kept(&recording, seed)?;
-    let mut bytes = vec![0; device.sectors.len() * SECTOR];
-    device
-        .read_at(0, &mut bytes)
-        .and_then(|()| std::fs::write(file, bytes))
-        .map_err(|error| format!("{}: {error}", file.display()))
+    let device = case::repaired(&recording, seed, repair)?
+        .ok_or("there is no log, or the cut has torn ext4's superblock")?;
+    std::fs::write(file, device.image()).map_err(|error| format!("{}: {error}", file.display()))
+}
+
+fn sample_all(
+    recordings: &[PathBuf],
+    count: usize,
+    seed: u64,
+    disk: &Path,
+    dir: &Path,
+) -> Result<(), String> {
+    let told = |error: std::io::Error| format!("{}: {error}", disk.display());
+    std::fs::create_dir_all(dir.join("steps")).map_err(told)?;
+    let file = std::fs::File::create(disk).map_err(told)?;
+    let mut random = Random::new(seed);
+    let mut used = 0;
+    let mut list = String::new();
+    for dir_of_one in recordings {
+        let recording = Recording::load(dir_of_one)?;
+        sample::sample(
+            &recording,
+            count,
+            &mut random,
+            &file,
+            &mut used,
+            &mut list,
+            dir,
+        )
+        .map_err(|error| format!("{}: {error}", recording.name))?;
+    }
+    file.set_len(used).map_err(told)?;
+    std::fs::write(dir.join("list"), list).map_err(told)
 }
 
 fn carry_out(command: Command) -> Result<bool, String> {
@@ -200,6 +246,7 @@ fn carry_out(command: Command) -> Result<bool, String> {
             seed,
             threads,
             failures,
+            fsck,
         } => {
             let clock = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
             let seed = seed.unwrap_or_else(|| clock.map_or(1, |time| time.as_nanos() as u64));
@@ -209,13 +256,19 @@ fn carry_out(command: Command) -> Result<bool, String> {
                 seed,
                 threads,
                 failures,
+                fsck: fsck.as_deref(),
             };
             sweep_all(&recordings, plan)
         }
-        Command::Replay { recording, seed } => {
+        Command::Replay {
+            recording,
+            seed,
+            fsck,
+        } => {
             let recording = Recording::load(&recording)?;
             let extra = Extra {
                 files: true,
+                fsck: fsck.as_deref(),
                 tell: true,
             };
             match case::run(&recording, seed, extra) {
@@ -230,8 +283,26 @@ fn carry_out(command: Command) -> Result<bool, String> {
         Command::Export {
             recording,
             seed,
+            restore,
             file,
-        } => export(&recording, seed, &file).map(|()| true),
+        } => {
+            let repair = match restore {
+                true => Repair::Restore,
+                false => Repair::Commit,
+            };
+            export(&recording, seed, repair, &file).map(|()| true)
+        }
+        Command::Sample {
+            recordings,
+            count,
+            seed,
+            disk,
+            dir,
+        } => sample_all(&recordings, count, seed, &disk, &dir).map(|()| true),
+        Command::CheckFiles { dir, steps } => sample::check_files(&dir, &steps).map(|count| {
+            println!("{count} files");
+            true
+        }),
         Command::Show { recording } => show(&recording).map(|()| true),
         Command::Files {
             dir,

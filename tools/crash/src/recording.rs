@@ -5,6 +5,7 @@
 use crate::contents::{Contents, Id, ZEROES};
 use crate::files::Files;
 use crate::log_writes;
+use crate::reach::Reach;
 use crate::timeline::Level;
 use crate::trace::{self, Time, NEVER};
 use bow_decisions::log;
@@ -45,6 +46,10 @@ pub(crate) struct Recording {
     pub(crate) files: Option<Files>,
     /// The file system.
     pub(crate) fs: String,
+    /// How far the log got.
+    pub(crate) reach: Reach,
+    /// How far the workload wants it to get.
+    pub(crate) at_least: String,
     /// Power is cut from this event on.
     pub(crate) from: Time,
     pub(crate) events: Time,
@@ -101,6 +106,7 @@ impl Recording {
         });
         let from = [reported("sweep"), reported("asked 1"), taken.start];
         let fs = field("fs")?.to_owned();
+        let reach = Reach::new(&lower, &contents, given_up.is_some());
         let mut recording = Self {
             name: field("name")?.to_owned(),
             sectors,
@@ -110,6 +116,8 @@ impl Recording {
             is_kept: Vec::new(),
             files: (fs != "none").then(|| Files::new(&trace.marks)),
             fs,
+            reach,
+            at_least: field("at_least").unwrap_or_default().to_owned(),
             from: from.into_iter().min().unwrap_or(0),
             events: trace.events,
             contents,

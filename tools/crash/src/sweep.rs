@@ -6,28 +6,42 @@ use crate::case::{self, Extra, Outcome, Repair, Second, Seed};
 use crate::log_writes::Kind;
 use crate::random::Random;
 use crate::recording::Recording;
-use crate::trace::{Time, NEVER};
+use crate::trace::Time;
+use std::fmt;
 use std::ops::AddAssign;
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Mutex;
 
 /// How much is done.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Plan {
+pub(crate) struct Plan<'a> {
+    /// States, if the flushes do not ask for more.
     pub(crate) states: usize,
-    /// Restores and commits that are cut off.
+    /// Restores and commits that are cut off, beyond the restore that is at every request.
     pub(crate) cut_offs: usize,
     pub(crate) seed: u64,
     pub(crate) threads: usize,
     /// Give up after so many failures.
     pub(crate) failures: usize,
+    /// Where file systems may lie as files for e2fsck.
+    pub(crate) fsck: Option<&'a Path>,
 }
 
 /// Files are read in one state out of so many.
-const FILES_EVERY: usize = 4;
+const FILES_EVERY: usize = 5;
 
-/// A restore with no more requests than this is cut off at each of them.
-const EVERY_REQUEST: u32 = 400;
+/// e2fsck checks one state out of so many.
+const FSCK_EVERY: usize = 31;
+
+/// States at each moment at which a write that decides is under way.
+const STATES_OF_A_DECISION: usize = 32;
+
+/// Moments of a decision that are looked at so closely.
+const MOMENTS_OF_A_DECISION: u32 = 8;
+
+/// The longest restore, in requests, that is cut off at each of them.
+const EVERY_REQUEST: u32 = 800;
 
 /// What was covered.
 #[derive(Clone, Copy, Debug, Default)]
@@ -37,12 +51,18 @@ pub(crate) struct Coverage {
     pub(crate) logs: usize,
     /// Moments at which power failed.
     pub(crate) moments: usize,
-    /// Flushes and writes with FUA around which it did.
+    /// Flushes and writes with FUA: power failed just before and just after the end of each.
     pub(crate) flushes: usize,
+    /// Writes that arrived in part.
+    pub(crate) torn: usize,
     pub(crate) restores_cut_off: usize,
+    /// Requests of the restores that were cut off at each.
+    pub(crate) every_request: usize,
     pub(crate) commits_cut_off: usize,
     /// States in which files were read.
     pub(crate) files: usize,
+    /// File systems that e2fsck found clean.
+    pub(crate) clean: usize,
 }
 
 impl AddAssign for Coverage {
@@ -51,9 +71,37 @@ impl AddAssign for Coverage {
         self.logs += other.logs;
         self.moments += other.moments;
         self.flushes += other.flushes;
+        self.torn += other.torn;
         self.restores_cut_off += other.restores_cut_off;
+        self.every_request += other.every_request;
         self.commits_cut_off += other.commits_cut_off;
         self.files += other.files;
+        self.clean += other.clean;
+    }
+}
+
+impl fmt::Display for Coverage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} states ({} with a log) at {} moments, before and after all {} flushes; {} torn writes; \
+             {} restores cut off ({} of them one at every request) and {} commits",
+            self.states,
+            self.logs,
+            self.moments,
+            self.flushes,
+            self.torn,
+            self.restores_cut_off,
+            self.every_request,
+            self.commits_cut_off
+        )?;
+        if self.files > 0 {
+            write!(f, "; files read in {}", self.files)?;
+        }
+        if self.clean > 0 {
+            write!(f, ", {} clean by e2fsck", self.clean)?;
+        }
+        Ok(())
     }
 }
 
@@ -65,7 +113,7 @@ pub(crate) struct Broken {
 }
 
 /// Builds and checks the states of a recording.
-pub(crate) fn sweep(recording: &Recording, plan: Plan) -> (Coverage, Vec<Broken>) {
+pub(crate) fn sweep(recording: &Recording, plan: Plan<'_>) -> (Coverage, Vec<Broken>) {
     let mut random = Random::new(plan.seed);
     let (mut seeds, flushes) = states(recording, plan.states, &mut random);
     let mut coverage = Coverage {
@@ -76,156 +124,182 @@ pub(crate) fn sweep(recording: &Recording, plan: Plan) -> (Coverage, Vec<Broken>
     for outcome in outcomes.iter().flatten() {
         coverage.states += 1;
         coverage.logs += usize::from(outcome.has_log);
+        coverage.torn += outcome.torn;
         coverage.files += usize::from(outcome.files > 0);
+        coverage.clean += outcome.clean;
     }
-    let second = cut_offs(&seeds, &outcomes, plan.cut_offs, &mut random);
+    let (second, every_request) = cut_offs(&seeds, &outcomes, plan.cut_offs, &mut random);
     seeds.sort_unstable_by_key(|seed| seed.cut);
     seeds.dedup_by_key(|seed| seed.cut);
     coverage.moments = seeds.len();
 
     if broken.len() < plan.failures {
         let (outcomes, more) = run_all(recording, plan, &second);
-        for (seed, _) in second.iter().zip(&outcomes).filter(|(_, o)| o.is_some()) {
+        for (seed, outcome) in second.iter().zip(&outcomes) {
+            let Some(outcome) = outcome else {
+                continue;
+            };
+            coverage.torn += outcome.torn;
             match seed.second.map(|second| second.repair) {
                 Some(Repair::Commit) => coverage.commits_cut_off += 1,
                 _ => coverage.restores_cut_off += 1,
             }
         }
+        coverage.every_request = every_request;
         broken.extend(more);
     }
     (coverage, broken)
 }
 
-/// Seeds of `count` states, and the number of flushes around which power fails.
+/// Seeds of `count` states or more, and the number of flushes around which power fails.
 ///
-/// First come, once each, the moments just before and just after the end of every flush and every
-/// write with FUA, then the moments around the two decisions, then any.
+/// First come the moments just before and just after the end of every flush and every write with
+/// FUA, each once; then those at which a write that decides is under way, each many times; then any.
 fn states(recording: &Recording, count: usize, random: &mut Random) -> (Vec<Seed>, usize) {
-    let in_sweep = |time: &Time| (recording.from..recording.events).contains(time);
-    let bios = &recording.lower.bios;
-    let mut ends: Vec<Time> = bios
-        .iter()
-        .filter(|bio| matches!(bio.kind, Kind::Flush | Kind::Fua))
-        .map(|bio| bio.end)
-        .filter(in_sweep)
-        .collect();
-    shuffle(&mut ends, random);
-    let all: Vec<Time> = bios
-        .iter()
-        .flat_map(|bio| [bio.start, bio.end])
-        .filter(in_sweep)
-        .map(|time| time + 1)
-        .collect();
-    let decisions: Vec<Time> = [Some(recording.taken), recording.given_up]
+    let (mut cuts, flushes) = flush_boundaries(recording);
+    for decision in [Some(recording.taken), recording.given_up]
         .into_iter()
         .flatten()
-        .flat_map(|decision| {
-            let last = match decision.reported {
-                NEVER => decision.durable,
-                reported => reported,
-            };
-            decision.start.saturating_sub(12)..=last.min(decision.start + 200) + 4
-        })
-        .filter(in_sweep)
-        .collect();
-
-    let mut cuts: Vec<Time> = Vec::new();
-    cuts.extend(ends.iter().take(count / 3).flat_map(|end| [*end, end + 1]));
-    let flushes = cuts.len() / 2;
-    for _ in 0..(count / 8).min(decisions.len() * 16) {
-        cuts.push(decisions[random.below(decisions.len())]);
+    {
+        let last = decision
+            .durable
+            .min(decision.start + MOMENTS_OF_A_DECISION)
+            .min(recording.events);
+        for cut in decision.start + 1..=last {
+            cuts.extend([cut; STATES_OF_A_DECISION]);
+        }
     }
-    while cuts.len() < count && !all.is_empty() {
-        // Just before the end of a flush most is in flight.
-        cuts.push(match random.chance(1, 2) && !ends.is_empty() {
-            true => ends[random.below(ends.len())],
-            false => all[random.below(all.len())],
-        });
+    let any = moments(recording);
+    while cuts.len() < count {
+        cuts.push(any.draw(random));
     }
-    cuts.truncate(count);
-    let seeds = cuts
-        .into_iter()
-        .map(|cut| Seed {
-            cut,
-            random: random.bits() as u32,
-            second: None,
-        })
-        .collect();
+    let seeds = cuts.into_iter().map(|cut| seed_at(cut, random)).collect();
     (seeds, flushes)
 }
 
-fn shuffle<T>(list: &mut [T], random: &mut Random) {
-    for at in (1..list.len()).rev() {
-        list.swap(at, random.below(at + 1));
+fn seed_at(cut: Time, random: &mut Random) -> Seed {
+    Seed {
+        cut,
+        random: random.bits() as u32,
+        second: None,
     }
 }
 
-/// Seeds of repairs that are cut off: at every request for some states, at a random one for others.
+/// The ends of flushes and writes with FUA that end while power may fail.
+fn flush_ends(recording: &Recording) -> impl Iterator<Item = Time> + '_ {
+    recording
+        .lower
+        .bios
+        .iter()
+        .filter(|bio| matches!(bio.kind, Kind::Flush | Kind::Fua))
+        .map(|bio| bio.end)
+        .filter(|end| (recording.from..recording.events).contains(end))
+}
+
+/// The moments before and after the end of every flush, and the number of flushes.
+fn flush_boundaries(recording: &Recording) -> (Vec<Time>, usize) {
+    let cuts: Vec<_> = flush_ends(recording)
+        .flat_map(|end| [end, end + 1])
+        .collect();
+    let flushes = cuts.len() / 2;
+    (cuts, flushes)
+}
+
+/// Moments to draw from.
+pub(crate) struct Moments {
+    /// Just before the end of a flush most is in flight.
+    flushes: Vec<Time>,
+    /// Everything that happens to a write.
+    writes: Vec<Time>,
+}
+
+/// The moments of a recording.
+pub(crate) fn moments(recording: &Recording) -> Moments {
+    let range = recording.from..recording.events;
+    let bios = recording.lower.bios.iter();
+    let mut writes: Vec<Time> = bios
+        .flat_map(|bio| [bio.start, bio.end])
+        .filter(|time| range.contains(time))
+        .map(|time| time + 1)
+        .collect();
+    // Nothing may have been written at all.
+    writes.push(recording.from);
+    Moments {
+        flushes: flush_ends(recording).collect(),
+        writes,
+    }
+}
+
+impl Moments {
+    fn draw(&self, random: &mut Random) -> Time {
+        let list = match random.chance(1, 2) && !self.flushes.is_empty() {
+            true => &self.flushes,
+            false => &self.writes,
+        };
+        list[random.below(list.len())]
+    }
+
+    /// A state at any moment.
+    pub(crate) fn seed(&self, random: &mut Random) -> Seed {
+        seed_at(self.draw(random), random)
+    }
+}
+
+/// Seeds of repairs that are cut off: `count` at random requests of random states, after those of a
+/// restore, and a commit, that are cut off at every request. Returns how many these are, too.
 fn cut_offs(
     seeds: &[Seed],
     outcomes: &[Option<Outcome>],
     count: usize,
     random: &mut Random,
-) -> Vec<Seed> {
+) -> (Vec<Seed>, usize) {
     let logs: Vec<_> = seeds
         .iter()
         .zip(outcomes)
         .filter_map(|(seed, outcome)| Some((seed, outcome.as_ref()?)))
         .filter(|(_, outcome)| outcome.restore > 0 && outcome.commit > 0)
         .collect();
-    let mut list = Vec::new();
-    if logs.is_empty() || count == 0 {
-        return list;
-    }
-    let mut add = |seed: &Seed, repair, requests, random: &mut Random| {
-        list.push(Seed {
-            second: Some(Second {
-                repair,
-                requests,
-                random: random.bits() as u32,
-            }),
-            ..*seed
-        });
-        list.len()
+    let short = logs
+        .iter()
+        .filter(|(_, outcome)| outcome.restore <= EVERY_REQUEST)
+        .max_by_key(|(_, outcome)| outcome.restore);
+    let shortest = || logs.iter().min_by_key(|(_, outcome)| outcome.restore);
+    let Some((whole, outcome)) = short.or_else(shortest).filter(|_| count > 0) else {
+        return (Vec::new(), 0);
     };
-    // Half of them at every request of a restore.
-    loop {
-        let (seed, outcome) = logs[random.below(logs.len())];
-        let every = outcome.restore <= EVERY_REQUEST.min(count as u32 / 8);
-        let mut done = 0;
-        for requests in 1..=outcome.restore {
-            if every || random.chance(8, outcome.restore as usize) {
-                done = add(seed, Repair::Restore, requests, random);
-            }
-        }
-        if done >= count / 2 {
-            break;
-        }
+    let cut_off = |seed: &Seed, repair, requests, random: &mut Random| Seed {
+        second: Some(Second {
+            repair,
+            requests,
+            random: random.bits() as u32,
+        }),
+        ..*seed
+    };
+    let mut list = Vec::new();
+    for requests in 1..=outcome.restore {
+        list.push(cut_off(whole, Repair::Restore, requests, random));
     }
-    loop {
+    let every_request = list.len();
+    for requests in 1..=outcome.commit {
+        list.push(cut_off(whole, Repair::Commit, requests, random));
+    }
+    for _ in 0..count {
         let (seed, outcome) = logs[random.below(logs.len())];
-        let done = match random.below(8) {
-            0 => {
-                let requests = random.below(outcome.commit as usize) as u32 + 1;
-                add(seed, Repair::Commit, requests, random)
-            }
-            _ => {
-                let requests = random.below(outcome.restore as usize) as u32 + 1;
-                add(seed, Repair::Restore, requests, random)
-            }
+        let (repair, all) = match random.below(8) {
+            0 => (Repair::Commit, outcome.commit),
+            _ => (Repair::Restore, outcome.restore),
         };
-        if done >= count {
-            break;
-        }
+        let requests = random.below(all as usize) as u32 + 1;
+        list.push(cut_off(seed, repair, requests, random));
     }
-    list
+    (list, every_request)
 }
 
 /// Runs all cases on some threads. An outcome is missing where a promise was broken, or nobody came
 /// to it any more.
 fn run_all(
     recording: &Recording,
-    plan: Plan,
+    plan: Plan<'_>,
     seeds: &[Seed],
 ) -> (Vec<Option<Outcome>>, Vec<Broken>) {
     let next = AtomicUsize::new(0);
@@ -241,6 +315,7 @@ fn run_all(
                 };
                 let extra = Extra {
                     files: at % FILES_EVERY == 0,
+                    fsck: plan.fsck.filter(|_| at % FSCK_EVERY == 0),
                     tell: false,
                 };
                 match case::run(recording, *seed, extra) {
