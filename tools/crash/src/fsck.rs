@@ -61,6 +61,30 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_block_bitmap_that_is_wrong_is_found() {
+        let dir = std::env::temp_dir().join(format!("bow-crash-fsck-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        let path = dir.join("made");
+        let made = Command::new("mke2fs")
+            .args(["-q", "-F", "-t", "ext4", "-b", "1024"])
+            .arg(&path)
+            .arg("4096")
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{made:?}");
+        let mut bytes = fs::read(&path).unwrap();
+        let whole = check(&bytes, &dir);
+        // The descriptor of the first group, in the block after the superblock, says where its
+        // bitmap is.
+        let bitmap = u32::from_le_bytes(bytes[2048..2052].try_into().unwrap()) as usize * 1024;
+        bytes[bitmap] ^= 0xff;
+        let damaged = check(&bytes, &dir);
+        fs::remove_dir_all(&dir).unwrap();
+        assert_eq!(whole, Ok(()));
+        assert!(damaged.is_err());
+    }
+
+    #[test]
     fn zeroes_are_not_written() {
         let path = std::env::temp_dir().join(format!("bow-crash-{}", std::process::id()));
         let file = File::create(&path).unwrap();
