@@ -461,12 +461,12 @@ impl<T: Submitter> BioSet<T> {
             let mut left = piece.bytes;
             let mut index = piece.page;
             while left > 0 {
-                let bytes = left.min(PAGE_SIZE);
-                let added = buffer.page(index).map_or(0, |page| {
-                    // SAFETY: The bio was allocated with room for all pages; `page` is valid.
+                let added = buffer.run(index, left).map_or(0, |(page, bytes)| {
+                    // SAFETY: The bio was allocated with room for all pages; `page` is valid, and
+                    // with those that follow it has that many bytes.
                     unsafe { bindings::bio_add_page(bio, page, bytes as u32, 0) }
-                });
-                if added as usize != bytes {
+                }) as usize;
+                if added == 0 {
                     // SAFETY: The bio is ours and not submitted.
                     unsafe {
                         (*bio).bi_status = Status::IO_ERROR.0;
@@ -474,8 +474,8 @@ impl<T: Submitter> BioSet<T> {
                     }
                     return;
                 }
-                left -= bytes;
-                index += 1;
+                left -= added;
+                index += added / PAGE_SIZE;
             }
         }
         // SAFETY: The bio is set up. What it holds pointers to stays until it has ended: the pages,

@@ -3,44 +3,97 @@
 //! Pages that block I/O reads into and writes from.
 
 use super::bindings as dm_bindings;
+use core::ptr::NonNull;
 use kernel::{
-    alloc::Flags,
     bindings,
-    page::{
-        Page,
-        PAGE_SIZE, //
-    },
-    prelude::*,
+    page::PAGE_SIZE,
+    prelude::*, //
 };
 
-/// Pages of memory, addressed by page number.
+/// The most pages of a [`Chunk`], as a power of two. The kernel finds such chunks as surely as single
+/// pages (`PAGE_ALLOC_COSTLY_ORDER`).
+const CHUNK_ORDER: u32 = 3;
+
+/// Pages that lie together in memory.
+///
+/// # Invariants
+///
+/// The pointer is to the first of `1 << order` pages that were allocated together, are in the direct
+/// mapping, and are owned by this.
+struct Chunk {
+    first: NonNull<bindings::page>,
+    order: u32,
+}
+
+// SAFETY: Pages may be used and freed by any thread.
+unsafe impl Send for Chunk {}
+// SAFETY: A `&Chunk` gives out addresses only; what is done with them is argued there.
+unsafe impl Sync for Chunk {}
+
+impl Chunk {
+    fn new(order: u32) -> Result<Self> {
+        // SAFETY: May be called in any context that may sleep.
+        let first = unsafe { bindings::alloc_pages(dm_bindings::HELPER_GFP_CHUNK, order) };
+        // INVARIANT: They were just allocated, with flags that do not ask for high memory.
+        Ok(Self {
+            first: NonNull::new(first).ok_or(ENOMEM)?,
+            order,
+        })
+    }
+}
+
+impl Drop for Chunk {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant these pages are ours, and were allocated together.
+        unsafe { bindings::__free_pages(self.first.as_ptr(), self.order) };
+    }
+}
+
+/// Pages of memory, addressed by page number, in chunks that lie together.
 ///
 /// A device may be reading or writing them at any time, so they are never lent out as slices; they
 /// are accessed as device memory would be.
+///
+/// # Invariants
+///
+/// All chunks are of order `order`.
 pub(crate) struct Buffer {
-    pages: KVec<Page>,
+    chunks: KVec<Chunk>,
+    order: u32,
 }
 
 impl Buffer {
-    /// Allocates `pages` pages. `ENOMEM` if there are none to be had with `flags`, which must not
-    /// ask for high memory.
-    pub(crate) fn new(pages: usize, flags: Flags) -> Result<Self> {
-        let mut buffer = KVec::with_capacity(pages, flags)?;
-        for _ in 0..pages {
-            buffer.push(Page::alloc_page(flags)?, flags)?;
+    /// Allocates `pages` pages, or some more. Sleeps. `ENOMEM` if there are none to be had.
+    pub(crate) fn new(pages: usize) -> Result<Self> {
+        let order = pages
+            .next_power_of_two()
+            .trailing_zeros()
+            .min(CHUNK_ORDER);
+        let count = pages.div_ceil(1 << order);
+        let mut chunks = KVec::with_capacity(count, GFP_KERNEL)?;
+        for _ in 0..count {
+            chunks.push(Chunk::new(order)?, GFP_KERNEL)?;
         }
-        Ok(Self { pages: buffer })
+        // INVARIANT: Each was made of this order.
+        Ok(Self { chunks, order })
     }
 
-    /// The C page number `index`.
-    pub(super) fn page(&self, index: usize) -> Option<*mut bindings::page> {
-        Some(self.pages.get(index)?.as_ptr())
+    /// The C page number `index`, and how many of the `bytes` bytes from its start lie together.
+    pub(super) fn run(&self, index: usize, bytes: usize) -> Option<(*mut bindings::page, usize)> {
+        let chunk = self.chunks.get(index >> self.order)?;
+        let pages = 1 << self.order;
+        let offset = index & (pages - 1);
+        // SAFETY: By the type invariants the chunk has `pages` pages, and `offset` is less. Page
+        // structures of one allocation lie together.
+        let page = unsafe { chunk.first.as_ptr().add(offset) };
+        Some((page, bytes.min((pages - offset) * PAGE_SIZE)))
     }
 
     /// The kernel address of page `index`.
     pub(super) fn address(&self, index: usize) -> Option<*mut u8> {
+        let (page, _) = self.run(index, PAGE_SIZE)?;
         // SAFETY: The page is valid; it is not in high memory, so it has an address.
-        Some(unsafe { dm_bindings::helper_page_address(self.page(index)?) }.cast())
+        Some(unsafe { dm_bindings::helper_page_address(page) }.cast())
     }
 
     /// Copies `data` to the start of page `index` and fills the rest of the page with zeroes.
@@ -73,14 +126,15 @@ impl Buffer {
         let mut checksum = seed;
         let mut left = bytes;
         let mut index = index;
-        while let Some(address) = self.address(index).filter(|_| left > 0) {
-            let length = left.min(PAGE_SIZE);
-            // SAFETY: The page has `PAGE_SIZE` bytes.
+        while let Some((page, length)) = self.run(index, left).filter(|_| left > 0) {
+            // SAFETY: The page is valid, and it and those that follow it have `length` bytes, all of
+            // them in the direct mapping.
             checksum = unsafe {
-                dm_bindings::helper_crc32_le(checksum, address.cast_const().cast(), length)
+                let address = dm_bindings::helper_page_address(page);
+                dm_bindings::helper_crc32_le(checksum, address.cast_const(), length)
             };
             left -= length;
-            index += 1;
+            index += length / PAGE_SIZE;
         }
         checksum
     }

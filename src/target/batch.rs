@@ -255,7 +255,7 @@ impl Slot {
             phase: Phase::Idle,
             batch: Batch::new(flags)?,
             bios: BioList::new(),
-            buffer: Buffer::new(REST_PAGE + RESTS_MAX, flags)?,
+            buffer: Buffer::new(REST_PAGE + RESTS_MAX)?,
             rests: KVec::with_capacity(RESTS_MAX, flags)?,
             log: [0; SECTOR_SIZE],
         })

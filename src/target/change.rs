@@ -153,7 +153,7 @@ impl Worker {
     /// 0 → 1.
     fn take_checkpoint(&mut self, bow: &Arc<Bow>) -> Result {
         // While nobody waits for us, what memory is needed.
-        let buffer = Buffer::new(2, GFP_KERNEL)?;
+        let buffer = Buffer::new(2)?;
         let settled = KBox::new(SettledMap::new(bow.sectors, bow.block)?, GFP_KERNEL)?;
         let slots = Slot::all(GFP_KERNEL)?;
         let mut nodes = Nodes::new(RangeTree::NODES_PER_SET, GFP_KERNEL)?;
@@ -219,7 +219,7 @@ impl Worker {
         let Some(active) = &mut self.active else {
             return Err(EINVAL);
         };
-        let buffer = Buffer::new(2, GFP_KERNEL)?;
+        let buffer = Buffer::new(2)?;
         bow.set_mode(Mode::Changing);
         bow.drain();
         if let Err(error) = active.put_back_first_block(bow, &buffer) {

@@ -85,9 +85,14 @@ impl Bow {
     /// Whether a write to `span` needs nothing any more; counts its blocks that were backed up ahead.
     #[inline]
     pub(super) fn is_settled(&self, span: &Range<u64>, ticket: &Ticket) -> bool {
-        self.settled.get(ticket).is_some_and(|settled| {
-            settled.admits(span, |hits| self.hits.add(hits, Relaxed))
-        })
+        let Some(settled) = self.settled.get(ticket) else {
+            return false;
+        };
+        let (admitted, hits) = settled.admit(span);
+        if hits > 0 {
+            self.hits.add(hits, Relaxed);
+        }
+        admitted
     }
 
     /// State 0: keeps the record of free space. Returns the bio if it is to go down, with its

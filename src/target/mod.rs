@@ -365,7 +365,7 @@ impl Bow {
 /// Refuses a device that holds an uncommitted checkpoint: a new one would destroy it.
 fn refuse_log(device: &Device, logical: u32) -> Result<(), Refusal> {
     let memory = |_| Refusal(ENOMEM, c"not enough memory");
-    let buffer = crate::abstractions::buffer::Buffer::new(1, GFP_KERNEL).map_err(memory)?;
+    let buffer = crate::abstractions::buffer::Buffer::new(1).map_err(memory)?;
     let mut sector = [0; SECTOR_SIZE];
     device
         .read(0, &buffer, 0, logical as usize)

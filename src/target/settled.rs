@@ -53,6 +53,7 @@ impl Word {
     }
 
     /// Makes the blocks of `mask` be ahead or not. Returns how many of them were.
+    #[inline]
     fn change_ahead(&self, mask: u64, ahead: bool) -> u32 {
         let mut old = self.ahead.load(Relaxed);
         loop {
@@ -123,34 +124,20 @@ impl SettledMap {
         true
     }
 
-    /// Whether all blocks that `sectors` touches are settled, so that they can be written. If so, calls
-    /// `hits` with the number of them that were ahead, if there were any: now they are not any more.
+    /// Whether all blocks that `sectors` touches are settled, so that they can be written; and how many
+    /// of them were ahead until now.
     #[inline]
-    pub(super) fn admits(&self, sectors: &Range<u64>, hits: impl FnOnce(u64)) -> bool {
-        let mut ahead = 0;
-        let admits = self.visit(sectors, |block, mask| {
+    pub(super) fn admit(&self, sectors: &Range<u64>) -> (bool, u64) {
+        let mut hits = 0;
+        let admitted = self.visit(sectors, |block, mask| {
             self.word(block).is_some_and(|word| {
-                ahead |= word.ahead.load(Relaxed) & mask;
+                if word.ahead.load(Relaxed) & mask != 0 {
+                    hits += u64::from(word.change_ahead(mask, false));
+                }
                 word.settled.load(Relaxed) & mask == mask
             })
         });
-        if admits && ahead != 0 {
-            hits(self.take_ahead(sectors));
-        }
-        admits
-    }
-
-    /// The blocks that `sectors` touches are written or discarded: none of them is ahead any more.
-    /// Returns how many of them were.
-    pub(super) fn take_ahead(&self, sectors: &Range<u64>) -> u64 {
-        let mut taken = 0;
-        self.visit(sectors, |block, mask| {
-            if let Some(word) = self.word(block) {
-                taken += u64::from(word.change_ahead(mask, false));
-            }
-            true
-        });
-        taken
+        (admitted, hits)
     }
 
     /// Marks all blocks that `sectors` touches as settled, except where memory is short.
@@ -177,15 +164,18 @@ impl SettledMap {
         });
     }
 
-    /// Marks all blocks that `sectors` touches as not settled.
-    pub(super) fn clear(&self, sectors: &Range<u64>) {
+    /// Marks all blocks that `sectors` touches as not settled. Returns how many of them were ahead.
+    pub(super) fn clear(&self, sectors: &Range<u64>) -> u64 {
+        let mut hits = 0;
         self.visit(sectors, |block, mask| {
             if let Some(word) = self.word(block) {
+                hits += u64::from(word.change_ahead(mask, false));
                 word.settled
                     .store(word.settled.load(Relaxed) & !mask, Relaxed);
             }
             true
         });
+        hits
     }
 
     fn make_page(&self, block: u64) -> Result {

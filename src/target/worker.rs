@@ -146,7 +146,9 @@ impl Worker {
 
     /// Whether a bio that comes now is of any use before I/O that is in flight has ended.
     fn awaits_bios(&self) -> bool {
-        self.active.as_ref().is_none_or(|active| active.free_slot().is_some())
+        self.active
+            .as_ref()
+            .is_none_or(|active| active.free_slot(false).is_some())
     }
 
     /// Sends held bios on their way. Returns whether there is more to do at once.
@@ -205,10 +207,11 @@ impl Active {
         self.slots.iter().all(Slot::is_idle)
     }
 
-    /// The slot that a batch can be begun in, if one can: one at a time copies, so that the others
-    /// grow meanwhile. Batches are begun in the order of the slots, and their logs written in it.
-    fn free_slot(&self) -> Option<usize> {
-        if self.slots.iter().any(Slot::is_copying) {
+    /// The slot that a batch can be begun in, if one can. While another one copies, it waits and grows,
+    /// unless there is more than that one had room for. Batches are begun in the order of the slots,
+    /// and their logs written in it.
+    fn free_slot(&self, overflows: bool) -> Option<usize> {
+        if !overflows && self.slots.iter().any(Slot::is_copying) {
             return None;
         }
         (0..SLOTS)
@@ -303,7 +306,7 @@ impl Active {
         waiting: &mut BioList<Bow>,
         fresh: &mut BioList<Bow>,
     ) -> Gathered {
-        let open = self.free_slot();
+        let open = self.free_slot(!waiting.is_empty());
         let mut queue = BioList::new();
         if let Some(slot) = open.and_then(|index| self.slots.get_mut(index)) {
             queue.append(waiting);
@@ -447,8 +450,7 @@ impl Bow {
     fn mark_unsettled(&self, span: &Range<u64>) {
         let ticket = self.epoch.enter();
         if let Some(settled) = self.settled.get(&ticket) {
-            self.hits.add(settled.take_ahead(span), Relaxed);
-            settled.clear(span);
+            self.hits.add(settled.clear(span), Relaxed);
         }
         self.epoch.leave(ticket);
     }
