@@ -14,7 +14,7 @@ export DM_BOW_GOAL := $(MAKECMDGOALS)
 
 .DEFAULT_GOAL := all
 .PHONY: all help module tools paths install clean clean-cache update \
-	rust-analyzer demo test test-host test-kernel test-powercut test-crash \
+	rust-analyzer demo bench test test-host test-kernel test-powercut test-crash \
 	test-crash-teeth check
 
 all: ## the module for the running kernel, or for KDIR=
@@ -31,6 +31,9 @@ paths: ## builds both and prints where they and the test kernel are (make -s pat
 
 demo: ## from nothing to a rollback, in a virtual machine
 	@scripts/demo
+
+bench: ## what a checkpoint costs next to dm-linear and dm-snapshot (ROWS=, DEVICES=)
+	@nice scripts/bench
 
 test: ## all tests: kernel, power cut, crash sweep, host, checks
 	@tests/run

@@ -1,35 +1,46 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""report.py OUTPUT RESULTS: keeps the results of a run and shows them.
-
-Results of rows and devices that were not in this run stay in RESULTS, but only
-what was measured in this run is shown and compared.
+"""report.py OUTPUT FOLDER: shows the results of a run, and keeps them as
+results.json and chart.svg in FOLDER.
 """
 
 import json
+import os
 import sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+from chart import chart  # noqa: E402
 
 
 def main():
-    output, path = sys.argv[1:]
+    output, folder = sys.argv[1:]
     results = []
     with open(output) as file:
         for line in file:
             if line.startswith("@result "):
                 results.append(json.loads(line[len("@result "):]))
-    with open(path, "w") as file:
+    with open(os.path.join(folder, "results.json"), "w") as file:
         json.dump(results, file, indent=1)
         file.write("\n")
+    with open(os.path.join(folder, "chart.svg"), "w") as file:
+        file.write(chart(results))
     show(results)
-    verdicts(results)
+    lines = Verdicts(results).lines
+    if lines:
+        print("\nFigures to reach:")
+        print("\n".join(lines))
+
+
+def number(value, digits=0):
+    return "-" if value is None else f"{value:,.{digits}f}"
 
 
 def show(results):
     by = {(r["row"], r["device"]): r for r in results}
-    rows = list(dict.fromkeys(r["row"] for r in results))
     devices = list(dict.fromkeys(r["device"] for r in results))
-    for row in rows:
-        print(f"\n{row:16} {'IOPS':>9} {'MiB/s':>8} {'p99 us':>9} {'KiB read':>9} {'written':>9} "
+    for row in dict.fromkeys(r["row"] for r in results):
+        print(f"\n{row:18} {'IOPS':>9} {'MiB/s':>8} {'ms':>9} {'p99 us':>9} {'KiB read':>9} {'written':>9} "
               f"{'flushes':>8} {'moved':>6} {'/linear':>8} {'/snapshot':>9}")
         linear = by.get((row, "linear"))
         snapshots = [by[row, d]["iops"] for d in devices if d.startswith("snapshot") and (row, d) in by]
@@ -37,66 +48,77 @@ def show(results):
             r = by.get((row, device))
             if not r:
                 continue
-            moved = "-" if r.get("moved") is None else r["moved"]
             to_linear = f"{r['iops'] / linear['iops']:.3f}" if linear else ""
-            to_snap = f"{r['iops'] / max(snapshots):.2f}" if snapshots and "snap" not in device else ""
-            print(f"  {device:14} {r['iops']:9,.0f} {r['mib_per_s']:8,.1f} {r['p99_us']:9,.1f} "
-                  f"{r['read_kib']:9,} {r['written_kib']:9,} {r['flushes']:8,} {moved:>6} "
-                  f"{to_linear:>8} {to_snap:>9}")
+            to_snapshot = f"{r['iops'] / max(snapshots):.2f}" if snapshots and "snap" not in device else ""
+            print(f"  {device:16} {number(r['iops']):>9} {number(r['mib_per_s'], 1):>8} {number(r['ms'], 1):>9} "
+                  f"{number(r['p99_us'], 1):>9} {number(r['read_kib']):>9} {number(r['written_kib']):>9} "
+                  f"{number(r['flushes']):>8} {number(r['moved']):>6} {to_linear:>8} {to_snapshot:>9}".rstrip())
+            if "bytes_per_range" in r:
+                print(f"    {number(r['bytes_per_range'], 1)} bytes of memory a range")
 
 
-READS = ("seqread1m_q4", "randread4k_q32")
+class Verdicts:
+    """The figures that bow is to reach, most of them as ratios within this run."""
 
+    def __init__(self, results):
+        self.by = {(r["row"], r["device"]): r for r in results}
+        self.lines = []
+        rows = list(dict.fromkeys(r["row"] for r in results))
+        for row, times in (("dense4k_q1", 2.0), ("dense4k_q32", 1.25), ("sparse4k_q32", 1.3)):
+            self.faster(row, times, "best dm-snapshot", self.best(row))
+        for row, times in (("dense4k_q1", 0.5), ("dense4k_q1_flushed", 0.5), ("dense4k_q32", 0.62),
+                           ("rewrite4k_q32", 0.97), ("seqread1m_q4", 0.99), ("randread4k_q32", 0.99)):
+            self.faster(row, times, "dm-linear", self.get(row, "linear"))
+        for row in rows:
+            self.faster(row, 0.99, "dm-linear", self.get(row, "linear"), "bow-state2")
+        sparse = self.get("sparse4k_q32", "bow")
+        if sparse:
+            data = sparse["ios"] * 4
+            self.verdict("sparse4k_q32", "KiB written, 2.3 x the data", sparse["written_kib"], 2.3 * data, True)
+            self.verdict("sparse4k_q32", "KiB read, 1.3 x the data", sparse["read_kib"], 1.3 * data, True)
+        self.sequential()
+        for row in ("update_ext4", "update_xfs"):
+            self.update(row)
+        ranges = self.get("ranges_1m", "bow")
+        if ranges:
+            self.verdict("ranges_1m", "ms, under 1 s", ranges["ms"], 1000, True)
+            self.verdict("ranges_1m", "bytes of memory a range, 64", ranges["bytes_per_range"], 64, True)
+        many, few = self.get("first_write_1m", "bow"), self.get("first_write_1k", "bow")
+        if many and few:
+            self.verdict("first_write_1m", "ms, 1.3 x first_write_1k", many["ms"], 1.3 * few["ms"], True)
 
-def verdicts(results):
-    """The figures that bow is to reach, as ratios within this run."""
-    by = {(r["row"], r["device"]): r for r in results}
-    lines = []
+    def get(self, row, device):
+        return self.by.get((row, device))
 
-    def speed(row, device):
-        return by[row, device]["iops"] if (row, device) in by else None
+    def best(self, row):
+        found = [r for (name, d), r in self.by.items() if name == row and d.startswith("snapshot")]
+        return max(found, key=lambda r: r["iops"], default=None)
 
-    def verdict(row, device, what, is_, least, at_most=False):
-        if is_ is None or least is None:
-            return
-        ratio = is_ / least
-        reached = is_ <= least if at_most else is_ >= least
-        lines.append(f"  {'reached' if reached else 'MISSED ':8} {row:16} {device:11} {what}: "
-                     f"{is_:,.3g} of {least:,.3g} ({ratio:.3f})")
+    def verdict(self, row, what, is_, bound, at_most=False, device="bow"):
+        reached = is_ <= bound if at_most else is_ >= bound
+        self.lines.append(f"  {'reached' if reached else 'MISSED':8} {row:18} {device:11} {what}: "
+                          f"{is_:,.4g} of {bound:,.4g} ({is_ / bound:.3f})")
 
-    def times(factor, value):
-        return None if value is None else factor * value
+    def faster(self, row, times, name, other, device="bow"):
+        mine = self.get(row, device)
+        if mine and other:
+            self.verdict(row, f"IOPS, {times} x {name}", mine["iops"], times * other["iops"], device=device)
 
-    def best(row):
-        found = [r["iops"] for (name, d), r in by.items() if name == row and d.startswith("snapshot")]
-        return max(found) if found else None
+    def sequential(self):
+        mine, best = self.get("seq1m_q4", "bow"), self.best("seq1m_q4")
+        w, r = self.get("seq1m_q4", "bare"), self.get("seqread1m_q4", "bare")
+        if mine and w and r:
+            floor = 1 / (2 / w["mib_per_s"] + 1 / r["mib_per_s"])
+            self.verdict("seq1m_q4", f"MiB/s, 0.85 x the floor of {floor:.1f}", mine["mib_per_s"], 0.85 * floor)
+        if mine and best:
+            self.verdict("seq1m_q4", "MiB/s, above dm-snapshot", mine["mib_per_s"], best["mib_per_s"])
 
-    for row, to_snapshot, to_linear in (("dense4k_q1", 2.0, 0.5), ("dense4k_q32", 1.25, 0.62),
-                                        ("sparse4k_q32", 1.3, None)):
-        is_ = speed(row, "bow")
-        verdict(row, "bow", f"IOPS, {to_snapshot} x best dm-snapshot", is_, times(to_snapshot, best(row)))
-        if to_linear:
-            verdict(row, "bow", f"IOPS, {to_linear} x dm-linear", is_, times(to_linear, speed(row, "linear")))
-    sparse = by.get(("sparse4k_q32", "bow"))
-    if sparse:
-        data = 16384
-        verdict("sparse4k_q32", "bow", "KiB written, 2.3 x the data", sparse["written_kib"], 2.3 * data, True)
-        verdict("sparse4k_q32", "bow", "KiB read, 1.3 x the data", sparse["read_kib"], 1.3 * data, True)
-    w, r = (by.get((row, "bare")) for row in ("seq1m_q4", "seqread1m_q4"))
-    if w and r:
-        floor = 1 / (2 / w["mib_per_s"] + 1 / r["mib_per_s"])
-        verdict("seq1m_q4", "bow", f"MiB/s, 0.85 x the floor of {floor:.1f}", speed("seq1m_q4", "bow"), 0.85 * floor)
-    verdict("seq1m_q4", "bow", "MiB/s, above dm-snapshot", speed("seq1m_q4", "bow"), best("seq1m_q4"))
-    verdict("rewrite4k_q32", "bow", "IOPS, 0.97 x dm-linear", speed("rewrite4k_q32", "bow"),
-            times(0.97, speed("rewrite4k_q32", "linear")))
-    for row in READS:
-        verdict(row, "bow", "0.99 x dm-linear", speed(row, "bow"), times(0.99, speed(row, "linear")))
-    for row in dict.fromkeys(r["row"] for r in results):
-        verdict(row, "bow-state2", "0.99 x dm-linear", speed(row, "bow-state2"),
-                times(0.99, speed(row, "linear")))
-    if lines:
-        print("\nFigures to reach:")
-        print("\n".join(lines))
+    def update(self, row):
+        mine, bare, linear = (self.get(row, device) for device in ("bow", "bare", "linear"))
+        if mine and bare:
+            self.verdict(row, "flushes, 1.3 x the bare disk's", mine["flushes"], 1.3 * bare["flushes"], True)
+        if mine and linear:
+            self.verdict(row, "ms, 1.5 x dm-linear's", mine["ms"], 1.5 * linear["ms"], True)
 
 
 if __name__ == "__main__":
