@@ -683,5 +683,7 @@ impl<T: Target> PinnedDrop for Registration<T> {
         // SAFETY: By the type invariant it is registered. The module is not unloaded while a table
         // uses it.
         unsafe { dm_bindings::dm_unregister_target(self.target_type.get()) };
+        // Empty by now, but statics are never dropped, and it keeps its memory.
+        drop(core::mem::take(&mut *INSTANCES.lock()));
     }
 }
