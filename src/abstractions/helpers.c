@@ -5,6 +5,7 @@
 
 #include <linux/mm.h>
 #include <linux/sched/mm.h>
+#include <linux/sysfs.h>
 #include <linux/timekeeping.h>
 
 #include "bindings_helper.h"
@@ -37,6 +38,12 @@ bool helper_bdev_is_zoned(struct block_device *bdev)
 struct kobject *helper_disk_kobject(struct gendisk *disk)
 {
 	return &disk_to_dev(disk)->kobj;
+}
+
+/* Where lockdep is there, attributes that are not static need a key that is. */
+void helper_sysfs_attr_init(struct attribute *attr)
+{
+	sysfs_attr_init(attr);
 }
 
 u32 helper_crc32_le(u32 crc, const void *data, size_t len)

@@ -5,7 +5,10 @@
 //! C headers: [`include/linux/kobject.h`](srctree/include/linux/kobject.h),
 //! [`include/linux/sysfs.h`](srctree/include/linux/sysfs.h)
 
-use super::device_mapper::LiveTable;
+use super::{
+    bindings as dm_bindings,
+    device_mapper::LiveTable, //
+};
 use core::{
     fmt,
     marker::PhantomData,
@@ -78,14 +81,14 @@ impl<T: Attributes> Directory<T> {
     /// `EEXIST` if there is one of that name; `ENOMEM`.
     pub(crate) fn new(owner: Arc<T>, table: &LiveTable<'_>) -> Result<Self> {
         let mut attributes = KVec::with_capacity(T::ATTRIBUTES.len(), GFP_KERNEL)?;
-        for attribute in T::ATTRIBUTES {
-            attributes.push(
-                bindings::attribute {
-                    name: attribute.name.as_char_ptr(),
-                    mode: if attribute.writable { 0o644 } else { 0o444 },
-                },
-                GFP_KERNEL,
-            )?;
+        for _ in T::ATTRIBUTES {
+            attributes.push(bindings::attribute::default(), GFP_KERNEL)?;
+        }
+        for (raw, attribute) in attributes.iter_mut().zip(T::ATTRIBUTES) {
+            raw.name = attribute.name.as_char_ptr();
+            raw.mode = if attribute.writable { 0o644 } else { 0o444 };
+            // SAFETY: `raw` may be written to.
+            unsafe { dm_bindings::helper_sysfs_attr_init(raw) };
         }
         let node = KBox::new(
             Node {
