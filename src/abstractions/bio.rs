@@ -513,3 +513,89 @@ impl<T: Submitter> PinnedDrop for BioSet<T> {
         unsafe { bindings::bioset_exit(self.set.get()) };
     }
 }
+
+#[kunit_tests(dm_bow_bio)]
+mod tests {
+    use super::*;
+
+    /// Any target will do.
+    type Bios = BioList<crate::Bow>;
+
+    /// Bios that are in no list, and never reach a device.
+    fn bios<const N: usize>() -> Result<KBox<[bindings::bio; N]>> {
+        Ok(KBox::new(
+            core::array::from_fn(|_| bindings::bio::default()),
+            GFP_KERNEL,
+        )?)
+    }
+
+    fn push(list: &mut Bios, bio: &mut bindings::bio) {
+        // SAFETY: Nobody but the list uses it, and `pops` takes it out without ending it.
+        list.push(unsafe { Bio::from_raw(NonNull::from(bio)) });
+    }
+
+    /// Empties the list, and says whether these were in it, in that order.
+    fn pops(list: &mut Bios, wanted: &[bindings::bio]) -> bool {
+        let mut wanted = wanted.iter();
+        let mut good = true;
+        while let Some(bio) = list.pop() {
+            let raw = bio.into_raw();
+            // SAFETY: It was pushed by `push`, and is in no list any more.
+            good &= unsafe { (*raw).bi_next.is_null() };
+            good &= wanted
+                .next()
+                .is_some_and(|bio| core::ptr::eq(raw.cast_const(), bio));
+        }
+        good && wanted.next().is_none() && list.is_empty()
+    }
+
+    #[test]
+    fn first_in_first_out() -> Result {
+        let mut bios = bios::<4>()?;
+        let mut list = Bios::new();
+        assert!(list.is_empty());
+        assert!(list.pop().is_none());
+        for _ in 0..2 {
+            for bio in bios.iter_mut() {
+                // As if it had been in another list.
+                bio.bi_next = core::ptr::dangling_mut();
+                push(&mut list, bio);
+            }
+            assert!(!list.is_empty());
+            assert!(pops(&mut list, &*bios));
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn one_list_behind_another() -> Result {
+        // So many in the first list, the rest in the second.
+        for split in 0..=4 {
+            let mut bios = bios::<4>()?;
+            let (mut first, mut second) = (Bios::new(), Bios::new());
+            for (index, bio) in bios.iter_mut().enumerate() {
+                let list = if index < split {
+                    &mut first
+                } else {
+                    &mut second
+                };
+                push(list, bio);
+            }
+            first.append(&mut second);
+            let is_second_empty = second.is_empty() && second.pop().is_none();
+            assert!(pops(&mut first, &*bios));
+            assert!(is_second_empty);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_status_survives_as_a_number() {
+        for raw in 0..=255 {
+            assert_eq!(Status(raw).as_raw(), u32::from(raw));
+            assert!(Status::from_raw(Status(raw).as_raw()) == Status(raw));
+        }
+        assert_eq!(Status::OK.as_raw(), 0);
+        assert!(Status::from_raw(256) == Status::IO_ERROR);
+    }
+}

@@ -65,10 +65,7 @@ pub(crate) struct Buffer {
 impl Buffer {
     /// Allocates `pages` pages, or some more. Sleeps. `ENOMEM` if there are none to be had.
     pub(crate) fn new(pages: usize) -> Result<Self> {
-        let order = pages
-            .next_power_of_two()
-            .trailing_zeros()
-            .min(CHUNK_ORDER);
+        let order = pages.next_power_of_two().trailing_zeros().min(CHUNK_ORDER);
         let count = pages.div_ceil(1 << order);
         let mut chunks = KVec::with_capacity(count, GFP_KERNEL)?;
         for _ in 0..count {
@@ -144,4 +141,71 @@ impl Buffer {
 pub(crate) fn crc32(seed: u32, data: &[u8]) -> u32 {
     // SAFETY: `data` is valid for its length.
     unsafe { dm_bindings::helper_crc32_le(seed, data.as_ptr().cast(), data.len()) }
+}
+
+#[kunit_tests(dm_bow_buffer)]
+mod tests {
+    use super::*;
+
+    /// Bit by bit, as the polynomial says.
+    fn naive(seed: u32, data: impl Iterator<Item = u8>) -> u32 {
+        data.fold(seed, |checksum, byte| {
+            (0..8).fold(checksum ^ u32::from(byte), |value, _| {
+                (value >> 1) ^ (0xEDB8_8320 & 0u32.wrapping_sub(value & 1))
+            })
+        })
+    }
+
+    fn pattern(length: usize) -> impl Iterator<Item = u8> {
+        (0..length).map(|index| (index * 7 + index / 251) as u8)
+    }
+
+    #[test]
+    fn checksums_are_what_the_log_says() {
+        // The check value of CRC-32, which inverts before and after.
+        assert_eq!(!crc32(!0, b"123456789"), 0xCBF4_3926);
+        assert_eq!(crc32(5, b""), 5);
+        assert_eq!(crc32(77, b"dm-bow"), naive(77, b"dm-bow".iter().copied()));
+    }
+
+    #[test]
+    fn a_page_is_filled_up_with_zeroes() -> Result {
+        let buffer = Buffer::new(2)?;
+        let mut data = KVec::from_elem(0xFFu8, PAGE_SIZE, GFP_KERNEL)?;
+        buffer.fill(1, &data)?;
+        buffer.fill(1, b"short")?;
+        buffer.read(1, &mut data)?;
+        assert!(data.starts_with(b"short\0"));
+        assert!(data.iter().skip(5).all(|&byte| byte == 0));
+        assert!(buffer.fill(2, b"").is_err());
+        assert!(buffer.read(2, &mut data).is_err());
+        assert!(buffer.read(0, &mut data).is_ok());
+        Ok(())
+    }
+
+    #[test]
+    fn a_checksum_goes_over_pages_and_chunks() -> Result {
+        const PAGES: usize = 2 << CHUNK_ORDER;
+        let buffer = Buffer::new(PAGES)?;
+        let mut page = KVec::with_capacity(PAGE_SIZE, GFP_KERNEL)?;
+        for index in 0..PAGES {
+            page.clear();
+            for byte in pattern(PAGES * PAGE_SIZE)
+                .skip(index * PAGE_SIZE)
+                .take(PAGE_SIZE)
+            {
+                page.push(byte, GFP_KERNEL)?;
+            }
+            buffer.fill(index, &page)?;
+        }
+        // Around the end of the first chunk.
+        let first = PAGES / 2 - 1;
+        for bytes in [0, 1, 512, PAGE_SIZE, PAGE_SIZE + 512, 3 * PAGE_SIZE] {
+            let wanted = pattern(PAGES * PAGE_SIZE)
+                .skip(first * PAGE_SIZE)
+                .take(bytes);
+            assert_eq!(buffer.crc32(9, first, bytes), naive(9, wanted));
+        }
+        Ok(())
+    }
 }

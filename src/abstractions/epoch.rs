@@ -148,3 +148,137 @@ impl<T> Drop for EpochCell<T> {
         }
     }
 }
+
+#[kunit_tests(dm_bow_epoch)]
+mod tests {
+    use super::*;
+    use kernel::{
+        impl_has_work, new_work,
+        sync::{
+            atomic::ordering::{
+                Acquire,
+                Relaxed,
+                Release, //
+            },
+            Arc,
+            Completion, //
+        },
+        time::{
+            delay::fsleep,
+            Delta, //
+        },
+        workqueue::{
+            self,
+            Work,
+            WorkItem, //
+        },
+    };
+
+    /// Counts its drops.
+    struct Value(u32, Arc<Atomic<u32>>);
+
+    impl Drop for Value {
+        fn drop(&mut self) {
+            self.1.add(1, Relaxed);
+        }
+    }
+
+    /// Drains, in another thread, and takes away the value.
+    #[pin_data]
+    struct Drainer {
+        #[pin]
+        epoch: Epoch,
+        cell: EpochCell<Value>,
+        drained: Atomic<u32>,
+        #[pin]
+        done: Completion,
+        #[pin]
+        work: Work<Drainer>,
+    }
+
+    impl_has_work! {
+        impl HasWork<Self> for Drainer { self.work }
+    }
+
+    impl WorkItem for Drainer {
+        type Pointer = Arc<Drainer>;
+
+        fn run(this: Arc<Drainer>) {
+            this.epoch.drain();
+            this.drained.store(1, Release);
+            this.cell.replace(None, &this.epoch);
+            this.done.complete_all();
+        }
+    }
+
+    fn drainer() -> Result<Arc<Drainer>> {
+        Arc::pin_init(
+            try_pin_init!(Drainer {
+                epoch <- Epoch::new(),
+                cell: EpochCell::new(),
+                drained: Atomic::new(0),
+                done <- Completion::new(),
+                work <- new_work!("dm_bow_test"),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    #[test]
+    fn drain_waits_for_the_tickets_that_were_out() -> Result {
+        let drainer = drainer()?;
+        let first = drainer.epoch.enter();
+        let second = drainer.epoch.enter();
+        let _ = workqueue::system().enqueue(drainer.clone());
+        fsleep(Delta::from_millis(50));
+        assert_eq!(drainer.drained.load(Acquire), 0);
+        drainer.epoch.leave(first);
+        fsleep(Delta::from_millis(50));
+        assert_eq!(drainer.drained.load(Acquire), 0);
+        drainer.epoch.leave(second);
+        drainer.done.wait_for_completion();
+        assert_eq!(drainer.drained.load(Acquire), 1);
+        Ok(())
+    }
+
+    #[test]
+    fn drain_waits_for_nothing_else() -> Result {
+        let drainer = drainer()?;
+        let ticket = drainer.epoch.enter();
+        drainer.epoch.leave(ticket);
+        drainer.epoch.drain();
+        Ok(())
+    }
+
+    #[test]
+    fn a_cell_frees_what_nobody_can_see() -> Result {
+        let drops = Arc::new(Atomic::new(0), GFP_KERNEL)?;
+        let drainer = drainer()?;
+        let value = |number| KBox::new(Value(number, drops.clone()), GFP_KERNEL);
+        drainer.cell.replace(Some(value(1)?), &drainer.epoch);
+        assert_eq!(drops.load(Acquire), 0);
+        drainer.cell.replace(Some(value(2)?), &drainer.epoch);
+        assert_eq!(drops.load(Acquire), 1);
+
+        let ticket = drainer.epoch.enter();
+        let seen = drainer.cell.get(&ticket);
+        let _ = workqueue::system().enqueue(drainer.clone());
+        fsleep(Delta::from_millis(50));
+        // Still there for who has seen it.
+        assert_eq!(drops.load(Acquire), 1);
+        assert_eq!(seen.map(|value| value.0), Some(2));
+        drainer.epoch.leave(ticket);
+        drainer.done.wait_for_completion();
+        assert_eq!(drops.load(Acquire), 2);
+        let ticket = drainer.epoch.enter();
+        assert!(drainer.cell.get(&ticket).is_none());
+        drainer.epoch.leave(ticket);
+
+        drainer.cell.replace(Some(value(3)?), &drainer.epoch);
+        drop(drainer);
+        // The work item's reference may be the last, and go a moment later.
+        fsleep(Delta::from_millis(50));
+        assert_eq!(drops.load(Acquire), 3);
+        Ok(())
+    }
+}

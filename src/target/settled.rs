@@ -192,3 +192,105 @@ impl SettledMap {
         Ok(())
     }
 }
+
+#[kunit_tests(dm_bow_settled)]
+mod tests {
+    use super::*;
+    use crate::decisions::log::SECTOR_SIZE;
+
+    const SECTORS: u64 = 2 * PAGE_BLOCKS + 200;
+
+    /// The same by a list of blocks.
+    struct Naive(KVVec<bool>);
+
+    impl Naive {
+        fn set(&mut self, range: &Range<u64>, value: bool) {
+            for block in self
+                .0
+                .iter_mut()
+                .take(range.end as usize)
+                .skip(range.start as usize)
+            {
+                *block = value;
+            }
+        }
+
+        fn contains(&self, range: &Range<u64>) -> bool {
+            let range = range.start as usize..range.end as usize;
+            self.0
+                .get(range)
+                .is_some_and(|blocks| blocks.iter().all(|&block| block))
+        }
+    }
+
+    /// A range near where words and pages end.
+    fn range(number: u64) -> Range<u64> {
+        let mut seed = number;
+        let mut next = |below: u64| {
+            seed = seed
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (seed >> 33) % below
+        };
+        let border = match next(4) {
+            0 => 0,
+            1 => WORD_BITS * next(4),
+            2 => PAGE_BLOCKS,
+            _ => 2 * PAGE_BLOCKS,
+        };
+        let start = (border + next(140)).saturating_sub(70).min(SECTORS - 1);
+        let length = 1 + match next(3) {
+            0 => next(3),
+            1 => next(2 * WORD_BITS),
+            _ => next(PAGE_BLOCKS),
+        };
+        start..(start + length).min(SECTORS)
+    }
+
+    #[test]
+    fn settled_as_a_naive_list() -> Result {
+        let block = BlockSize::from_bytes(SECTOR_SIZE as u32).ok_or(EINVAL)?;
+        let map = SettledMap::new(SECTORS, block)?;
+        let mut naive = Naive(KVVec::from_elem(false, SECTORS as usize, GFP_KERNEL)?);
+        let mut settled = 0u32;
+        for number in 0..60 {
+            let change = range(3 * number);
+            if number % 3 == 0 {
+                map.clear(&change);
+            } else {
+                map.set(&change);
+            }
+            naive.set(&change, number % 3 != 0);
+            for asked in [range(3 * number + 1), range(3 * number + 2), change.clone()] {
+                let wanted = naive.contains(&asked);
+                settled += u32::from(wanted);
+                assert_eq!(map.admit(&asked).0, wanted);
+            }
+            // With one block more at either side.
+            let wider = change.start.saturating_sub(1)..(change.end + 1).min(SECTORS);
+            assert_eq!(map.admit(&wider).0, naive.contains(&wider));
+        }
+        // Of both there were some.
+        assert!(settled > 20);
+        assert!(settled < 160);
+        Ok(())
+    }
+
+    #[test]
+    fn a_part_of_a_block_counts_as_all_of_it() -> Result {
+        let block = BlockSize::from_bytes(4096).ok_or(EINVAL)?;
+        let map = SettledMap::new(80, block)?;
+        map.set(&(9..10));
+        assert!(map.admit(&(8..16)).0);
+        assert!(!map.admit(&(7..16)).0);
+        assert!(!map.admit(&(8..17)).0);
+        map.set_ahead(&(15..24));
+        // Block 1 only: the next one is not settled, so it cannot be ahead.
+        assert_eq!(map.admit(&(8..9)), (true, 1));
+        assert_eq!(map.admit(&(8..9)), (true, 0));
+        map.set_ahead(&(8..9));
+        assert_eq!(map.clear(&(15..16)), 1);
+        assert!(!map.admit(&(9..10)).0);
+        Ok(())
+    }
+}
