@@ -36,6 +36,8 @@ pub(crate) struct Limits {
     pub(crate) read_back: bool,
     /// Print every operation before it starts.
     pub(crate) print: bool,
+    /// Count I/O errors instead of stopping at the first.
+    pub(crate) keep_going: bool,
 }
 
 struct Job {
@@ -95,7 +97,7 @@ pub(crate) fn run(
                 }
             });
         }
-        let mut flight = Flight::new(reports, model);
+        let mut flight = Flight::new(reports, model, limits.keep_going);
         let start = Instant::now();
         for id in 0..limits.ops {
             if limits.time.is_some_and(|time| start.elapsed() >= time) {
@@ -127,10 +129,11 @@ struct Flight<'a> {
     before: BTreeMap<u64, Vec<Generation>>,
     counts: BTreeMap<String, u64>,
     failure: Option<Failure>,
+    keep_going: bool,
 }
 
 impl<'a> Flight<'a> {
-    fn new(reports: mpsc::Receiver<Done>, model: &'a mut Model) -> Self {
+    fn new(reports: mpsc::Receiver<Done>, model: &'a mut Model, keep_going: bool) -> Self {
         Self {
             reports,
             model,
@@ -138,6 +141,7 @@ impl<'a> Flight<'a> {
             before: BTreeMap::new(),
             counts: BTreeMap::new(),
             failure: None,
+            keep_going,
         }
     }
 
@@ -192,6 +196,13 @@ impl<'a> Flight<'a> {
                     self.model.set(range, UNKNOWN);
                 }
                 let failure = match error {
+                    Error::Io(errno) if self.keep_going => {
+                        *self
+                            .counts
+                            .entry(format!("{name}-errno-{}", errno.raw_os_error()))
+                            .or_default() += 1;
+                        return;
+                    }
                     Error::Io(errno) => Failure::io(errno, format!("{}: {errno}", done.op)),
                     Error::Content(text) => Failure::content(format!("{}: {text}", done.op)),
                 };

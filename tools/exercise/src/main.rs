@@ -156,6 +156,10 @@ struct Run {
     /// Print every operation.
     #[arg(long)]
     print: bool,
+    /// Go on after I/O errors, and tell how many of each there were. What an
+    /// operation that failed left is unknown.
+    #[arg(long)]
+    keep_going: bool,
     /// Leave out the check of the whole window at the end.
     #[arg(long)]
     no_verify: bool,
@@ -322,6 +326,7 @@ fn run(args: &Run) -> Result<String, Failure> {
         depth: args.depth.into(),
         read_back: args.read_back,
         print: args.print,
+        keep_going: args.keep_going,
     };
     println!("seed {}", args.seed);
     let max = args.max.max(device.unit());
