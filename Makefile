@@ -15,7 +15,7 @@ export DM_BOW_GOAL := $(MAKECMDGOALS)
 .DEFAULT_GOAL := all
 .PHONY: all help module tools paths install clean clean-cache update \
 	rust-analyzer demo bench test test-host test-kernel test-powercut test-crash \
-	test-crash-teeth check
+	test-crash-teeth test-debug check
 
 all: ## the module for the running kernel, or for KDIR=
 	@scripts/native-module
@@ -49,6 +49,9 @@ test-crash: ## the crash sweep at length: 60,000 states and more
 
 test-crash-teeth: ## modules that are wrong in one way each: the sweep must catch all
 	@tests/run-crash-teeth
+
+test-debug: ## selftests, faults and a soak in a debug kernel, which it builds once (T=, SOAK_SECONDS=)
+	@set -f; tests/run-debug $(T)
 
 test-host: ## the tests that need no kernel
 	@tests/run-host

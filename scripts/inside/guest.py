@@ -25,6 +25,8 @@ STATUS = re.compile(rb"dm-bow guest: exit status (\d+)")
 # Where nothing more can come: the wait for the time-out is saved.
 DEAD = re.compile(rb"Kernel panic - not syncing|KVM internal error|"
                   rb"end Kernel panic|---\[ end Kernel panic")
+# A guest without ACPI says so, and then cannot switch itself off.
+OFF = re.compile(rb"reboot: (Power down|System halted)")
 PR_SET_PDEATHSIG = 1
 
 
@@ -87,6 +89,8 @@ def main():
         while ports.get_map():
             left = min(deadline, heard + args.stall) - time.monotonic()
             if left <= 0:
+                if status is not None:
+                    return status
                 if dead:
                     return DIED
                 if time.monotonic() < deadline:
@@ -95,7 +99,7 @@ def main():
                 else:
                     print(f"dm-bow: the guest took more than {args.timeout:.0f} s and was killed",
                           file=sys.stderr)
-                return TIMED_OUT if status is None else status
+                return TIMED_OUT
             for key, _ in ports.select(left):
                 port = key.data
                 data = os.read(port.fd, 65536)
@@ -120,6 +124,8 @@ def main():
                             status = int(found.group(1))
                             # Power-off follows; do not wait for it for long.
                             deadline = min(deadline, time.monotonic() + 10)
+                        elif status is not None and OFF.search(line):
+                            deadline = min(deadline, time.monotonic() + 1)
                         elif DEAD.search(line) and not dead:
                             # Let the rest of the report arrive.
                             dead = True

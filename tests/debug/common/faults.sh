@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash disable=SC2034,SC2154
+#
+# What the scenarios of the debug kernel share, on top of the selftests' lib.sh:
+# failing allocations one by one, and I/O to chosen sectors.
+#
+#     . "$(dirname "$0")/common/faults.sh"
+
+# shellcheck source=tests/kernel/lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../../kernel/lib.sh"
+# shellcheck source=tests/kernel/common/bow.sh
+. "$here/common/bow.sh"
+
+debugfs=/sys/kernel/debug
+common_debug=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+
+need_faults() {
+    [ -d "$debugfs/failslab" ] || skip_all "the kernel cannot make allocations fail: this needs the debug kernel"
+}
+
+need_io_faults() {
+    [ -e "$debugfs/block/$(basename "$(test_disk)")/error_injection" ] ||
+        skip_all "the kernel cannot make I/O to chosen sectors fail: this needs the debug kernel"
+}
+
+#### Allocations
+#
+# Only what is allocated from within the module's code counts, in whatever
+# thread: the kernel looks for its addresses in the stack trace.
+
+# faults_on: after load_bow. The kernel's choices that would exempt allocations
+# are switched off.
+faults_on() {
+    local kind range
+    range=$(awk '$4 == "[dm_bow]" && $2 ~ /[tT]/ { print $1 }' /proc/kallsyms | sort | sed -n '1p;$p' | paste -sd ' ')
+    for kind in failslab fail_page_alloc; do
+        cd "$debugfs/$kind" || return
+        echo 0 >probability
+        # In hexadecimal without 0x; the last function is no longer than this.
+        echo "0x${range% *}" >require-start
+        printf '0x%x' $((0x${range#* } + 16384)) >require-end
+        echo 32 >stacktrace-depth
+        echo N >task-filter
+        echo N >ignore-gfp-wait
+        echo 0 >space
+        echo 2 >verbose
+        echo 0 >verbose_ratelimit_interval_ms
+    done
+    echo N >"$debugfs/fail_page_alloc/ignore-gfp-highmem"
+    echo 0 >"$debugfs/fail_page_alloc/min-order"
+    cd "$work" || return
+    faults_active=1
+}
+
+# sweep DEVICE COMMAND [OPTION]...: each allocation of what sweep.py calls COMMAND
+# fails once; two results. other is a device that it may use besides.
+sweep() {
+    local dev=$1 command=$2 kind hits
+    shift 2
+    : >"$work/summary"
+    check "$command: each allocation fails once" python3 -BES "$common_debug/sweep.py" "$command" \
+        --device "$dev" --other "$other" --summary "$work/summary" "$@"
+    # What needs none would mean that no fault ever came up.
+    same "$command: there were allocations to fail" '' "$(awk '$3 > 0 { n += $3 } END { if (!n) print "none" }' "$work/summary")"
+    while read -r _ kind hits; do
+        echo "# covered: $command: $hits faults of $kind"
+    done <"$work/summary"
+    note_sites
+}
+
+# fail_share KIND PERCENT: that share of all allocations fails, until faults_off.
+fail_share() {
+    cd "$debugfs/$1" || return
+    echo 0 >verbose
+    echo 1 >interval
+    echo -1 >times
+    echo "$2" >probability
+    cd "$work" || return
+}
+
+# faults_off: ends them.
+faults_off() {
+    local kind
+    for kind in failslab fail_page_alloc; do
+        echo 0 >"$debugfs/$kind/probability"
+        echo 2 >"$debugfs/$kind/verbose"
+    done
+}
+
+# note_sites: takes up the places that faults have come up at, out of the
+# kernel's log, which it clears. covered: prints them all.
+note_sites() {
+    dmesg | python3 -I -S "$common_debug/sites.py" >>"$work/sites"
+    dmesg -C
+}
+
+covered() {
+    note_sites
+    sort "$work/sites" | uniq -c | sort -rn | awk '{ n = $1; $1 = ""; print "# site:" $0 " (" n ")" }'
+    echo "# covered: $(sort -u "$work/sites" | grep -c .) sites"
+}
+
+#### I/O
+
+# io_fault DEVICE OPERATION FIRST SECTORS [STATUS [CHANCE]]: READ, WRITE, DISCARD
+# or WRITE_ZEROES that touches these sectors fails. Device is a dm device.
+io_fault() {
+    local name
+    name=$(basename "$(readlink -f "$1")")
+    io_fault_files="${io_fault_files:-} $debugfs/block/$name/error_injection"
+    echo "add,op=$2,start=$3,nr_sectors=$4,status=${5:-IOERR}${6:+,chance=$6}" \
+        >"$debugfs/block/$name/error_injection"
+}
+
+# io_faults_off: all of them.
+io_faults_off() {
+    local file
+    for file in ${io_fault_files:-}; do
+        [ ! -e "$file" ] || echo removeall >"$file"
+    done
+    io_fault_files=
+}
+
+# io_hits MARKED-BY-klog_mark: how many I/O faults have come up since.
+io_hits() {
+    klog | grep -c 'injecting .* error'
+}
+
+#### Leaks
+
+# no_leaks: one result. An object must be some seconds old, and found twice.
+no_leaks() {
+    local found
+    if [ ! -e "$debugfs/kmemleak" ]; then
+        skip "no leaks" "the kernel does not look for them"
+        return
+    fi
+    sleep 6
+    echo scan >"$debugfs/kmemleak" && echo scan >"$debugfs/kmemleak"
+    found=$(cat "$debugfs/kmemleak")
+    echo clear >"$debugfs/kmemleak"
+    if [ -z "$found" ]; then
+        ok "no leaks"
+    else
+        not_ok "no leaks" "$(head -n 60 <<<"$found")"
+    fi
+}
+
+# The devices can only be taken away when nothing fails any more.
+debug_finish() {
+    local status=$?
+    [ -z "${faults_active:-}" ] || faults_off
+    io_faults_off
+    (exit "$status")
+    finish
+}
+trap debug_finish EXIT

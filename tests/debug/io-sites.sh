@@ -1,0 +1,129 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# Each kind of I/O below fails at chosen sectors: the right error, no harm done, rollback holds.
+# timeout: 300
+. "$(dirname "$0")/common/faults.sh"
+need_io_faults
+plan 51
+load_bow
+
+dev=$(slice data 65536)
+exercise fill "$dev" >/dev/null || bail "cannot fill $dev"
+cp "$model" "$work/model-full"
+free=32768+32768
+ready() {
+    bow_create bow0 "$dev" || bail "no device"
+    exercise free /dev/mapper/bow0 "$free" >/dev/null || bail "cannot discard"
+}
+# Blocks are of 4 KiB: block B is at sector 8 B.
+put() { # BLOCK [COUNT]
+    dd if=/dev/urandom of=/dev/mapper/bow0 bs=4096 seek="$1" count="${2:-1}" oflag=direct conv=notrunc status=none
+}
+get() { # DEVICE BLOCK
+    dd if="$1" bs=4096 skip="$2" count=1 iflag=direct status=none | sha256sum
+}
+io_error="Input/output error"
+# hit: at least one I/O fault came up since klog_mark.
+hit() {
+    total_faults=$((${total_faults:-0} + $(io_hits)))
+    check "$1: the fault came up" test "$(io_hits)" -gt 0
+}
+
+# A write whose copy fails.
+copy_fails() { # WHAT BLOCK OPERATION FIRST SECTORS
+    local what=$1 block=$2 old free
+    old=$(get "$dev" "$block")
+    free=$(bow_field bow0 free)
+    io_fault "$dev" "$3" "$4" "$5"
+    fails "$what: the writer gets an error" "$io_error" put "$block"
+    hit "$what"
+    io_faults_off
+    same "$what: the block has not changed" "$old" "$(get "$dev" "$block")"
+    same "$what: the free space is given back" "$free" "$(bow_field bow0 free)"
+    same "$what: the device goes on" ok "$(bow_field bow0 error)"
+    check "$what: without the fault the write succeeds" put "$block"
+}
+
+ready
+checkpoint bow0 || bail "no checkpoint"
+copy_fails "the original cannot be read" 100 READ 800 8
+copy_fails "the backup cannot be written" 200 WRITE 32768 32768
+
+# What is not needed for a write must not make it fail.
+put 300
+put 301
+io_fault "$dev" READ $((312 * 8)) 8
+good=0
+for block in 302 303 304 305 306 307 308 309 310 311 313 314 315; do
+    put "$block" 2>/dev/null && good=$((good + 1))
+done
+same "an unreadable neighbour makes no write fail" 13 "$good"
+fails "but a write to it" "$io_error" put 312
+io_faults_off
+
+# The data itself, once it has a backup.
+io_fault "$dev" WRITE 3200 8
+klog_mark
+fails "the data cannot be written: the writer gets an error" "$io_error" put 400
+hit "the data cannot be written"
+io_faults_off
+check "the data cannot be written: later it can" put 400
+
+# The first block goes elsewhere.
+live=$(sector0 "$dev")
+io_fault "$dev" WRITE "$live" 8
+fails "the live first block cannot be written: the writer gets an error" "$io_error" put 0
+hit "the live first block cannot be written"
+io_faults_off
+io_fault "$dev" READ "$live" 8
+klog_mark
+fails "the live first block cannot be read: the reader gets an error" "$io_error" \
+    dd if=/dev/mapper/bow0 of=/dev/null bs=4096 count=1 iflag=direct status=none
+hit "the live first block cannot be read"
+fails "the live first block cannot be read: the checkpoint cannot be given up" "$io_error" bow_set bow0 2
+same "the live first block cannot be read: the state is still 1" 1 "$(bow_state bow0)"
+# The file system takes its place, so it has to move, and cannot.
+fails "the live first block cannot be moved: the writer gets an error" "$io_error" put $((live / 8))
+io_faults_off
+check "the live first block can be moved" put $((live / 8))
+check "the first block can be written" put 0
+
+# The log.
+events=$(events bow0)
+old=$(get "$dev" 500)
+io_fault "$dev" WRITE 0 8
+fails "the log cannot be written: the writer gets an error" "$io_error" put 500
+hit "the log cannot be written"
+same "the log cannot be written: the block has not changed" "$old" "$(get "$dev" 500)"
+same "the log cannot be written: status says so" failed "$(bow_field bow0 error)"
+check "the log cannot be written: so does an event" test "$(events bow0)" -gt "$events"
+check "the log cannot be written: a changed block can be written" put 100
+fails "the log cannot be written: the checkpoint cannot be given up" "$io_error" bow_set bow0 2
+same "the log cannot be written: the state is still 1" 1 "$(bow_state bow0)"
+io_faults_off
+fails "afterwards: first writes still fail" "$io_error" put 501
+check "afterwards: a changed block can be written" put 200
+check "afterwards: reads succeed" exercise run /dev/mapper/bow0 --ops 20 --mix read=1 --no-verify --range 8000+8000
+bow_remove bow0
+both_readers "after all of this" "$dev" as_saved
+
+# Changes of state.
+cp "$saved" "$model"
+ready
+free_before=$(bow_free bow0)
+for fault in "READ 0 8" "WRITE 32768 32768" "WRITE 0 8"; do
+    # shellcheck disable=SC2086
+    io_fault "$dev" $fault
+    fails "checkpoint, with a fault in $fault: refused" "$io_error" bow_set bow0 1
+    total_faults=$((total_faults + $(io_hits)))
+    io_faults_off
+    same "checkpoint, with a fault in $fault: state and free space are as before" "0 $free_before" \
+        "$(bow_state bow0) $(bow_free bow0)"
+done
+check "nothing has changed" exercise verify "$dev"
+check "then a checkpoint is possible" checkpoint bow0
+check "and a commit" bow_set bow0 2
+bow_remove bow0
+check "the bare device holds what was written" exercise verify "$dev"
+no_leaks
+echo "# covered: $total_faults I/O faults: read of the original, write of a backup, data, log, live first block (read, write, move), checkpoint, commit"
