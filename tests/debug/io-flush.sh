@@ -6,13 +6,13 @@
 modprobe -q scsi_debug dev_size_mb=32 delay=0 || skip_all "the kernel has no scsi_debug"
 # Without udev nobody loads what drives the disk.
 modprobe -q sd_mod
-disk=
 for _ in $(seq 40); do
-    disk=$(ls -d /sys/bus/pseudo/drivers/scsi_debug/adapter*/host*/target*/*/block/* 2>/dev/null | head -n 1)
-    [ -z "$disk" ] || break
+    for disk in /sys/bus/pseudo/drivers/scsi_debug/adapter*/host*/target*/*/block/*; do
+        [ ! -d "$disk" ] || break 2
+    done
     sleep 0.5
 done
-[ -n "$disk" ] || skip_all "scsi_debug made no disk"
+[ -d "$disk" ] || skip_all "scsi_debug made no disk"
 address=$(basename "$(readlink -f "$disk/device")")
 errors=$debugfs/scsi_debug/$address/error
 trap 'undo >/dev/null 2>&1; rmmod scsi_debug; debug_finish' EXIT

@@ -73,7 +73,7 @@ fail_share() {
     cd "$debugfs/$1" || return
     echo 0 >verbose
     echo 1 >interval
-    echo -1 >times
+    echo "-1" >"times"
     echo "$2" >probability
     cd "$work" || return
 }

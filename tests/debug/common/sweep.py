@@ -318,11 +318,11 @@ class Sweep:
                 faults.arm(hits + 1)
                 try:
                     getattr(self, command)(faults)
+                except Exception as error:
+                    raise Wrong(f"{command}, {kind} number {hits + 1}: {error!r}") from error
+                finally:
                     hit = faults.fired()
                     faults.disarm()
-                except Exception as error:
-                    put(faults.folder + "/probability", "0")
-                    raise Wrong(f"{command}, {kind} number {hits + 1}: {error!r}") from error
                 if not hit:
                     break
                 hits += 1
