@@ -56,7 +56,6 @@ def main():
     parser.add_argument("--devices", required=True)
     parser.add_argument("--module", required=True)
     parser.add_argument("--model", choices=FLUSH_US, default="ssd")
-    parser.add_argument("--prefix", default="", help="of the names of the rows")
     args = parser.parse_args()
 
     for module in ("null_blk", "nr_devices=0"), ("dm-mod",), ("dm-snapshot",), ("xfs",):
@@ -69,11 +68,12 @@ def main():
     # Read in what is used while nothing is measured.
     run("fio", "--name=warm", "--ioengine=null", "--size=4k", "--output-format=json")
     disks = [Disk("bench0", args.model), Disk("bench1", args.model)]
+    prefix = "" if args.model == "ssd" else f"{args.model}_"
     well = True
     for name in args.devices.split():
         device = DEVICES[name](name, disks)
         device.model = args.model
-        well = results_of(device, args.rows.split(), args.prefix) and well
+        well = results_of(device, args.rows.split(), prefix) and well
     return 0 if well else 1
 
 
