@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
 """report.py OUTPUT FOLDER: shows the results of a run, and keeps them as
-results.json and chart.svg in FOLDER.
+results.json, chart.svg and table.md in FOLDER.
 """
 
 import json
@@ -25,6 +25,8 @@ def main():
         file.write("\n")
     with open(os.path.join(folder, "chart.svg"), "w") as file:
         file.write(chart(results))
+    with open(os.path.join(folder, "table.md"), "w") as file:
+        file.write(markdown(results))
     show(results)
     lines = Verdicts(results).lines
     if lines:
@@ -55,6 +57,29 @@ def show(results):
                   f"{number(r['flushes']):>8} {number(r['moved']):>6} {to_linear:>8} {to_snapshot:>9}".rstrip())
             if "bytes_per_range" in r:
                 print(f"    {number(r['bytes_per_range'], 1)} bytes of memory a range")
+
+
+def markdown(results):
+    """The table of Documentation/performance.md."""
+    by = {(r["row"], r["device"]): r for r in results}
+    devices = list(dict.fromkeys(r["device"] for r in results))
+    out = [f"| row | {' | '.join(devices)} | bow: read / written / flushes |",
+           "|---|" + "---:|" * (len(devices) + 1)]
+    single = ["| row | time | |", "|---|---:|---:|"]
+    for row in dict.fromkeys(r["row"] for r in results):
+        bow = by.get((row, "bow"))
+        if not any(by[row, d]["iops"] for d in devices if (row, d) in by):
+            more = f"{number(bow['mib_per_s'])} MiB/s" if bow["mib_per_s"] else ""
+            if "bytes_per_range" in bow:
+                more = f"{number(bow['bytes_per_range'])} bytes a range"
+            single.append(f"| {row} | {number(bow['ms'], 1)} ms | {more} |")
+            continue
+        # Of large I/O nobody counts the operations.
+        unit = "mib_per_s" if "seq" in row else "iops"
+        cells = [number(by[row, d][unit]) if (row, d) in by else "" for d in devices]
+        cost = " / ".join(number(bow[key]) for key in ("read_kib", "written_kib", "flushes")) if bow else ""
+        out.append(f"| {row} | {' | '.join(cells)} | {cost} |")
+    return "\n".join(out) + "\n\n" + "\n".join(single) + "\n"
 
 
 class Verdicts:
