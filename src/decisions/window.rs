@@ -25,7 +25,7 @@ use core::ops::Range as Span;
 pub const SIZE: u64 = (1 << 20) >> SECTOR_SHIFT;
 
 /// The most sectors ahead, as long as first writes are not known to range over little.
-const AHEAD_TRIAL: u64 = 3 * SIZE;
+const AHEAD_TRIAL: u64 = SIZE;
 
 /// The most sectors ahead.
 const AHEAD_MAX: u64 = 16 * SIZE;
