@@ -6,8 +6,9 @@
 //! follows that without copying anything: it says for each sector, as the restore would see it by
 //! then, which sector of the untouched device holds its data.
 //!
-//! It takes one node for each run of sectors that has moved as a whole: at most two more with every
-//! copy of one run.
+//! It takes one node for each run of sectors that has moved as a whole. A copy of many runs makes as
+//! many new ones, so that copies of copies can double their number each time; whoever follows a log
+//! that may come from anyone bounds the runs of each copy ([`Relocations::copy`]).
 
 use kernel::{
     prelude::*,
@@ -72,18 +73,23 @@ impl Relocations {
         }
     }
 
-    /// Simulates the copy of `sectors` from `dest` to `source`. The end of neither range may exceed
-    /// [`u64::MAX`].
+    /// Simulates the copy of `sectors` from `dest` to `source`, which may come from at most `most`
+    /// runs. The end of neither range may exceed [`u64::MAX`].
+    ///
+    /// Returns the number of runs; `None` if there are more, and nothing has changed.
     ///
     /// # Errors
     ///
     /// `ENOMEM`; the simulation is then of no more use.
-    pub fn copy(&mut self, source: u64, dest: u64, sectors: u64) -> Result {
+    pub fn copy(&mut self, source: u64, dest: u64, sectors: u64, most: u64) -> Result<Option<u64>> {
         // Looked up before anything changes, since the ranges may have runs in common.
-        let mut pieces = KVec::new();
+        let mut pieces = KVVec::new();
         let mut done = 0;
 
         while done < sectors {
+            if pieces.len() as u64 >= most {
+                return Ok(None);
+            }
             let piece = self.find(dest.saturating_add(done), sectors.saturating_sub(done));
 
             pieces.push(piece, GFP_KERNEL)?;
@@ -102,7 +108,7 @@ impl Relocations {
             }
             start = end;
         }
-        Ok(())
+        Ok(Some(pieces.len() as u64))
     }
 
     /// The run that holds `sector`, or else the next one, and its end.

@@ -16,7 +16,7 @@
 //!   backup of the log block before it, or in the oldest that of the device's first block.
 //!
 //! A log may come from anyone. No field of it is used before it is checked, the data read is
-//! bounded by a budget of the caller's, and the memory by the number of entries there really are.
+//! bounded by a budget of the caller's, and time and memory by another ([`Limits`]).
 //!
 //! There is no I/O here: the caller is told what to read, and brings it. A [`Check`] holds a log
 //! block and is too large for a kernel stack.
@@ -48,6 +48,35 @@ use kernel::{
 /// The largest read that [`Check`] asks for, in bytes.
 pub const READ_MAX: usize = 1 << 20;
 
+/// Pieces that every log may have, beyond [`Limits::pieces`].
+const PIECES_FREE: u64 = 1 << 18;
+
+/// What a log may ask of its reader: see [`Check::new`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// Bytes that entries may hold in all.
+    ///
+    /// Each time the file system writes to all of its free space a log may move each backup once,
+    /// so there is no bound that follows from the device's size; but a log that holds many times
+    /// the device is more likely made to keep its reader busy.
+    pub bytes: u64,
+    /// Pieces that the data of an entry may lie in, as the mean of all entries (and 2^18 for a
+    /// start). Each costs time and memory.
+    ///
+    /// An entry's data lies in more than one piece if parts of it have been moved since, for which
+    /// the log has entries as well. But a log of 40 entries that copy what others have copied can
+    /// say that each block of a device is from somewhere else.
+    pub pieces: u64,
+}
+
+impl Limits {
+    /// None.
+    pub const NONE: Self = Self {
+        bytes: u64::MAX,
+        pieces: u64::MAX,
+    };
+}
+
 /// What is wrong with an entry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum EntryFault {
@@ -75,6 +104,11 @@ pub enum EntryFault {
         /// The caller's limit in bytes.
         limit: u64,
     },
+    /// With this entry the data of the log is in more pieces than the caller is ready to follow.
+    Scattered {
+        /// The limit for all entries up to here.
+        limit: u64,
+    },
 }
 
 impl fmt::Display for EntryFault {
@@ -92,6 +126,9 @@ impl fmt::Display for EntryFault {
             }
             Self::Budget { limit } => {
                 write!(f, "the entries up to here hold more than {limit} bytes")
+            }
+            Self::Scattered { limit } => {
+                write!(f, "the entries up to here are in more than {limit} pieces")
             }
         }
     }
@@ -295,8 +332,7 @@ pub struct Check {
     crc32: Crc32,
     /// Size of the device in sectors.
     device: u64,
-    /// Bytes that may be read of entries.
-    budget: u64,
+    limits: Limits,
     /// Whether to verify saved data.
     verify: bool,
     /// The log block that is being looked at.
@@ -305,17 +341,14 @@ pub struct Check {
     header: Header,
     relocations: Relocations,
     summary: Summary,
+    /// Pieces that the data of all entries so far was in.
+    pieces: u64,
     state: State,
 }
 
 impl Check {
     /// Begins to check the log of a device of `device` sectors. `first` are the device's first
     /// [`BLOCK_SIZE_MAX`] bytes, or all of it if it is smaller.
-    ///
-    /// `budget` is the number of bytes that entries may hold in all. Each time the file system
-    /// writes to all of its free space a log may move each backup once, so there is no bound that
-    /// follows from the device's size; but a log that holds many times the device is more likely
-    /// made to keep its reader busy.
     ///
     /// With `verify` false saved data is not read and its checksums are believed: that is for
     /// listing a log, not for restoring it.
@@ -326,7 +359,7 @@ impl Check {
     pub fn new(
         first: &[u8],
         device: u64,
-        budget: u64,
+        limits: Limits,
         verify: bool,
         crc32: Crc32,
     ) -> Result<Self, Invalid> {
@@ -344,12 +377,13 @@ impl Check {
         let mut check = Self {
             crc32,
             device,
-            budget,
+            limits,
             verify,
             block: [0; BLOCK_SIZE_MAX as usize],
             header,
             relocations: Relocations::new(),
             summary: Summary::default(),
+            pieces: 0,
             state: State::Found { sector: 0 },
         };
         check.accept(header, 0, first)?;
@@ -419,8 +453,9 @@ impl Check {
                         }
                     }
                     if sectors > 0 {
-                        self.relocations.copy(entry.source, entry.dest, sectors)?;
                         self.summary.entries = self.summary.entries.saturating_add(1);
+                        self.relocate(entry, sectors)?
+                            .map_err(|fault| self.wrong(index, entry, fault))?;
                     }
                     self.state = State::Entries { before: index };
                     return Ok(Finding::Entry { index, entry });
@@ -529,10 +564,33 @@ impl Check {
         check_first(&self.header, index, entry)?;
 
         self.summary.bytes = self.summary.bytes.saturating_add(entry.size.into());
-        if self.summary.bytes > self.budget {
-            return Err(EntryFault::Budget { limit: self.budget });
+        if self.summary.bytes > self.limits.bytes {
+            return Err(EntryFault::Budget {
+                limit: self.limits.bytes,
+            });
         }
         Ok(())
+    }
+
+    /// Notes that the restore copies an entry. [`Invalid::NoMemory`] is not the entry's fault.
+    fn relocate(&mut self, entry: Entry, sectors: u64) -> Result<Result<(), EntryFault>, Invalid> {
+        let limit = self
+            .limits
+            .pieces
+            .saturating_mul(self.summary.entries)
+            .saturating_add(PIECES_FREE);
+        let left = limit.saturating_sub(self.pieces);
+
+        let copied = self
+            .relocations
+            .copy(entry.source, entry.dest, sectors, left)?;
+        Ok(match copied {
+            Some(pieces) => {
+                self.pieces = self.pieces.saturating_add(pieces);
+                Ok(())
+            }
+            None => Err(EntryFault::Scattered { limit }),
+        })
     }
 
     /// Checks where an entry of a size other than 0 lies.

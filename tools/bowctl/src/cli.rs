@@ -130,7 +130,8 @@ pub struct Restore {
     /// Check the log and say what would be done, and write nothing.
     #[arg(long)]
     pub dry_run: bool,
-    /// Believe a log that holds more than 64 times the device's size.
+    /// Believe a log that holds more than 64 times the device's size, or lies in more than 64
+    /// pieces an entry.
     #[arg(long)]
     pub no_limit: bool,
     /// Show no progress.
@@ -156,7 +157,8 @@ pub struct Check {
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
-    /// Believe a log that holds more than 64 times the device's size.
+    /// Believe a log that holds more than 64 times the device's size, or lies in more than 64
+    /// pieces an entry.
     #[arg(long)]
     pub no_limit: bool,
     /// Show no progress.

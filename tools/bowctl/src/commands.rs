@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use bow_decisions::log::{probe, SECTOR_SIZE};
-use bow_decisions::replay::{Finding, Summary};
+use bow_decisions::replay::{Finding, Limits, Summary};
 
 use crate::cli::{self, OnFull};
 use crate::device::{Access, BlockDevice, FileDevice};
@@ -14,7 +14,7 @@ use crate::failure::{Code, Failure, Result};
 use crate::live::{self, Live, State};
 use crate::mount::{self, Frozen};
 use crate::progress::Progress;
-use crate::repair::{self, CheckOptions, RepairError};
+use crate::repair::{self, CheckOptions, RepairError, PIECES};
 use crate::report::{Block, LiveStatus, Log, LogEntry, PlainStatus, Status, Totals};
 use crate::users;
 
@@ -292,7 +292,7 @@ fn plain_status(path: &Path) -> Result<PlainStatus> {
 
 fn options(no_limit: bool) -> CheckOptions {
     CheckOptions {
-        budget: no_limit.then_some(u64::MAX),
+        limits: no_limit.then_some(Limits::NONE),
         ..CheckOptions::default()
     }
 }
@@ -369,7 +369,11 @@ fn log(args: &cli::Log) -> Result {
     };
     let options = CheckOptions {
         verify: false,
-        budget: Some(u64::MAX),
+        // Saved data is not read, however much there is.
+        limits: Some(Limits {
+            bytes: u64::MAX,
+            pieces: PIECES,
+        }),
     };
     let result = repair::check(
         &device,

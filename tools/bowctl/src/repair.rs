@@ -7,7 +7,7 @@
 use std::io;
 
 use bow_decisions::log::{Header, LogError, BLOCK_SIZE_MAX, SECTOR_SIZE};
-use bow_decisions::replay::{Check, Finding, Invalid, Summary, READ_MAX};
+use bow_decisions::replay::{Check, Finding, Invalid, Limits, Summary, READ_MAX};
 use bow_decisions::restore::{KeepNew, Refusal, Restore, Step};
 use thiserror::Error;
 
@@ -18,6 +18,10 @@ use crate::progress::Progress;
 /// How many times the device's size a log's entries may come to in all, unless the user says
 /// otherwise.
 pub const BUDGET_FACTOR: u64 = 64;
+
+/// The mean number of pieces that the data of a log's entries may lie in, unless the user says
+/// otherwise.
+pub const PIECES: u64 = 64;
 
 /// Why a repair ended.
 #[derive(Debug, Error)]
@@ -81,15 +85,16 @@ impl From<Invalid> for RepairError {
 pub struct CheckOptions {
     /// Read the saved data and compare its checksums.
     pub verify: bool,
-    /// Bytes that the entries may come to in all; `None`: [`BUDGET_FACTOR`] times the device.
-    pub budget: Option<u64>,
+    /// What the log may ask for; `None`: [`BUDGET_FACTOR`] times the device in bytes, and
+    /// [`PIECES`].
+    pub limits: Option<Limits>,
 }
 
 impl Default for CheckOptions {
     fn default() -> Self {
         Self {
             verify: true,
-            budget: None,
+            limits: None,
         }
     }
 }
@@ -107,13 +112,14 @@ pub fn check<D: BlockDevice>(
     mut observe: impl FnMut(&Finding),
 ) -> Result<Summary, RepairError> {
     let sectors = device.sectors();
-    let budget = options.budget.unwrap_or(
-        sectors
+    let limits = options.limits.unwrap_or(Limits {
+        bytes: sectors
             .saturating_mul(SECTOR_SIZE as u64)
             .saturating_mul(BUDGET_FACTOR),
-    );
+        pieces: PIECES,
+    });
     let first = read_first(device)?;
-    let mut check = Check::new(&first, sectors, budget, options.verify, crc32)?;
+    let mut check = Check::new(&first, sectors, limits, options.verify, crc32)?;
     let mut buffer = vec![0; READ_MAX];
 
     loop {

@@ -8,6 +8,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use bow_model::history::{History, Op, Version};
+use bow_model::hostile::{scattered, seal, Log};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -326,6 +327,160 @@ fn an_image_that_is_locked() {
     drop(file);
     ends(&image.run(&["restore"]), 0);
     image.assert_rolled_back();
+}
+
+/// Fields at their limits, one at a time, each with a right checksum: the command says which it is,
+/// ends with the code for a damaged log, and writes nothing.
+#[test]
+fn logs_that_somebody_made_up() {
+    const BLOCK: usize = 1024;
+    // Offsets of fields in the header and, behind it, in entry 1.
+    const ENTRY: usize = 80 + 24;
+    let wide = |value: u64| value.to_le_bytes().to_vec();
+    let small = |value: u32| value.to_le_bytes().to_vec();
+    let cases = [
+        (4, vec![1, 2], "header_version is 2.1"),
+        (6, vec![0, 0], "header_size 0"),
+        (6, vec![255, 255], "header_size 65535"),
+        (8, small(0), "block_size is 0"),
+        (8, small(8192), "block_size is 8192"),
+        (8, small(u32::MAX), "block_size is 4294967295"),
+        (12, small(0), "no entries"),
+        (12, small(19), "count is 19, room is for 18"),
+        (12, small(u32::MAX), "count is 4294967295"),
+        (16, small(200), "sequence is 200"),
+        (16, small(u32::MAX), "sequence is 4294967295"),
+        (20, wide(0), "sector0 is 0"),
+        (20, wide(400), "sector0 is 400"),
+        (20, wide(u64::MAX), "sector0 is 18446744073709551615"),
+        (ENTRY, wide(0), "entry 1 (source sector 0"),
+        (ENTRY, wide(41), "not whole blocks"),
+        (ENTRY, wide(400), "source is beyond the end"),
+        (ENTRY, wide(u64::MAX - 1), "source is beyond the end"),
+        (ENTRY, wide(60), "source and dest overlap"),
+        (ENTRY + 8, wide(0), "dest is the log block"),
+        (ENTRY + 8, wide(400), "dest is beyond the end"),
+        (ENTRY + 8, wide(1 << 63), "dest is beyond the end"),
+        (ENTRY + 16, small(1), "not whole blocks"),
+        (ENTRY + 16, small(u32::MAX - 1023), "beyond the end"),
+        (ENTRY + 20, small(7), "the saved data has checksum"),
+    ];
+    let entry = |source, dest, checksum| bow_decisions::log::Entry {
+        source,
+        dest,
+        size: BLOCK as u32,
+        checksum,
+    };
+    let log = Log {
+        version: Version::V1_1,
+        restoring: false,
+        block_size: BLOCK as u32,
+        sequence: 0,
+        sector0: 20,
+        uuid: 3,
+        entries: vec![entry(0, 40, 0), entry(50, 60, 0)],
+    };
+    let image = Image::new(Version::V1_1, BLOCK);
+    let start = |at: usize, field: &[u8]| {
+        let mut first = log.bytes();
+
+        first.resize(BLOCK, 0);
+        first[at..at + field.len()].copy_from_slice(field);
+        seal(&mut first);
+        image.damage(0, &first);
+        image.data()
+    };
+
+    start(0, b"BOW");
+    ends(&image.run(&["check"]), 0);
+    for (at, field, message) in cases {
+        let made_up = start(at, &field);
+
+        for command in ["restore", "check"] {
+            let (_, err) = ends(&image.run(&[command]), code::DAMAGED);
+
+            assert!(err.contains(message), "no «{message}» in: {err}");
+            assert!(err.contains("Nothing was written"), "{err}");
+            assert!(image.data() == made_up, "the image was written to");
+        }
+    }
+
+    // A device that has lost its end, and with it the live first block.
+    start(0, b"BOW");
+    fs::write(&image.path, &image.data()[..20 * 512]).unwrap();
+    for command in ["restore", "check", "commit"] {
+        let (_, err) = ends(&image.run(&[command]), code::DAMAGED);
+        assert!(err.contains("sector0 is 20"), "{err}");
+    }
+}
+
+/// A log that is its own predecessor, and one whose chain goes round.
+#[test]
+fn logs_in_a_circle() {
+    let image = Image::new(Version::V1_1, 512);
+    let log = |sequence, next| {
+        Log {
+            version: Version::V1_1,
+            restoring: false,
+            block_size: 512,
+            sequence,
+            sector0: 5,
+            uuid: 3,
+            entries: vec![bow_decisions::log::Entry {
+                source: 0,
+                dest: next,
+                size: 512,
+                checksum: 0,
+            }],
+        }
+        .bytes()
+    };
+
+    for (first, others) in [
+        (log(3, 9), [log(3, 9), log(3, 9)]),
+        (log(3, 9), [log(2, 11), log(3, 9)]),
+    ] {
+        image.damage(0, &first);
+        image.damage(9 * 512, &others[0]);
+        image.damage(11 * 512, &others[1]);
+        let made_up = image.data();
+
+        for command in ["restore", "check", "log"] {
+            let (_, err) = ends(&image.run(&[command]), code::DAMAGED);
+
+            assert!(err.contains("sequence is 3, expected is"), "{err}");
+            assert!(image.data() == made_up, "the image was written to");
+        }
+    }
+}
+
+/// 4 KB that would have a reader fill its memory, on a sparse image of 2 TiB.
+#[test]
+fn a_log_that_is_scattered() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("large.img");
+
+    fs::write(&path, scattered(4).bytes()).unwrap();
+    if let Err(error) = fs::File::options()
+        .write(true)
+        .open(&path)
+        .and_then(|file| file.set_len(2 << 40))
+    {
+        eprintln!("skipped: the file system has no files of 2 TiB: {error}");
+        return;
+    }
+    for command in ["check", "restore", "log"] {
+        // In kilobytes.
+        let limited = "ulimit -v 500000; exec \"$@\"";
+        let output = Command::new("sh")
+            .args(["-c", limited, "sh", env!("CARGO_BIN_EXE_bowctl"), command])
+            .arg(&path)
+            .output()
+            .unwrap();
+        let (_, err) = ends(&output, code::DAMAGED);
+
+        assert!(err.contains("pieces"), "{err}");
+    }
 }
 
 /// Killed again and again, in the middle of it, until it is done.

@@ -7,10 +7,10 @@
 //! same end when cut off.
 
 use bow_decisions::log::{Entry, LogError};
-use bow_decisions::replay::{EntryFault, Invalid};
-use bow_model::crash::{self, Arrived};
+use bow_decisions::replay::{EntryFault, Invalid, Limits};
 use bow_model::disk::{Disk, SECTOR};
-use bow_model::history::crc;
+use bow_model::history::{crc, Version};
+use bow_model::hostile::{check, examine, scattered, Log, Sparse};
 use bow_model::random::Random;
 use bowctl::progress::Progress;
 use bowctl::repair::{self, CheckOptions, RepairError};
@@ -23,65 +23,32 @@ const SECTORS: u64 = 2;
 /// Blocks of the device.
 const BLOCKS: u64 = 64;
 
-/// A log block of version 1.1 to be.
-#[derive(Clone, Debug)]
-struct Log {
-    sequence: u32,
-    sector0: u64,
-    uuid: u8,
-    block_size: u32,
-    entries: Vec<Entry>,
+/// The smallest that is good: the first block is saved in block 9.
+fn good() -> Log {
+    Log {
+        version: Version::V1_1,
+        restoring: false,
+        sequence: 0,
+        sector0: 8 * SECTORS,
+        uuid: 1,
+        block_size: BLOCK as u32,
+        entries: vec![entry(0, 9, 1)],
+    }
 }
 
-impl Log {
-    /// The smallest that is good: the first block is saved in block 9.
-    fn good() -> Self {
-        Self {
-            sequence: 0,
-            sector0: 8 * SECTORS,
-            uuid: 1,
-            block_size: BLOCK as u32,
-            entries: vec![entry(0, 9, 1)],
-        }
-    }
+fn with(entries: &[Entry]) -> Log {
+    let mut log = good();
 
-    fn with(entries: &[Entry]) -> Self {
-        let mut log = Self::good();
+    log.entries.extend(entries);
+    log
+}
 
-        log.entries.extend(entries);
-        log
-    }
+/// Writes a log block to a block of the disk.
+fn put(log: &Log, disk: &mut Disk, block: u64) {
+    let bytes = log.bytes();
+    let start = block as usize * BLOCK;
 
-    fn bytes(&self) -> Vec<u8> {
-        let mut bytes = Vec::new();
-
-        bytes.extend(*b"BOW\0");
-        bytes.extend([1, 1, 80, 0]);
-        bytes.extend(self.block_size.to_le_bytes());
-        bytes.extend((self.entries.len() as u32).to_le_bytes());
-        bytes.extend(self.sequence.to_le_bytes());
-        bytes.extend(self.sector0.to_le_bytes());
-        bytes.extend([0; 4]);
-        bytes.extend([self.uuid; 16]);
-        bytes.extend([0; 32]);
-        for entry in &self.entries {
-            bytes.extend(entry.source.to_le_bytes());
-            bytes.extend(entry.dest.to_le_bytes());
-            bytes.extend(entry.size.to_le_bytes());
-            bytes.extend(entry.checksum.to_le_bytes());
-        }
-        let sum = crc(!0, &bytes);
-        bytes[28..32].copy_from_slice(&sum.to_le_bytes());
-        bytes
-    }
-
-    /// Writes the log block to a block of the disk.
-    fn put(&self, disk: &mut Disk, block: u64) {
-        let bytes = self.bytes();
-        let start = block as usize * BLOCK;
-
-        disk.data[start..start + bytes.len()].copy_from_slice(&bytes);
-    }
+    disk.data[start..start + bytes.len()].copy_from_slice(&bytes);
 }
 
 /// An entry in blocks, without a checksum.
@@ -97,20 +64,8 @@ fn entry(source: u64, dest: u64, blocks: u64) -> Entry {
 fn disk(log: &Log) -> Disk {
     let mut disk = Disk::new(Random::new(5).bytes(BLOCKS as usize * BLOCK));
 
-    log.put(&mut disk, 0);
+    put(log, &mut disk, 0);
     disk
-}
-
-fn check(disk: &Disk) -> Result<(), RepairError> {
-    let result = repair::check(
-        disk,
-        CheckOptions::default(),
-        &mut Progress::hidden(),
-        |_| (),
-    );
-
-    assert!(disk.requests.is_empty(), "a check writes nothing");
-    result.map(|_| ())
 }
 
 fn invalid(disk: &Disk) -> Invalid {
@@ -122,7 +77,7 @@ fn invalid(disk: &Disk) -> Invalid {
 
 /// What is wrong with the entry that is refused.
 fn fault(entries: &[Entry]) -> EntryFault {
-    match invalid(&disk(&Log::with(entries))) {
+    match invalid(&disk(&with(entries))) {
         Invalid::Entry { fault, .. } => fault,
         other => panic!("{other}"),
     }
@@ -130,8 +85,8 @@ fn fault(entries: &[Entry]) -> EntryFault {
 
 #[test]
 fn the_good_one_is_good() {
-    check(&disk(&Log::good())).unwrap();
-    check(&disk(&Log::with(&[entry(20, 30, 3)]))).unwrap();
+    check(&disk(&good())).unwrap();
+    check(&disk(&with(&[entry(20, 30, 3)]))).unwrap();
 }
 
 #[test]
@@ -205,23 +160,20 @@ fn entries_that_touch_the_log_or_themselves() {
     assert_eq!(fault(&[entry(20, 21, 2)]), EntryFault::Overlap);
     assert_eq!(fault(&[entry(21, 20, 2)]), EntryFault::Overlap);
     // Neighbours do not overlap; size 0 says nothing at all.
-    check(&disk(&Log::with(&[entry(20, 22, 2), entry(30, 28, 2)]))).unwrap();
+    check(&disk(&with(&[entry(20, 22, 2), entry(30, 28, 2)]))).unwrap();
     let nothing = Entry {
         source: u64::MAX,
         dest: 0,
         size: 0,
         checksum: 7,
     };
-    check(&disk(&Log::with(&[nothing]))).unwrap();
+    check(&disk(&with(&[nothing]))).unwrap();
 }
 
 #[test]
 fn a_log_that_does_not_say_what_stood_in_its_place() {
     for entries in [vec![entry(1, 9, 1)], vec![entry(0, 9, 0)]] {
-        let log = Log {
-            entries,
-            ..Log::good()
-        };
+        let log = Log { entries, ..good() };
 
         let found = invalid(&disk(&log));
         assert!(
@@ -238,7 +190,7 @@ fn a_log_that_does_not_say_what_stood_in_its_place() {
     }
     let empty = Log {
         entries: Vec::new(),
-        ..Log::good()
+        ..good()
     };
     assert_eq!(invalid(&disk(&empty)), Invalid::Empty { sector: 0 });
 }
@@ -249,7 +201,7 @@ fn a_wrong_checksum_names_the_entry() {
         checksum: 0xdead_beef,
         ..entry(20, 30, 2)
     };
-    let disk = disk(&Log::with(&[entry]));
+    let disk = disk(&with(&[entry]));
     let computed = crc(20, &disk.data[30 * BLOCK..32 * BLOCK]);
 
     assert_eq!(
@@ -266,10 +218,7 @@ fn a_wrong_checksum_names_the_entry() {
 #[test]
 fn first_blocks_that_are_elsewhere() {
     for sector0 in [0, 1, BLOCKS * SECTORS, u64::MAX, u64::MAX - 1] {
-        let log = Log {
-            sector0,
-            ..Log::good()
-        };
+        let log = Log { sector0, ..good() };
         let mut disk = disk(&log);
 
         assert_eq!(invalid(&disk), Invalid::Sector0 { sector: 0, sector0 });
@@ -285,7 +234,7 @@ fn first_blocks_that_are_elsewhere() {
 fn chain(newest: &Log, older: &Log) -> Disk {
     let mut disk = disk(newest);
 
-    older.put(&mut disk, 12);
+    put(older, &mut disk, 12);
     disk
 }
 
@@ -293,7 +242,7 @@ fn newest(sequence: u32) -> Log {
     Log {
         sequence,
         entries: vec![entry(0, 12, 1)],
-        ..Log::good()
+        ..good()
     }
 }
 
@@ -301,12 +250,12 @@ fn newest(sequence: u32) -> Log {
 fn chains() {
     let sector = 12 * SECTORS;
 
-    check(&chain(&newest(1), &Log::good())).unwrap();
+    check(&chain(&newest(1), &good())).unwrap();
     // A sequence that does not count down, so that a chain cannot be circular.
     for found in [1, 2, 5, u32::MAX] {
         let older = Log {
             sequence: found,
-            ..Log::good()
+            ..good()
         };
 
         assert_eq!(
@@ -318,17 +267,14 @@ fn chains() {
             }
         );
     }
-    let stale = Log {
-        uuid: 2,
-        ..Log::good()
-    };
+    let stale = Log { uuid: 2, ..good() };
     assert_eq!(
         invalid(&chain(&newest(1), &stale)),
         Invalid::Identity { sector }
     );
     let other = Log {
         block_size: 512,
-        ..Log::good()
+        ..good()
     };
     assert_eq!(
         invalid(&chain(&newest(1), &other)),
@@ -363,7 +309,7 @@ fn chains() {
         ..newest(1)
     };
     assert!(matches!(
-        invalid(&chain(&wide, &Log::good())),
+        invalid(&chain(&wide, &good())),
         Invalid::Entry {
             fault: EntryFault::NotFirstBlock,
             ..
@@ -380,14 +326,14 @@ fn a_chain_into_a_place_that_is_overwritten() {
     };
 
     assert!(matches!(
-        invalid(&chain(&log, &Log::good())),
+        invalid(&chain(&log, &good())),
         Invalid::Block { sector: 60, .. }
     ));
 }
 
 #[test]
 fn truncated_devices() {
-    let whole = disk(&Log::with(&[entry(20, 60, 1)]));
+    let whole = disk(&with(&[entry(20, 60, 1)]));
 
     for sectors in 0..121 {
         let mut cut = whole.clone();
@@ -406,7 +352,7 @@ fn reading_is_bounded() {
     let half = BLOCKS / 2;
     let mut log = Log {
         sequence: 63,
-        ..Log::good()
+        ..good()
     };
     // Every log block of the chain has its data read in full.
     log.entries = vec![entry(0, 1, 1)];
@@ -420,12 +366,12 @@ fn reading_is_bounded() {
     for block in 1..BLOCKS {
         log.sequence = 63 - block as u32;
         log.entries[0] = entry(0, block + 1, 1);
-        log.put(&mut disk, block);
+        put(&log, &mut disk, block);
     }
     assert!(check(&disk).is_err());
 
     // One log block whose entries are as large as can be.
-    let mut log = Log::good();
+    let mut log = good();
     for _ in 0..17 {
         log.entries.push(entry(10, 33, 23));
     }
@@ -433,14 +379,17 @@ fn reading_is_bounded() {
         let data = &disk.data[33 * BLOCK..56 * BLOCK];
         entry.checksum = crc(10, data);
     }
-    log.put(&mut disk, 0);
+    put(&log, &mut disk, 0);
     disk.bytes_read.set(0);
     check(&disk).unwrap();
     assert!(disk.bytes_read.get() < repair::BUDGET_FACTOR * device);
 
     // The same with less budget.
     let options = CheckOptions {
-        budget: Some(device),
+        limits: Some(Limits {
+            bytes: device,
+            ..Limits::NONE
+        }),
         ..CheckOptions::default()
     };
     disk.bytes_read.set(0);
@@ -453,6 +402,36 @@ fn reading_is_bounded() {
         }))
     ));
     assert!(disk.bytes_read.get() <= device + 4096);
+}
+
+/// Following such a log to the end would take a node for each block of a large device.
+#[test]
+fn memory_is_bounded() {
+    let mut first = scattered(4).bytes();
+    first.resize(4096, 0);
+    let device = Sparse {
+        first,
+        sectors: 1 << 32,
+    };
+
+    for verify in [true, false] {
+        let options = CheckOptions {
+            verify,
+            ..CheckOptions::default()
+        };
+        let result = repair::check(&device, options, &mut Progress::hidden(), |_| ());
+
+        assert!(
+            matches!(
+                result,
+                Err(RepairError::Invalid(Invalid::Entry {
+                    fault: EntryFault::Scattered { .. },
+                    ..
+                }))
+            ),
+            "{result:?}"
+        );
+    }
 }
 
 /// Entries at random, many of which a target would never write.
@@ -478,35 +457,16 @@ proptest! {
         newer in proptest::option::of(any_log()),
         seed in any::<u64>(),
     ) {
-        let mut disk = match newer {
-            None => disk(&Log::with(&older)),
+        let disk = match newer {
+            None => disk(&with(&older)),
             Some(entries) => {
                 let mut log = newest(1);
 
                 log.entries.extend(entries);
-                chain(&log, &Log::with(&older))
+                chain(&log, &with(&older))
             }
         };
-        let base = disk.data.clone();
-
-        if check(&disk).is_err() {
-            return Ok(());
-        }
-        repair::restore(&mut disk, &mut Progress::hidden()).unwrap();
-
-        let mut random = Random::new(seed);
-        for _ in 0..12 {
-            let cut = random.below(disk.requests.len()) + 1;
-            let data = crash::after(&base, &disk.requests[..cut], Arrived::Sectors, &mut random);
-            let mut again = Disk::new(data);
-
-            match check(&again) {
-                Ok(()) => repair::restore(&mut again, &mut Progress::hidden()).unwrap(),
-                Err(RepairError::NoLog) => {}
-                Err(error) => panic!("{error} after {cut} requests"),
-            }
-            prop_assert!(again.data == disk.data, "after {} requests", cut);
-        }
+        examine(&disk.data, seed);
     }
 
     /// Damage to a log of version 1.0, which has no checksum of its own, does no harm.
@@ -514,8 +474,9 @@ proptest! {
     fn damaged_logs_of_version_1_0(
         entries in any_log(),
         damage in proptest::collection::vec((0..460usize, any::<u8>()), 1..4),
+        seed in any::<u64>(),
     ) {
-        let log = Log::with(&entries);
+        let log = with(&entries);
         let mut disk = disk(&log);
         let mut bytes = log.bytes();
 
@@ -527,11 +488,6 @@ proptest! {
             bytes[at] = value;
         }
         disk.data[..BLOCK].copy_from_slice(&bytes);
-        if check(&disk).is_ok() {
-            let base = disk.data.clone();
-
-            repair::restore(&mut disk, &mut Progress::hidden()).unwrap();
-            prop_assert_eq!(disk.data.len(), base.len());
-        }
+        examine(&disk.data, seed);
     }
 }

@@ -396,15 +396,28 @@ fn put(disk: &mut [u8], block: usize, data: &[u8]) {
     disk[block * data.len()..(block + 1) * data.len()].copy_from_slice(data);
 }
 
-/// The raw CRC-32, bit by bit.
+/// The raw CRC-32.
 pub fn crc(seed: u32, data: &[u8]) -> u32 {
-    let mut crc = seed;
-
-    for byte in data {
-        crc ^= u32::from(*byte);
-        for _ in 0..8 {
-            crc = (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg());
-        }
-    }
-    crc
+    data.iter().fold(seed, |crc, byte| {
+        (crc >> 8) ^ TABLE[usize::from((crc as u8) ^ byte)]
+    })
 }
+
+/// What each byte does to a CRC, worked out bit by bit.
+const TABLE: [u32; 256] = {
+    let mut table = [0; 256];
+    let mut byte = 0;
+
+    while byte < 256 {
+        let mut crc = byte as u32;
+        let mut bit = 0;
+
+        while bit < 8 {
+            crc = (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg());
+            bit += 1;
+        }
+        table[byte] = crc;
+        byte += 1;
+    }
+    table
+};

@@ -7,10 +7,12 @@
 //!   the device must hold after a rollback and after a commit.
 //! - [`disk`]: a disk in memory that records what is written to it.
 //! - [`crash`]: what a power cut may leave of such a recording.
+//! - [`hostile`]: logs that somebody made up, and what must hold of any bytes on a disk.
 //! - [`strategy`]: histories for property tests.
 
 pub mod crash;
 pub mod disk;
 pub mod history;
+pub mod hostile;
 pub mod random;
 pub mod strategy;
