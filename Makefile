@@ -15,7 +15,7 @@ export DM_BOW_GOAL := $(MAKECMDGOALS)
 .DEFAULT_GOAL := all
 .PHONY: all help module tools paths install clean clean-cache update \
 	rust-analyzer demo bench test test-host test-kernel test-powercut test-crash \
-	test-crash-teeth test-debug check
+	test-crash-teeth test-debug test-fuzz check
 
 all: ## the module for the running kernel, or for KDIR=
 	@scripts/native-module
@@ -35,7 +35,7 @@ demo: ## from nothing to a rollback, in a virtual machine
 bench: ## what a checkpoint costs next to dm-linear and dm-snapshot (ROWS=, DEVICES=)
 	@nice scripts/bench
 
-test: ## all tests: kernel, power cut, crash sweep, host, checks
+test: ## all tests: kernel, power cut, crash sweep, host, fuzzing, checks
 	@tests/run
 
 test-kernel: ## kernel selftests in a guest, all or T="name other*"
@@ -55,6 +55,9 @@ test-debug: ## selftests, faults and a soak in a debug kernel, which it builds o
 
 test-host: ## the tests that need no kernel
 	@tests/run-host
+
+test-fuzz: ## hostile logs, devices and table lines, SECONDS= in all (60)
+	@tests/run-fuzz $(SECONDS)
 
 check: ## formatting, clippy, rustdoc, shellcheck, no stray unsafe
 	@tests/run-check
