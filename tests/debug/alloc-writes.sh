@@ -4,7 +4,7 @@
 # timeout: 200
 . "$(dirname "$0")/common/faults.sh"
 need_faults
-plan 16
+plan 15
 load_bow
 faults_on
 
@@ -53,7 +53,6 @@ share() {
 bad=''
 share 20
 share 100
-no_leaks
 check "the module unloads" unload_bow
 loaded=0
 covered

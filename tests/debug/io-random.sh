@@ -5,7 +5,7 @@
 . "$(dirname "$0")/common/faults.sh"
 rounds=${ROUNDS:-6}
 need_io_faults
-plan $((5 * rounds + 17))
+plan $((5 * rounds + 16))
 load_bow
 
 dev=$(slice data 65536)
@@ -111,5 +111,4 @@ wait "$load"
 same "the device below is gone: no wrong data ($(tail -n 1 "$work/run.out"))" 0 $?
 dmsetup load "${dev##*/}" --table "$line" && dmsetup resume "${dev##*/}" || bail "cannot bring it back"
 rolled_back "the device below was gone"
-no_leaks
 echo "# covered: at least $failed I/O errors at random in $rounds rounds, delays, a stall, a device gone and back"

@@ -126,25 +126,7 @@ io_hits() {
     klog | grep -c 'injecting .* error'
 }
 
-#### Leaks
-
-# no_leaks: one result. An object must be some seconds old, and found twice.
-no_leaks() {
-    local found
-    if [ ! -e "$debugfs/kmemleak" ]; then
-        skip "no leaks" "the kernel does not look for them"
-        return
-    fi
-    sleep 6
-    echo scan >"$debugfs/kmemleak" && echo scan >"$debugfs/kmemleak"
-    found=$(cat "$debugfs/kmemleak")
-    echo clear >"$debugfs/kmemleak"
-    if [ -z "$found" ]; then
-        ok "no leaks"
-    else
-        not_ok "no leaks" "$(head -n 60 <<<"$found")"
-    fi
-}
+#### The end
 
 # The devices can only be taken away when nothing fails any more.
 debug_finish() {
