@@ -106,7 +106,7 @@ covered() {
 # or WRITE_ZEROES that touches these sectors fails. Device is a dm device.
 io_fault() {
     local name
-    name=$(basename "$(readlink -f "$1")")
+    name=$(dmsetup info -c --noheadings -o blkdevname "${1##*/}")
     io_fault_files="${io_fault_files:-} $debugfs/block/$name/error_injection"
     echo "add,op=$2,start=$3,nr_sectors=$4,status=${5:-IOERR}${6:+,chance=$6}" \
         >"$debugfs/block/$name/error_injection"
