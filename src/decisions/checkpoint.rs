@@ -121,10 +121,7 @@ impl Copy {
 
     /// The parts of the source that were not needed; either may be empty.
     pub fn ahead(&self) -> [Span<u64>; 2] {
-        [
-            self.source..self.needed.0,
-            self.needed.1..self.source_end(),
-        ]
+        [self.source..self.needed.0, self.needed.1..self.source_end()]
     }
 
     /// Whether it is more than was needed.

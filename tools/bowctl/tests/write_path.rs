@@ -1,0 +1,359 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the module decides in state 1, carried out on a disk in memory: random writes and discards,
+//! copies that fail, space that runs out. At any moment the disk rolls back and can be kept.
+
+use bow_decisions::block_size::BlockSize;
+use bow_decisions::checkpoint::{Batch, Checkpoint, Failure, Verdict};
+use bow_decisions::free_space::FreeSpace;
+use bow_decisions::log::{entry_seed, Identity, Sector};
+use bow_decisions::ranges::{Nodes, RangeTree};
+use bow_model::disk::{Disk, SECTOR};
+use bow_model::history::crc;
+use bow_model::random::Random;
+use bowctl::progress::Progress;
+use bowctl::repair;
+use kernel::prelude::GFP_KERNEL;
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+const MIB: u64 = (1 << 20) / SECTOR as u64;
+
+/// The most sectors that are copied and never written, whatever the load.
+const AHEAD_MAX: u64 = 16 * MIB;
+
+/// A device of which the upper half is free at the checkpoint.
+struct Device {
+    disk: Vec<u8>,
+    /// What a bare device would hold, and what it held at the checkpoint.
+    bare: Vec<u8>,
+    old: Vec<u8>,
+    free: Range<u64>,
+    /// Sectors whose contents nobody may rely on.
+    unknown: BTreeSet<u64>,
+    block: BlockSize,
+    checkpoint: Checkpoint,
+    batch: Batch,
+    /// Blocks that were copied ahead and not written since.
+    ahead: BTreeSet<u64>,
+    random: Random,
+    /// One copy in so many fails.
+    failures: Option<usize>,
+    copies: u64,
+    written: u64,
+    refused: u64,
+}
+
+fn bytes(sectors: &Range<u64>) -> Range<usize> {
+    sectors.start as usize * SECTOR..sectors.end as usize * SECTOR
+}
+
+impl Device {
+    fn new(sectors: u64, free: Range<u64>, block: u32, seed: u64) -> Self {
+        let mut random = Random::new(seed);
+        let block = BlockSize::from_bytes(block).unwrap();
+        let old = random.bytes(sectors as usize * SECTOR);
+        let mut nodes = Nodes::new(RangeTree::NODES_PER_SET, GFP_KERNEL).unwrap();
+        nodes.fill(GFP_KERNEL).unwrap();
+        let mut space = FreeSpace::new();
+        space.discard(free.clone(), &mut nodes).unwrap();
+        nodes.fill(GFP_KERNEL).unwrap();
+        let ranges = space
+            .into_ranges(block, block.sectors()..sectors, &mut nodes)
+            .unwrap();
+        let identity = Identity {
+            uuid: [7; 16],
+            time: 1,
+        };
+        let (mut checkpoint, backup) =
+            Checkpoint::new(ranges, block, sectors, identity, GFP_KERNEL)
+                .ok()
+                .expect("there are two free blocks");
+        let first = bytes(&(0..block.sectors()));
+        let mut disk = old.clone();
+        for place in [checkpoint.live(), backup] {
+            let place = bytes(&(place..place + block.sectors()));
+            disk[place].copy_from_slice(&old[first.clone()]);
+        }
+        checkpoint.begin(backup, crc(entry_seed(0, block.bytes()), &old[first]));
+        let mut device = Self {
+            bare: old.clone(),
+            old,
+            disk,
+            unknown: free.clone().collect(),
+            free,
+            block,
+            checkpoint,
+            batch: Batch::new(GFP_KERNEL).unwrap(),
+            ahead: BTreeSet::new(),
+            random,
+            failures: None,
+            copies: 0,
+            written: 0,
+            refused: 0,
+        };
+        device.write_log();
+        device
+    }
+
+    fn write_log(&mut self) {
+        let mut log: Sector = [0; SECTOR];
+        self.checkpoint.log().encode(&mut log, crc);
+        self.disk[..SECTOR].copy_from_slice(&log);
+    }
+
+    /// Carries out the batch, as the target does.
+    fn run_batch(&mut self) {
+        let mut data = Vec::new();
+        let mut failed = Vec::new();
+        for copy in self.batch.copies_mut() {
+            let source = bytes(&(copy.source..copy.source_end()));
+            let read = self.disk[source].to_vec();
+            copy.checksum = crc(entry_seed(copy.source, self.block.bytes()), &read);
+            data.push(read);
+            let fails = self.failures.is_some_and(|n| self.random.once_in(n));
+            failed.push(fails.then(|| match self.random.once_in(2) {
+                true => Failure::ReadFailed,
+                false => Failure::WriteFailed,
+            }));
+        }
+        for ((copy, data), failed) in self.batch.copies().iter().zip(&data).zip(&failed) {
+            if failed.is_none() {
+                self.disk[bytes(&(copy.dest..copy.dest_end()))].copy_from_slice(data);
+                self.copies += 1;
+            }
+        }
+        let mut rests = Vec::new();
+        if failed.iter().any(Option::is_none) {
+            self.checkpoint
+                .lay(
+                    &self.batch,
+                    |index| failed[index].is_some(),
+                    crc,
+                    |rest, sector| rests.push((rest, *sector)),
+                )
+                .unwrap();
+            for (rest, sector) in &rests {
+                let place = bytes(&(*rest..rest + self.block.sectors()));
+                self.disk[place.clone()].fill(0);
+                self.disk[place][..SECTOR].copy_from_slice(sector);
+            }
+            self.write_log();
+        }
+        for (copy, failed) in self.batch.copies().iter().zip(&failed) {
+            match failed {
+                Some(failure) => self.checkpoint.abandon(copy, *failure),
+                None => {
+                    self.checkpoint.settle(copy);
+                    for ahead in copy.ahead() {
+                        self.ahead
+                            .extend(self.block.number(ahead.start)..self.block.number(ahead.end));
+                    }
+                }
+            }
+        }
+        for (rest, _) in rests {
+            self.checkpoint.settle_rest(rest);
+        }
+        self.checkpoint.finish(&mut self.batch);
+        self.checkpoint.replenish(GFP_KERNEL);
+        assert!(self.ahead.len() as u64 * self.block.sectors() <= AHEAD_MAX);
+    }
+
+    fn count_hits(&mut self, span: &Range<u64>) {
+        let blocks = self.block.number(span.start)..self.block.number(self.block.up(span.end));
+        let hits = blocks.filter(|block| self.ahead.remove(block)).count();
+        self.checkpoint.hit(hits as u64);
+    }
+
+    /// What the worker does with the writes that came together.
+    fn write(&mut self, spans: &[Range<u64>]) {
+        let mut waiting: Vec<_> = spans.to_vec();
+        for _ in 0..50 {
+            waiting.retain(|span| {
+                if span.start < self.block.sectors() {
+                    let live = self.checkpoint.live();
+                    let moves = self.batch.moves_live();
+                    if !moves {
+                        self.put(span, span.start + live..span.end + live);
+                    }
+                    return moves;
+                }
+                let mut verdict = self.checkpoint.prepare(span, Some(&mut self.batch));
+                if verdict == Verdict::Full && self.checkpoint.has_discarded() {
+                    self.checkpoint.reclaim();
+                    verdict = self.checkpoint.prepare(span, Some(&mut self.batch));
+                }
+                match verdict {
+                    Verdict::Settled => {
+                        self.count_hits(span);
+                        self.put(span, span.clone());
+                    }
+                    Verdict::Full => self.refused += 1,
+                    Verdict::Joined | Verdict::Later => return true,
+                }
+                false
+            });
+            if waiting.is_empty() && self.batch.copies().is_empty() {
+                return;
+            }
+            self.run_batch();
+        }
+        // Failures may keep a write from ever succeeding; the target ends it with the first.
+        assert!(self.failures.is_some());
+        self.refused += waiting.len() as u64;
+    }
+
+    fn put(&mut self, span: &Range<u64>, place: Range<u64>) {
+        let data = self.random.bytes(SECTOR * (span.end - span.start) as usize);
+        self.disk[bytes(&place)].copy_from_slice(&data);
+        self.bare[bytes(span)].copy_from_slice(&data);
+        span.clone().for_each(|sector| {
+            self.unknown.remove(&sector);
+        });
+        self.written += span.end - span.start;
+    }
+
+    fn discard(&mut self, span: &Range<u64>) {
+        let mut freed = Vec::new();
+        self.checkpoint.discard(span, |span| freed.push(span));
+        freed.iter().for_each(|span| self.count_hits(span));
+        self.unknown.extend(span.clone());
+        // The first block is never free.
+        (0..self.block.sectors()).for_each(|sector| {
+            self.unknown.remove(&sector);
+        });
+    }
+
+    /// Power fails now: both ways out must hold.
+    fn check(&mut self) {
+        let mut disk = Disk::new(self.disk.clone());
+        repair::restore(&mut disk, &mut Progress::hidden()).unwrap();
+        self.same("restored", &disk.data, &self.old, |sector| {
+            self.free.contains(&sector)
+        });
+        let mut disk = Disk::new(self.disk.clone());
+        repair::keep_new(&mut disk).unwrap();
+        self.same("kept", &disk.data, &self.bare, |sector| {
+            self.unknown.contains(&sector)
+        });
+    }
+
+    fn same(&self, what: &str, is: &[u8], wanted: &[u8], exempt: impl Fn(u64) -> bool) {
+        for sector in 0..(is.len() / SECTOR) as u64 {
+            let range = bytes(&(sector..sector + 1));
+            assert!(
+                exempt(sector) || is[range.clone()] == wanted[range],
+                "{what}: sector {sector} differs"
+            );
+        }
+    }
+}
+
+/// Random writes of all shapes everywhere, discards, and now and then a copy that fails.
+fn random_load(block: u32, failures: Option<usize>, free: u64, seed: u64) -> Device {
+    let sectors = 4096;
+    let mut device = Device::new(sectors, sectors - free..sectors, block, seed);
+    device.failures = failures;
+    for step in 0..400 {
+        let mut spans: Vec<Range<u64>> = Vec::new();
+        for _ in 0..1 + device.random.below(6) {
+            let start = device.random.below(sectors as usize) as u64;
+            let start = if device.random.once_in(8) {
+                start % 8
+            } else {
+                start
+            };
+            let length = 1 + device.random.below(40) as u64;
+            // As `map` does: what begins in the first block ends there.
+            let limit = if start < device.block.sectors() {
+                device.block.sectors()
+            } else {
+                sectors
+            };
+            let span = start..(start + length).min(limit);
+            // Writes that overlap and are in flight together have no order.
+            if spans
+                .iter()
+                .all(|other| span.end <= other.start || other.end <= span.start)
+            {
+                spans.push(span);
+            }
+        }
+        if device.random.once_in(5) {
+            spans.iter().for_each(|span| device.discard(span));
+        } else {
+            device.write(&spans);
+        }
+        if step % 40 == 39 {
+            device.check();
+        }
+    }
+    device
+}
+
+#[test]
+fn random_loads() {
+    for seed in 0..12 {
+        for block in [512, 1024, 4096] {
+            let device = random_load(block, None, 2048, seed);
+            assert!(device.copies > 50 && device.written > 1000);
+        }
+    }
+}
+
+#[test]
+fn random_loads_with_copies_that_fail() {
+    for seed in 0..12 {
+        for block in [512, 2048] {
+            let device = random_load(block, Some(6), 2048, seed);
+            assert!(device.copies > 50 && device.written > 1000);
+        }
+    }
+}
+
+#[test]
+fn random_loads_with_little_space() {
+    for seed in 0..12 {
+        for block in [512, 4096] {
+            let device = random_load(block, None, 400, seed);
+            assert!(device.refused > 0);
+        }
+    }
+}
+
+/// First writes of 4 KiB to `range`, `count` of them in random order, 32 at a time.
+fn scattered(range: Range<u64>, count: usize) -> Device {
+    let mut device = Device::new(320 * MIB, 192 * MIB..320 * MIB, 4096, 5);
+    let mut blocks: Vec<u64> = range.step_by(8).collect();
+    for index in (1..blocks.len()).rev() {
+        blocks.swap(index, device.random.below(index + 1));
+    }
+    for some in blocks[..count].chunks(32) {
+        let spans: Vec<_> = some.iter().map(|&start| start..start + 8).collect();
+        device.write(&spans);
+    }
+    device
+}
+
+/// Where everything is written in the end, most of it is copied by few large copies.
+#[test]
+fn a_dense_load_is_copied_in_large_pieces() {
+    let device = scattered(16 * MIB..32 * MIB, 4096);
+    println!("{} copies for 4096 writes", device.copies);
+    assert!(device.copies < 500);
+    assert!(device.ahead.is_empty());
+}
+
+/// Where little is, no more than a few windows are copied in vain.
+#[test]
+fn a_sparse_load_is_copied_as_it_comes() {
+    let device = scattered(16 * MIB..136 * MIB, 4096);
+    let vain = device.ahead.len() as u64 * 8;
+    println!(
+        "{} copies for 4096 writes, {} KiB in vain",
+        device.copies,
+        vain / 2
+    );
+    assert!(vain < 4 * MIB);
+}
