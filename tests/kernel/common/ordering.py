@@ -5,8 +5,8 @@
 TRACE has the block_bio_queue and block_bio_complete events of DEVICE (as it is
 written there), the one below bow, from a time at which WRITES first writes went
 to sectors before FREE, one after the other; all from FREE on was free. Before
-the data of each may be sent, its backup must be complete, and after that the
-log, with a flush before it and FUA.
+the data of each may be sent, its old contents must have been read, the backup
+must be complete, and after that the log, with a flush before it and FUA.
 """
 
 import re
@@ -19,37 +19,42 @@ LOG_SECTORS = 8
 
 def main():
     path, device, free, writes = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
-    backups = 0  # complete since the last first write
+    read = set()  # sectors whose old contents have been read
+    logged = set()  # sectors of which a log that is complete knows the backup
+    backups = 0  # complete since the last log
     backups_under_way = set()
-    log_sent = log_done = False
     seen = 0
     with open(path, errors="replace") as trace:
         for line in trace:
             event = EVENT.search(line)
-            if not event or event[2] != device or "W" not in event[3]:
+            if not event or event[2] != device:
                 continue
-            queued, flags, sector = event[1] == "queue", event[3], int(event[4])
-            if 0 < sector < LOG_SECTORS:
-                continue  # the log may come in two pieces; the one with sector 0 counts
-            if sector == 0 and queued:
+            queued, flags = event[1] == "queue", event[3]
+            sector, sectors = int(event[4]), int(event[5])
+            span = range(sector, sector + sectors)
+            if "W" not in flags:
+                if "R" in flags and not queued:
+                    read.update(span)
+            elif 0 < sector < LOG_SECTORS:
+                pass  # the log may come in two pieces; the one with sector 0 counts
+            elif sector == 0 and queued:
                 before, _, after = flags.partition("W")
                 if "F" not in before or "F" not in after:
                     sys.exit(f"the log without a flush before it or without FUA: {line}")
                 if not backups or backups_under_way:
                     sys.exit(f"the log before the backup was there: {line}")
-                log_sent = True
             elif sector == 0:
-                log_done = log_sent
+                logged |= read
+                backups = 0
             elif sector >= free and queued:
                 backups_under_way.add(sector)
             elif sector >= free:
                 backups_under_way.discard(sector)
                 backups += 1
             elif queued:
-                if not log_done:
+                if not logged.issuperset(span):
                     sys.exit(f"data before the log knew its backup: {line}")
                 seen += 1
-                backups, log_sent, log_done = 0, False, False
     if seen != writes:
         sys.exit(f"{seen} first writes in the trace, not {writes}")
 
