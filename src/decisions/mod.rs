@@ -5,6 +5,7 @@
 //! No I/O, no locks, no `unsafe`, and no kernel types beyond allocation: the same files are built
 //! on the host, where they are tested, fuzzed and shared with `bowctl`.
 
+pub(crate) mod batch;
 pub(crate) mod block_size;
 pub(crate) mod checkpoint;
 pub(crate) mod free_space;

@@ -37,15 +37,17 @@ use crate::{
         epoch::Epoch,
     },
     decisions::{
-        checkpoint::{
+        batch::{
             Batch,
-            Checkpoint,
             Copy,
-            Failure,
             BATCH_PAGES,
             COPIES_MAX,
             PAGE_BYTES,
             RESTS_MAX, //
+        },
+        checkpoint::{
+            Checkpoint,
+            Failure, //
         },
         log::{
             entry_seed,

@@ -3,8 +3,9 @@
 //! What the module decides in state 1, carried out on a disk in memory: random writes and discards,
 //! copies that fail, space that runs out. At any moment the disk rolls back and can be kept.
 
+use bow_decisions::batch::Batch;
 use bow_decisions::block_size::BlockSize;
-use bow_decisions::checkpoint::{Batch, Checkpoint, Failure, Verdict};
+use bow_decisions::checkpoint::{Checkpoint, Failure, Verdict};
 use bow_decisions::free_space::FreeSpace;
 use bow_decisions::log::{entry_seed, Identity, Sector};
 use bow_decisions::ranges::{Nodes, RangeTree};

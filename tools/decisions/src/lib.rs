@@ -8,7 +8,7 @@
 //! - What is on the disk: [`log`].
 //! - What to do with a log that the target has let go of: [`replay`], [`restore`],
 //!   [`relocations`].
-//! - What the target does: [`checkpoint`], [`ranges`], [`free_space`], [`block_size`], [`state`],
+//! - What the target does: [`checkpoint`], [`batch`], [`ranges`], [`free_space`], [`block_size`], [`state`],
 //!   [`table`].
 
 // In the module nobody but itself uses these types.
@@ -18,6 +18,8 @@
     rustdoc::private_intra_doc_links
 )]
 
+#[path = "../../../src/decisions/batch.rs"]
+pub mod batch;
 #[path = "../../../src/decisions/block_size.rs"]
 pub mod block_size;
 #[path = "../../../src/decisions/checkpoint.rs"]
