@@ -4,7 +4,7 @@
 # timeout: 100
 . "$(dirname "$0")/common/faults.sh"
 need_faults
-plan 5
+plan 6
 load_bow
 faults_on
 
@@ -12,7 +12,6 @@ dev=$(slice data 16384)
 other=$(slice other 2048)
 exercise fill "$dev" --window 0+8000 >/dev/null || bail "cannot fill $dev"
 before=$(digest "$dev")
-dmesg -C
 sweep "$dev" create
 same "not a byte of the device has changed" "$before" "$(digest "$dev")"
 sweep "$dev" reload

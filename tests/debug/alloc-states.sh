@@ -4,13 +4,12 @@
 # timeout: 200
 . "$(dirname "$0")/common/faults.sh"
 need_faults
-plan 6
+plan 7
 load_bow
 faults_on
 
 dev=$(slice data 16384)
 other=$(slice other 2048)
-dmesg -C
 sweep "$dev" checkpoint
 sweep "$dev" commit
 

@@ -4,7 +4,7 @@
 # timeout: 200
 . "$(dirname "$0")/common/faults.sh"
 need_faults
-plan 15
+plan 16
 load_bow
 faults_on
 
@@ -19,7 +19,6 @@ ready() {
 busy=(--range 0+8000 --range 23000+2000)
 other=$(slice other 2048)
 
-dmesg -C
 small=$(slice small 16384)
 sweep "$small" track --most 40
 ready
@@ -39,6 +38,8 @@ share() {
     exercise run /dev/mapper/bow0 --ops 60 --seed "$1" --range 20000+8000 --mix write=2,discard=2,read=1 \
         >"$work/run.out" 2>&1 || bad="in state 0: $(cat "$work/run.out")"
     faults_off
+    # What state 0 could not remember as free.
+    exercise free /dev/mapper/bow0 --shred 200 24000+40000 >/dev/null || bail "cannot discard"
     checkpoint bow0 || bail "no checkpoint"
     fail_share failslab "$1"
     fail_share fail_page_alloc "$1"

@@ -49,6 +49,12 @@ faults_on() {
     echo N >"$debugfs/fail_page_alloc/ignore-gfp-highmem"
     echo 0 >"$debugfs/fail_page_alloc/min-order"
     cd "$work" || return
+    # Each fault shows its stack, and the serial line is slow: that goes to a file.
+    echo N >/sys/module/printk/parameters/ignore_loglevel
+    dmesg -n 1
+    dmesg -C
+    cat /dev/kmsg >"$work/kmsg" &
+    kmsg=$!
     faults_active=1
 }
 
@@ -65,7 +71,6 @@ sweep() {
     while read -r _ kind hits; do
         echo "# covered: $command: $hits faults of $kind"
     done <"$work/summary"
-    note_sites
 }
 
 # fail_share KIND PERCENT: that share of all allocations fails, until faults_off.
@@ -87,17 +92,15 @@ faults_off() {
     done
 }
 
-# note_sites: takes up the places that faults have come up at, out of the
-# kernel's log, which it clears. covered: prints them all.
-note_sites() {
-    dmesg | python3 -I -S "$common_debug/sites.py" >>"$work/sites"
-    dmesg -C
-}
-
+# covered: prints the places that faults have come up at, out of the kernel's log
+# since faults_on. One result: that there is no complaint in it.
 covered() {
-    note_sites
-    sort "$work/sites" | uniq -c | sort -rn | awk '{ n = $1; $1 = ""; print "# site:" $0 " (" n ")" }'
-    echo "# covered: $(sort -u "$work/sites" | grep -c .) sites"
+    sleep 1
+    kill "$kmsg"
+    python3 -I -S "$common_debug/sites.py" <"$work/kmsg" | sort | uniq -c | sort -rn >"$work/sites"
+    awk '{ n = $1; $1 = ""; print "# site:" $0 " (" n ")" }' "$work/sites"
+    echo "# covered: $(grep -c . "$work/sites") sites"
+    check "the kernel has no complaint" "$here/../../check-log" "$work/kmsg"
 }
 
 #### I/O
@@ -131,7 +134,12 @@ io_hits() {
 # The devices can only be taken away when nothing fails any more.
 debug_finish() {
     local status=$?
-    [ -z "${faults_active:-}" ] || faults_off
+    if [ -n "${faults_active:-}" ]; then
+        faults_off
+        kill "$kmsg" 2>/dev/null
+        dmesg -n 8
+        echo Y >/sys/module/printk/parameters/ignore_loglevel
+    fi
     io_faults_off
     (exit "$status")
     finish

@@ -326,6 +326,8 @@ class Sweep:
                 if not hit:
                     break
                 hits += 1
+                if hits % 50 == 0:
+                    print(f"# {command}: {hits} faults of {kind}", file=sys.stderr, flush=True)
             with open(self.args.summary, "a", encoding="ascii") as file:
                 file.write(f"{command} {kind} {hits}\n")
         getattr(self, command + "_end")()
