@@ -15,8 +15,8 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 from devices import DEVICES  # noqa: E402
-from model import FLUSH_US, NULLB, Disk, remove, run  # noqa: E402
-from rows import SETUPS  # noqa: E402
+from model import FLUSH_US, NULLB, Disk, remove, run, write  # noqa: E402
+from rows import SETUPS, fio  # noqa: E402
 
 
 def clear():
@@ -65,9 +65,11 @@ def main():
     run("insmod", args.module)
     if FLUSH_US[args.model]:
         run("insmod", "bench/slow-flush.ko")
-    # Read in what is used while nothing is measured.
-    run("fio", "--name=warm", "--ioengine=null", "--size=4k", "--output-format=json")
+    # No work of the kernel's own beside what is measured.
+    write("/sys/kernel/mm/transparent_hugepage/enabled", "never")
     disks = [Disk("bench0", args.model), Disk("bench1", args.model)]
+    # Read in what is used while nothing is measured.
+    fio(disks[0].path, "randread4k_q32")
     prefix = "" if args.model == "ssd" else f"{args.model}_"
     well = True
     for name in args.devices.split():
