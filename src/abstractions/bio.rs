@@ -213,10 +213,11 @@ const SECTOR_SIZE: u64 = 512;
 /// # Invariants
 ///
 /// `head` and `tail` are the ends of a list linked by `bi_next` of bios that the list owns, or both
-/// null.
+/// null; `len` is how many they are.
 pub(crate) struct BioList<T: Target> {
     head: *mut bindings::bio,
     tail: *mut bindings::bio,
+    len: usize,
     _target: PhantomData<fn(T)>,
 }
 
@@ -229,8 +230,14 @@ impl<T: Target> BioList<T> {
         Self {
             head: core::ptr::null_mut(),
             tail: core::ptr::null_mut(),
+            len: 0,
             _target: PhantomData,
         }
+    }
+
+    /// How many are in it.
+    pub(crate) fn len(&self) -> usize {
+        self.len
     }
 
     /// Whether there is none in it.
@@ -243,19 +250,20 @@ impl<T: Target> BioList<T> {
         let raw = bio.into_raw();
         // SAFETY: The list owns `raw` now.
         unsafe { (*raw).bi_next = core::ptr::null_mut() };
-        self.link(raw, raw);
+        self.link(raw, raw, 1);
     }
 
     /// Adds all of `other` behind the last.
     pub(crate) fn append(&mut self, other: &mut Self) {
         if !other.is_empty() {
-            self.link(other.head, other.tail);
+            self.link(other.head, other.tail, other.len);
             other.head = core::ptr::null_mut();
             other.tail = core::ptr::null_mut();
+            other.len = 0;
         }
     }
 
-    fn link(&mut self, head: *mut bindings::bio, tail: *mut bindings::bio) {
+    fn link(&mut self, head: *mut bindings::bio, tail: *mut bindings::bio, len: usize) {
         if self.head.is_null() {
             self.head = head;
         } else {
@@ -263,6 +271,8 @@ impl<T: Target> BioList<T> {
             unsafe { (*self.tail).bi_next = head };
         }
         self.tail = tail;
+        // There are not so many bios in all of memory.
+        self.len = self.len.wrapping_add(len);
     }
 
     /// Takes out the first.
@@ -276,6 +286,7 @@ impl<T: Target> BioList<T> {
         if self.head.is_null() {
             self.tail = core::ptr::null_mut();
         }
+        self.len = self.len.wrapping_sub(1);
         // SAFETY: The list owned it, and it came from a `Bio<T>`.
         Some(unsafe { Bio::from_raw(first) })
     }

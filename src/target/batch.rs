@@ -276,10 +276,6 @@ impl Slot {
         self.phase == Phase::Idle
     }
 
-    /// Whether it saves what writes replace, and has not begun to write the log.
-    pub(super) fn is_copying(&self) -> bool {
-        matches!(self.phase, Phase::Reading | Phase::Writing | Phase::Copied)
-    }
 
     /// Whether the live first block is being moved, so that nothing may be sent to it.
     pub(super) fn moves_live(&self) -> bool {

@@ -148,7 +148,7 @@ impl Worker {
     fn awaits_bios(&self) -> bool {
         self.active
             .as_ref()
-            .is_none_or(|active| active.free_slot(false).is_some())
+            .is_none_or(|active| active.idle_slot().is_some())
     }
 
     /// Sends held bios on their way. Returns whether there is more to do at once.
@@ -207,16 +207,19 @@ impl Active {
         self.slots.iter().all(Slot::is_idle)
     }
 
-    /// The slot that a batch can be begun in, if one can. While another one copies, it waits and grows,
-    /// unless there is more than that one had room for. Batches are begun in the order of the slots,
-    /// and their logs written in it.
-    fn free_slot(&self, overflows: bool) -> Option<usize> {
-        if !overflows && self.slots.iter().any(Slot::is_copying) {
-            return None;
-        }
+    /// The slot that the next batch can be begun in, if one can. Batches are begun in the order of the
+    /// slots, and their logs written in it.
+    fn idle_slot(&self) -> Option<usize> {
         (0..SLOTS)
             .map(|turn| (self.first + turn) % SLOTS)
             .find(|&index| self.slots.get(index).is_some_and(Slot::is_idle))
+    }
+
+    /// Whether `held` bios make a batch: each costs a log write, so a small one waits and grows while
+    /// more are under way. Then it is half of all at a time, and one half's work fills the time that
+    /// the other waits for the device.
+    fn is_enough(&self, held: usize) -> bool {
+        held >= self.slots.iter().map(|slot| slot.bios.len()).sum()
     }
 
     pub(super) fn report(&self) -> Report {
@@ -306,7 +309,9 @@ impl Active {
         waiting: &mut BioList<Bow>,
         fresh: &mut BioList<Bow>,
     ) -> Gathered {
-        let open = self.free_slot(!waiting.is_empty());
+        let open = self
+            .idle_slot()
+            .filter(|_| self.is_enough(waiting.len() + fresh.len()));
         let mut queue = BioList::new();
         if let Some(slot) = open.and_then(|index| self.slots.get_mut(index)) {
             queue.append(waiting);
