@@ -9,11 +9,12 @@
 //!
 //! # Bound
 //!
-//! *Ahead* are the sectors that were backed up beyond need and have not been written since. If they
-//! are hit at some rate, first writes range over about *ahead* divided by that rate. If that is no
-//! more than [`RANGE_MAX`], all of it is worth it; if it is more, or not known yet, up to
-//! [`AHEAD_TRIAL`] are tried. There are never more sectors ahead than [`AHEAD_MAX`], nor than a share
-//! of the free space: so whatever the load, no more than that is ever copied in vain.
+//! *Ahead* are the sectors that were backed up beyond need and have not been written since. Were first
+//! writes evenly spread over some range, each would hit what is ahead with the probability of its part
+//! of that range. So the sum of what was ahead at each first write, divided by the hits, is the range.
+//! If that is no more than [`RANGE_MAX`], all of it is worth it; if it is more, or too little is known
+//! yet, up to [`AHEAD_TRIAL`] are tried. There are never more sectors ahead than [`AHEAD_MAX`], nor than
+//! a share of the free space: so whatever the load, no more than that is ever copied in vain.
 
 use super::{
     block_size::BlockSize,
@@ -31,23 +32,26 @@ const AHEAD_TRIAL: u64 = SIZE;
 const AHEAD_MAX: u64 = 16 * SIZE;
 
 /// The most sectors that first writes may range over if all of that is to be backed up ahead.
-const RANGE_MAX: u64 = 24 * SIZE;
+const RANGE_MAX: u64 = 48 * SIZE;
+
+/// Hits that may be chance.
+const HITS_DOUBTED: u64 = 2;
+
+/// What is known counts half when it is this much, so that a load may change: the sum of what was
+/// ahead, in sectors.
+const EXPOSURE_MAX: u64 = 8 * RANGE_MAX;
 
 /// The sectors ahead are at most the free space divided by this.
 const AHEAD_PER_FREE: u64 = 8;
-
-/// The hit rate at which all first writes hit.
-const RATE_ONE: u64 = 1 << 16;
-
-/// The hit rate is that of about so many of the last blocks.
-const RATE_BLOCKS: u64 = 32;
 
 /// The window of a device.
 pub struct Window {
     /// Sectors ahead.
     ahead: u64,
-    /// The hit rate, a moving average: a part of [`RATE_ONE`].
-    rate: u64,
+    /// The sum of what was ahead at each of the last first writes of a block.
+    exposure: u64,
+    /// How many of these were hits.
+    hits: u64,
     /// Set when a backup of more than was needed has failed: it might not have without the rest.
     closed: bool,
 }
@@ -57,7 +61,8 @@ impl Window {
     pub const fn new() -> Self {
         Self {
             ahead: 0,
-            rate: 0,
+            exposure: 0,
+            hits: 0,
             closed: false,
         }
     }
@@ -68,8 +73,8 @@ impl Window {
         let mask = SIZE.wrapping_sub(1);
         let window = wanted.start & !mask..wanted.end.saturating_add(mask) & !mask;
         let length = window.end.saturating_sub(window.start);
-        let ranges_over_little =
-            self.ahead.saturating_mul(RATE_ONE) <= self.rate.saturating_mul(RANGE_MAX);
+        let certain = self.hits.saturating_sub(HITS_DOUBTED);
+        let ranges_over_little = self.exposure <= certain.saturating_mul(RANGE_MAX) && certain > 0;
         let most = if ranges_over_little {
             AHEAD_MAX
         } else {
@@ -82,18 +87,26 @@ impl Window {
 
     /// `sectors` sectors are backed up since a write needs it, `ahead` more beyond need.
     pub fn miss(&mut self, sectors: u64, ahead: u64, block: BlockSize) {
+        self.expose(block.number(sectors));
         self.ahead = self.ahead.saturating_add(ahead);
-        for _ in 0..block.number(sectors).min(RATE_BLOCKS) {
-            self.rate -= self.rate / RATE_BLOCKS;
-        }
     }
 
     /// `blocks` blocks that were backed up ahead were written or discarded.
     pub fn hit(&mut self, blocks: u64, block: BlockSize) {
         let sectors = blocks.saturating_mul(block.sectors());
+        self.hits = self.hits.saturating_add(blocks);
+        self.expose(blocks);
         self.ahead = self.ahead.saturating_sub(sectors);
-        for _ in 0..blocks.min(RATE_BLOCKS) {
-            self.rate += (RATE_ONE - self.rate) / RATE_BLOCKS;
+    }
+
+    /// There were `blocks` first writes.
+    fn expose(&mut self, blocks: u64) {
+        self.exposure = self
+            .exposure
+            .saturating_add(self.ahead.saturating_mul(blocks));
+        if self.exposure >= EXPOSURE_MAX {
+            self.exposure /= 2;
+            self.hits /= 2;
         }
     }
 
