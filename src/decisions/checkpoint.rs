@@ -61,6 +61,9 @@ use kernel::{
 /// Sectors of free space from which backups are handed out in one go, so that they lie together.
 const ARENA_SECTORS: u64 = 16384;
 
+/// The most blocks reserved for full log blocks, beside those that a batch may give back.
+const RESERVED_MAX: usize = 3 * RESTS_MAX;
+
 /// Tree nodes that one copy can take: its source and its destination.
 const NODES_PER_COPY: usize = 2 * RangeTree::NODES_PER_SET;
 
@@ -98,6 +101,8 @@ pub struct Checkpoint {
     ranges: RangeTree,
     nodes: Nodes,
     log: LogBlock,
+    /// The log block before the last [`lay`](Self::lay).
+    before: LogBlock,
     block: BlockSize,
     /// First sector of the live first block.
     live: u64,
@@ -135,7 +140,7 @@ impl Checkpoint {
     ) -> Result<(Self, u64), (Error, RangeTree)> {
         let memory = Nodes::new(NODES_STOCK, flags).and_then(|mut nodes| {
             nodes.fill(flags)?;
-            Ok((nodes, KVec::with_capacity(3 * RESTS_MAX, flags)?))
+            Ok((nodes, KVec::with_capacity(RESERVED_MAX + RESTS_MAX, flags)?))
         });
         let (nodes, rests) = match memory {
             Ok(memory) => memory,
@@ -145,6 +150,7 @@ impl Checkpoint {
             ranges,
             nodes,
             log: LogBlock::new(block.bytes(), identity, 0),
+            before: LogBlock::new(block.bytes(), identity, 0),
             block,
             live: 0,
             arena: 0..0,
@@ -418,7 +424,7 @@ impl Checkpoint {
         if room > self.unlogged {
             return Ok(());
         }
-        if self.rests.len() == self.rests.capacity() {
+        if self.rests.len() >= RESERVED_MAX {
             return Err(Verdict::Later);
         }
         let rest = self.take_block(Kind::Reserved).ok_or(Verdict::Full)?;
@@ -494,14 +500,20 @@ impl Checkpoint {
     /// Enters the copies of `batch` that did not fail into the log block in memory. For each log
     /// block that is full thereby, calls `rest` with the sector where it is to be saved and its
     /// first sector's bytes; the others are zero. All of these must be written before the log
-    /// block itself, which is then to be written to sector 0.
+    /// block itself, which is then to be written to sector 0. Returns the number of entries.
+    ///
+    /// # Errors
+    ///
+    /// `ENOSPC` cannot be, as the invariants say.
     pub fn lay(
         &mut self,
         batch: &Batch,
         failed: impl Fn(usize) -> bool,
         crc32: Crc32,
         mut rest: impl FnMut(u64, &Sector),
-    ) -> Result {
+    ) -> Result<usize> {
+        self.before = self.log.clone();
+        let mut laid = 0;
         for (index, copy) in batch.copies.iter().enumerate() {
             if failed(index) {
                 continue;
@@ -525,8 +537,20 @@ impl Checkpoint {
                 self.log.set_sector0(copy.dest);
             }
             self.unlogged = self.unlogged.saturating_sub(1);
+            laid += 1;
         }
-        Ok(())
+        Ok(laid)
+    }
+
+    /// Takes back the last [`lay`](Self::lay), of `laid` entries, which called `rest` with `rests`:
+    /// it is to be done once more, since another copy has failed.
+    pub fn unlay(&mut self, laid: usize, rests: &[u64]) {
+        self.log = self.before.clone();
+        self.unlogged += laid;
+        for &rest in rests.iter().rev() {
+            // There is capacity for what one batch took.
+            let _ = self.rests.push_within_capacity(rest);
+        }
     }
 
     /// The checksum of a full log block: one sector and zeroes.

@@ -4,12 +4,12 @@
 //! the log durable. Then, and only then, the writes may go.
 //!
 //! A [`Slot`] goes through the [`Phase`]s in order. Each phase starts its I/O and ends when the
-//! last of it has ended, which [`Flight`] counts. Batches copy side by side, but their logs are
-//! written one after the other, in the order in which the batches were begun.
+//! last of it has ended, which [`Flight`] counts. Batches are read side by side; they enter the log,
+//! and write it, one after the other, in the order in which they were begun.
 //!
 //! # Order on the device
 //!
-//! 1. The backups, and log blocks that are full, are written and have ended.
+//! 1. The backups are written, and the log blocks that are full with them in it, and have ended.
 //! 2. The log block is written with `PREFLUSH` and `FUA`: the flush makes 1 durable before it, and
 //!    it is durable itself when it ends.
 //! 3. The writes go out. Whatever subset of them a power cut leaves, the log that says how to undo
@@ -210,14 +210,11 @@ enum Phase {
     Idle,
     /// Takes up writes.
     Open,
-    /// What they replace is being read.
+    /// What they replace is being read, or waits for the batch before to write the log.
     Reading,
-    /// It is being written to its new places.
+    /// It is being written to its new places, and so are log blocks that are full thereby; or it
+    /// waits for the batch before to end.
     Writing,
-    /// All copies have ended; waits for its turn to write the log.
-    Copied,
-    /// Log blocks that are full are being written.
-    Resting,
     /// The log block is being written.
     Logging,
 }
@@ -229,6 +226,8 @@ pub(super) struct Slot {
     pub(super) batch: Batch,
     pub(super) bios: BioList<Bow>,
     buffer: Buffer,
+    /// How many of its copies are in the log in memory; none before the log was asked.
+    laid: Option<usize>,
     /// First sectors of the full log blocks of this batch.
     rests: KVec<u64>,
     /// The first sector of the log block as it will be.
@@ -258,6 +257,7 @@ impl Slot {
             batch: Batch::new(flags)?,
             bios: BioList::new(),
             buffer: Buffer::new(REST_PAGE + RESTS_MAX)?,
+            laid: None,
             rests: KVec::with_capacity(RESTS_MAX, flags)?,
             log: [0; SECTOR_SIZE],
         })
@@ -276,6 +276,10 @@ impl Slot {
         self.phase == Phase::Idle
     }
 
+    /// Whether it is writing the log.
+    pub(super) fn is_logging(&self) -> bool {
+        self.phase == Phase::Logging
+    }
 
     /// Whether the live first block is being moved, so that nothing may be sent to it.
     pub(super) fn moves_live(&self) -> bool {
@@ -364,34 +368,40 @@ impl Slot {
     }
 
     /// Goes on as far as it can without waiting. `is_first`: all batches that were begun before
-    /// this one have ended.
+    /// this one have ended; `is_next`: they have at least begun to write the log.
     pub(super) fn step(
         &mut self,
         bow: &Arc<Bow>,
         checkpoint: &mut Checkpoint,
         is_first: bool,
+        is_next: bool,
     ) -> Step {
         if !self.flight(bow).is_some_and(Flight::has_landed) {
             return Step::Waiting;
         }
         match self.phase {
             Phase::Idle | Phase::Open => return Step::Waiting,
+            Phase::Reading if !is_next => return Step::Waiting,
             Phase::Reading => self.write(bow),
-            Phase::Writing => self.phase = Phase::Copied,
-            Phase::Copied if !is_first => return Step::Waiting,
-            Phase::Copied => {
-                let copies = self.batch.copies().len();
-                if (0..copies).all(|index| self.copy_failure(bow, index).is_some()) {
-                    return self.end(bow, checkpoint, false);
+            Phase::Writing if !is_first => return Step::Waiting,
+            Phase::Writing => {
+                if let Some(status) = self.flight(bow).and_then(Flight::log_failure) {
+                    return Step::LogFailed(status);
                 }
-                if self.lay(bow, checkpoint).is_err() {
-                    return Step::LogFailed(Status::IO_ERROR);
+                let laid = self.laid.unwrap_or_default();
+                if laid > self.good_copies(bow) {
+                    // Entries of copies that failed are in the log: once more without.
+                    checkpoint.unlay(laid, &self.rests);
+                    self.laid = None;
+                    if let Some(flight) = self.flight(bow) {
+                        flight.launch();
+                    }
+                } else if laid == 0 {
+                    return self.end(bow, checkpoint, false);
+                } else {
+                    self.write_log(bow);
                 }
             }
-            Phase::Resting => match self.flight(bow).and_then(Flight::log_failure) {
-                Some(status) => return Step::LogFailed(status),
-                None => self.write_log(bow),
-            },
             Phase::Logging => match self.flight(bow).and_then(Flight::log_failure) {
                 Some(status) => return Step::LogFailed(status),
                 None => return self.end(bow, checkpoint, true),
@@ -400,58 +410,96 @@ impl Slot {
         Step::Moved
     }
 
-    /// Checksums what was read, and writes it to its new places; places that follow each other are
-    /// written by one bio.
+    fn good_copies(&self, bow: &Bow) -> usize {
+        (0..self.batch.copies().len())
+            .filter(|&index| self.copy_failure(bow, index).is_none())
+            .count()
+    }
+
+    /// Writes what was read to its new places; places that follow each other are written by one bio.
+    /// The phase cannot end before [`lay`](Self::lay).
     fn write(&mut self, bow: &Arc<Bow>) {
         self.phase = Phase::Writing;
+        self.laid = None;
+        let Some(flight) = self.flight(bow) else {
+            return;
+        };
+        flight.launch();
+        let copies = self.batch.copies();
+        let mut first = 0;
+        while let Some(copy) = copies.get(first) {
+            if self.copy_failure(bow, first).is_some() {
+                first += 1;
+                continue;
+            }
+            let joins = |index: usize| match (copies.get(index), copies.get(index + 1)) {
+                (Some(copy), Some(next)) => {
+                    copy.dest_end() == next.dest && self.copy_failure(bow, index + 1).is_none()
+                }
+                _ => false,
+            };
+            let mut end = first;
+            while joins(end) {
+                end += 1;
+            }
+            let joined = copies.get(first..=end).unwrap_or_default();
+            let part = Part::Write {
+                first,
+                count: joined.len(),
+            };
+            let pieces = joined.iter().map(|copy| Piece {
+                page: copy.page,
+                bytes: copy.bytes() as usize,
+            });
+            flight.add();
+            self.submit(bow, OwnOperation::Write, copy.dest, pieces, part);
+            first = end + 1;
+        }
+    }
+
+    /// Whether it is writing and has not entered the log in memory yet.
+    pub(super) fn is_to_be_laid(&self) -> bool {
+        self.phase == Phase::Writing && self.laid.is_none()
+    }
+
+    /// Checksums what was read, enters it into the log in memory, and writes the log blocks that are
+    /// full thereby. To be called while the backups are on their way.
+    pub(super) fn lay(&mut self, bow: &Arc<Bow>, checkpoint: &mut Checkpoint) {
         for copy in self.batch.copies_mut() {
             let seed = entry_seed(copy.source, bow.block.bytes());
             copy.checksum = self.buffer.crc32(seed, copy.page, copy.bytes() as usize);
         }
-        self.launch(bow, |slot, flight| {
-            let copies = slot.batch.copies();
-            let mut first = 0;
-            while let Some(copy) = copies.get(first) {
-                if slot.copy_failure(bow, first).is_some() {
-                    first += 1;
-                    continue;
-                }
-                let joins = |index: usize| match (copies.get(index), copies.get(index + 1)) {
-                    (Some(copy), Some(next)) => {
-                        copy.dest_end() == next.dest && slot.copy_failure(bow, index + 1).is_none()
-                    }
-                    _ => false,
-                };
-                let mut end = first;
-                while joins(end) {
-                    end += 1;
-                }
-                let joined = copies.get(first..=end).unwrap_or_default();
-                let part = Part::Write {
-                    first,
-                    count: joined.len(),
-                };
-                let pieces = joined.iter().map(|copy| Piece {
-                    page: copy.page,
-                    bytes: copy.bytes() as usize,
-                });
-                flight.add();
-                slot.submit(bow, OwnOperation::Write, copy.dest, pieces, part);
-                first = end + 1;
-            }
-        });
+        let Some(flight) = bow.flights.get(self.number) else {
+            return;
+        };
+        if self.enter(flight, checkpoint).is_err() {
+            flight.record(Part::Log, Status::IO_ERROR);
+        }
+        for (index, &rest) in self.rests.iter().enumerate() {
+            let piece = Piece {
+                page: REST_PAGE + index,
+                bytes: bow.block.bytes() as usize,
+            };
+            flight.add();
+            let piece = core::iter::once(piece);
+            self.submit(bow, OwnOperation::Write, rest, piece, Part::Log);
+        }
+        // The worker looks again after this anyway.
+        flight.landed();
     }
 
-    /// Enters the batch into the log in memory, and writes the log blocks that are full thereby.
-    fn lay(&mut self, bow: &Arc<Bow>, checkpoint: &mut Checkpoint) -> Result {
+    /// Enters the copies that have not failed so far into the log in memory, and fills the pages that
+    /// the log is written from.
+    fn enter(&mut self, flight: &Flight, checkpoint: &mut Checkpoint) -> Result {
         let Self {
             batch,
             buffer,
             rests,
             ..
         } = self;
-        let flight = bow.flights.get(self.number).ok_or(EINVAL)?;
-        checkpoint.lay(
+        rests.clear();
+        self.laid = Some(0);
+        let laid = checkpoint.lay(
             batch,
             |index| flight.failure(index).is_some(),
             crc32,
@@ -461,25 +509,9 @@ impl Slot {
                 let _ = rests.push_within_capacity(rest);
             },
         )?;
+        self.laid = Some(laid);
         checkpoint.log().encode(&mut self.log, crc32);
-        self.buffer.fill(LOG_PAGE, &self.log)?;
-        if self.rests.is_empty() {
-            self.write_log(bow);
-            return Ok(());
-        }
-        self.phase = Phase::Resting;
-        self.launch(bow, |slot, flight| {
-            for (index, &rest) in slot.rests.iter().enumerate() {
-                let piece = Piece {
-                    page: REST_PAGE + index,
-                    bytes: bow.block.bytes() as usize,
-                };
-                flight.add();
-                let piece = core::iter::once(piece);
-                slot.submit(bow, OwnOperation::Write, rest, piece, Part::Log);
-            }
-        });
-        Ok(())
+        self.buffer.fill(LOG_PAGE, &self.log)
     }
 
     /// Writes the log block: its first sector, which is all that has a meaning.

@@ -103,8 +103,7 @@ enum Fate {
 /// The work item.
 pub(super) fn run(bow: &Arc<Bow>) {
     let _noio = NoIo::enter();
-    let mut worker = bow.worker.lock();
-    plugged(|| worker.run(bow));
+    bow.worker.lock().run(bow);
 }
 
 impl Worker {
@@ -137,7 +136,7 @@ impl Worker {
                 if bow.rest(false) {
                     break;
                 }
-            } else if !self.dispatch(bow) && bow.rest(self.awaits_bios()) {
+            } else if !plugged(|| self.dispatch(bow)) && bow.rest(self.awaits_bios()) {
                 break;
             }
         }
@@ -229,38 +228,48 @@ impl Active {
     /// Takes all batches as far as they can go. Bios whose batch has ended, and that are to be
     /// looked at again, are put into `again`.
     fn advance(&mut self, bow: &Arc<Bow>, again: &mut BioList<Bow>) {
-        let mut moved = true;
-        while moved {
-            moved = false;
-            for turn in 0..SLOTS {
-                let index = (self.first + turn) % SLOTS;
-                let Some(slot) = self.slots.get_mut(index) else {
-                    continue;
-                };
-                let step = if self.failed && !slot.is_idle() {
-                    slot.step_after_failure(bow)
-                } else {
-                    slot.step(bow, &mut self.checkpoint, turn == 0)
-                };
-                match step {
-                    Step::Waiting => continue,
-                    Step::Moved => {}
-                    Step::Ended { logged } => {
-                        if logged {
-                            self.durable = *slot.log();
-                        }
-                        self.end_bios(bow, index, again);
-                        self.first = (index + 1) % SLOTS;
-                    }
-                    Step::LogFailed(status) => {
-                        self.log_failed(bow, index, status);
-                        self.first = (index + 1) % SLOTS;
-                    }
-                }
-                moved = true;
-                break;
-            }
+        loop {
+            plugged(|| while self.step(bow, again) {});
+            // What was started is on its way, and there is time for checksums.
+            let Some(slot) = self.slots.iter_mut().find(|slot| slot.is_to_be_laid()) else {
+                return;
+            };
+            plugged(|| slot.lay(bow, &mut self.checkpoint));
         }
+    }
+
+    /// Takes one batch further. Returns whether there was one that could go on.
+    fn step(&mut self, bow: &Arc<Bow>, again: &mut BioList<Bow>) -> bool {
+        let mut is_next = true;
+        for turn in 0..SLOTS {
+            let index = (self.first + turn) % SLOTS;
+            let Some(slot) = self.slots.get_mut(index) else {
+                continue;
+            };
+            let step = if self.failed && !slot.is_idle() {
+                slot.step_after_failure(bow)
+            } else {
+                slot.step(bow, &mut self.checkpoint, turn == 0, is_next)
+            };
+            is_next &= slot.is_logging();
+            match step {
+                Step::Waiting => continue,
+                Step::Moved => {}
+                Step::Ended { logged } => {
+                    if logged {
+                        self.durable = *slot.log();
+                    }
+                    self.end_bios(bow, index, again);
+                    self.first = (index + 1) % SLOTS;
+                }
+                Step::LogFailed(status) => {
+                    self.log_failed(bow, index, status);
+                    self.first = (index + 1) % SLOTS;
+                }
+            }
+            return true;
+        }
+        false
     }
 
     /// The batch of slot `index` has ended.
