@@ -153,7 +153,7 @@ impl Bow {
         let awaited = {
             let mut incoming = this.incoming.lock();
             incoming.bios.push(bio);
-            incoming.awaited
+            incoming.bios.len() >= incoming.awaited
         };
         // The ticket is held until the worker is sure to come by.
         if awaited {
@@ -181,15 +181,15 @@ impl Bow {
         let mut taken = BioList::new();
         let mut incoming = self.incoming.lock();
         taken.append(&mut incoming.bios);
-        incoming.awaited = false;
+        incoming.awaited = usize::MAX;
         taken
     }
 
-    /// The worker goes to sleep, and is to be woken for a bio if one is `awaited`; if not, the end of
-    /// I/O that is in flight wakes it. Returns whether it may: not if what it waits for is there.
-    pub(super) fn rest(&self, awaited: bool) -> bool {
+    /// The worker goes to sleep, and is to be woken when there are `awaited` bios; what is in flight
+    /// wakes it when it ends. Returns whether it may: not if what it waits for is there.
+    pub(super) fn rest(&self, awaited: usize) -> bool {
         let mut incoming = self.incoming.lock();
         incoming.awaited = awaited;
-        !awaited || incoming.bios.is_empty()
+        incoming.bios.len() < awaited
     }
 }

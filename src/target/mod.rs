@@ -146,8 +146,8 @@ struct Tracker {
 /// What the worker has not seen yet.
 struct Incoming {
     bios: BioList<Bow>,
-    /// Whether the worker sleeps and would do something with a bio: otherwise it comes by anyway.
-    awaited: bool,
+    /// With how many bios the worker is to be woken. It looks by itself when I/O has ended.
+    awaited: usize,
 }
 
 /// A device-mapper device of this target.
@@ -331,7 +331,7 @@ impl Bow {
                 incoming <- new_spinlock!(
                     Incoming {
                         bios: BioList::new(),
-                        awaited: true,
+                        awaited: 1,
                     },
                     "dm_bow_incoming"
                 ),

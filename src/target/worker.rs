@@ -88,12 +88,19 @@ pub(super) struct Active {
     pub(super) full: bool,
     /// A write that failed would have moved the live first block, so it is not certain where it is.
     pub(super) live_unknown: bool,
+    /// Bios that had to wait, since the last that had not to.
+    waits: usize,
 }
+
+/// So many bios in a row that had to wait, and the next one will have to as well.
+const WAITS_MANY: usize = 32;
 
 /// What became of a bio.
 enum Fate {
     /// It went on its way.
     Gone,
+    /// It is part of the batch that is open.
+    Joined,
     /// It waits for a batch with room.
     Waits(Bio<Bow>),
     /// It waits for the checkpoint to be given up.
@@ -133,21 +140,26 @@ impl Worker {
                     continue;
                 }
                 // What is under way wakes the worker when it ends.
-                if bow.rest(false) {
+                if bow.rest(usize::MAX) {
                     break;
                 }
-            } else if !plugged(|| self.dispatch(bow)) && bow.rest(self.awaits_bios()) {
+            } else if !plugged(|| self.dispatch(bow)) && bow.rest(self.awaited()) {
                 break;
             }
         }
         self.publish(bow);
     }
 
-    /// Whether a bio that comes now is of any use before I/O that is in flight has ended.
-    fn awaits_bios(&self) -> bool {
-        self.active
-            .as_ref()
-            .is_none_or(|active| active.idle_slot().is_some())
+    /// How many bios are worth waking up for, before I/O that is in flight has ended. One may need
+    /// nothing, and should not wait then; but if the last ones all had to wait, as many as make a
+    /// batch.
+    fn awaited(&self) -> usize {
+        match &self.active {
+            None => 1,
+            Some(active) if active.idle_slot().is_none() => usize::MAX,
+            Some(active) if active.waits < WAITS_MANY => 1,
+            Some(active) => active.enough().saturating_sub(self.waiting.len()).max(1),
+        }
     }
 
     /// Sends held bios on their way. Returns whether there is more to do at once.
@@ -198,6 +210,7 @@ impl Active {
             failed: false,
             full: false,
             live_unknown: false,
+            waits: 0,
         }
     }
 
@@ -214,11 +227,11 @@ impl Active {
             .find(|&index| self.slots.get(index).is_some_and(Slot::is_idle))
     }
 
-    /// Whether `held` bios make a batch: each costs a log write, so a small one waits and grows while
-    /// more are under way. Then it is half of all at a time, and one half's work fills the time that
-    /// the other waits for the device.
-    fn is_enough(&self, held: usize) -> bool {
-        held >= self.slots.iter().map(|slot| slot.bios.len()).sum()
+    /// How many bios make a batch: each costs a log write, so a small one waits and grows while more
+    /// are under way. Then it is half of all at a time, and one half's work fills the time that the
+    /// other waits for the device.
+    fn enough(&self) -> usize {
+        self.slots.iter().map(|slot| slot.bios.len()).sum()
     }
 
     pub(super) fn report(&self) -> Report {
@@ -320,7 +333,7 @@ impl Active {
     ) -> Gathered {
         let open = self
             .idle_slot()
-            .filter(|_| self.is_enough(waiting.len() + fresh.len()));
+            .filter(|_| waiting.len() + fresh.len() >= self.enough());
         let mut queue = BioList::new();
         if let Some(slot) = open.and_then(|index| self.slots.get_mut(index)) {
             queue.append(waiting);
@@ -338,7 +351,8 @@ impl Active {
         let mut gathered = Gathered::Nothing;
         while let Some(bio) = queue.pop() {
             match self.take_up(bow, bio, open) {
-                Fate::Gone => {}
+                Fate::Gone => self.waits = 0,
+                Fate::Joined => self.waits += 1,
                 Fate::Waits(bio) => waiting.push(bio),
                 Fate::GivesUp(bio) => {
                     waiting.push(bio);
@@ -406,7 +420,7 @@ impl Active {
             Verdict::Joined => match open.and_then(|index| self.slots.get_mut(index)) {
                 Some(slot) => {
                     slot.bios.push(bio);
-                    Fate::Gone
+                    Fate::Joined
                 }
                 None => Fate::Waits(bio),
             },
