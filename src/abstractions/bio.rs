@@ -422,7 +422,7 @@ impl<T: Submitter> BioSet<T> {
     /// Starts I/O between `pieces` of `buffer`, one after the other, and `device`.
     ///
     /// Process context. May sleep until another bio of this set has ended; never for other memory.
-    /// The pieces have [`BIO_PAGES_MAX`] pages at the most; those beyond are an I/O error.
+    /// The pieces have [`BIO_PAGES_MAX`] pages at the most; more may be an I/O error.
     pub(crate) fn submit(
         &self,
         target: ArcBorrow<'_, T>,
@@ -436,11 +436,11 @@ impl<T: Submitter> BioSet<T> {
             sector,
             tag,
         } = order;
-        let pages: usize = pieces
+        let runs: usize = pieces
             .clone()
-            .map(|piece| piece.bytes.div_ceil(PAGE_SIZE))
+            .map(|piece| buffer.runs(piece.page, piece.bytes))
             .sum();
-        if pages > BIO_PAGES_MAX {
+        if runs > BIO_PAGES_MAX {
             return T::ended(target, tag, Status::IO_ERROR);
         }
         // SAFETY: By the type invariants the set is initialised. With a mempool and flags that may
@@ -449,7 +449,7 @@ impl<T: Submitter> BioSet<T> {
         let bio = unsafe {
             bindings::bio_alloc_bioset(
                 device.bdev(),
-                pages as u16,
+                runs as u16,
                 operation.flags(),
                 dm_bindings::HELPER_GFP_NOIO,
                 self.set.get(),
@@ -473,7 +473,7 @@ impl<T: Submitter> BioSet<T> {
             let mut index = piece.page;
             while left > 0 {
                 let added = buffer.run(index, left).map_or(0, |(page, bytes)| {
-                    // SAFETY: The bio was allocated with room for all pages; `page` is valid, and
+                    // SAFETY: The bio was allocated with room for all runs; `page` is valid, and
                     // with those that follow it has that many bytes.
                     unsafe { bindings::bio_add_page(bio, page, bytes as u32, 0) }
                 }) as usize;

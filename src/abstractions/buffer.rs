@@ -86,6 +86,12 @@ impl Buffer {
         Some((page, bytes.min((pages - offset) * PAGE_SIZE)))
     }
 
+    /// Into how many runs the `bytes` bytes from the start of page `index` fall.
+    pub(super) fn runs(&self, index: usize, bytes: usize) -> usize {
+        let pages = 1 << self.order;
+        ((index & (pages - 1)) + bytes.div_ceil(PAGE_SIZE)).div_ceil(pages)
+    }
+
     /// The kernel address of page `index`.
     pub(super) fn address(&self, index: usize) -> Option<*mut u8> {
         let (page, _) = self.run(index, PAGE_SIZE)?;

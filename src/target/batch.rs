@@ -563,6 +563,9 @@ impl Slot {
     /// The status of a copy that failed of which `span` needs a part. One of more than was needed
     /// does not count: what is needed is tried by itself.
     pub(super) fn failure(&self, bow: &Bow, span: &Range<u64>) -> Option<Status> {
+        if self.laid == Some(self.batch.copies().len()) {
+            return None;
+        }
         let overlaps = |copy: &Copy| copy.source < span.end && span.start < copy.source_end();
         self.batch
             .copies()

@@ -295,8 +295,11 @@ impl Active {
             let span = bio.span();
             match slot.failure(bow, &self.checkpoint.blocks_of(&span)) {
                 Some(status) => bio.end(status),
-                None if self.checkpoint.is_settled(&span) => bow.submit_settled(bio),
-                None => again.push(bio),
+                None => {
+                    if let Some(bio) = bow.submit_if_settled(bio) {
+                        again.push(bio);
+                    }
+                }
             }
         }
         slot.clear(&mut self.checkpoint);
@@ -483,15 +486,27 @@ impl Bow {
         self.epoch.leave(ticket);
     }
 
+    /// Sends out a write that the worker held if the map knows that it needs nothing any more; else
+    /// returns it.
+    fn submit_if_settled(&self, bio: Bio<Self>) -> Option<Bio<Self>> {
+        let ticket = self.epoch.enter();
+        if self.is_settled(&bio.span(), &ticket) {
+            self.submit(bio, ticket);
+            return None;
+        }
+        self.epoch.leave(ticket);
+        Some(bio)
+    }
+
     /// Sends out a write that the worker held and that needs nothing any more.
     fn submit_settled(&self, bio: Bio<Self>) {
-        let span = bio.span();
+        let Some(bio) = self.submit_if_settled(bio) else {
+            return;
+        };
+        // Free space that was written, or there was no memory for the map.
         let ticket = self.epoch.enter();
-        if !self.is_settled(&span, &ticket) {
-            // Free space that was written, or there was no memory for the map.
-            if let Some(settled) = self.settled.get(&ticket) {
-                settled.set(&span);
-            }
+        if let Some(settled) = self.settled.get(&ticket) {
+            settled.set(&bio.span());
         }
         self.submit(bio, ticket);
     }
