@@ -311,13 +311,6 @@ impl Checkpoint {
         verdict
     }
 
-    /// Whether all blocks that `span` touches are changed, so that a write to it may go out.
-    pub fn is_settled(&self, span: &Span<u64>) -> bool {
-        let blocks = self.blocks_of(span);
-        let run = self.ranges.run_at(blocks.start);
-        run.kind == Some(Kind::Changed) && run.end >= blocks.end
-    }
-
     /// Adds a copy of the first sectors of `span`, a part of `run`, to `batch`, and where they are
     /// unchanged perhaps of more around them. Returns where the copy ends.
     fn copy(&mut self, span: Span<u64>, run: &Run, batch: &mut Batch) -> Result<u64, Verdict> {
@@ -326,13 +319,13 @@ impl Checkpoint {
             return Err(Verdict::Later);
         }
         let needed = span.start..span.end.min(span.start.saturating_add(room));
-        let free = self.ranges.total(Kind::Free);
-        let window = self
-            .window
-            .around(&needed, free)
-            .filter(|_| run.kind.is_none());
-        let Some(window) = window else {
+        if run.kind.is_some() {
             return self.begin_copy(&needed, &needed, run.kind, batch);
+        }
+        let free = self.ranges.total(Kind::Free);
+        let behind = self.changed_before(needed.start);
+        let Some(window) = self.window.around(&needed, behind, free) else {
+            return self.begin_copy(&needed, &needed, None, batch);
         };
         let bounds = window.start.max(self.block.sectors())..window.end.min(self.sectors);
         let source = run.start.max(bounds.start)..run.end.min(bounds.end);
@@ -342,6 +335,15 @@ impl Checkpoint {
         let end = self.begin_copy(&source, &needed, None, batch)?;
         self.copy_ahead(&bounds, batch);
         Ok(end)
+    }
+
+    /// How many changed sectors end at `sector`.
+    fn changed_before(&self, sector: u64) -> u64 {
+        let run = self.ranges.run_at(sector.saturating_sub(1));
+        match run.kind {
+            Some(Kind::Changed) => sector.saturating_sub(run.start),
+            _ => 0,
+        }
     }
 
     /// Adds copies of what is unchanged in `bounds` to `batch`, as far as it has room.
@@ -490,7 +492,7 @@ impl Checkpoint {
     /// Changes the kind of a whole range of kind [`Kind::Copying`] or [`Kind::Reserved`], which
     /// takes no more nodes than it gives.
     fn set_copied(&mut self, span: Span<u64>, kind: Option<Kind>) {
-        if self.ranges.set(span, kind, &mut self.nodes).is_err() {
+        if self.ranges.change(span, kind, &mut self.nodes).is_err() {
             // Cannot be: copies are not begun without nodes left for their end. The range would
             // stay as it is, and its writers wait.
             debug_assert!(false);

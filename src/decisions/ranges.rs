@@ -276,9 +276,6 @@ impl RangeTree {
         let Some(kind) = kind else {
             return self.clear(&span, nodes);
         };
-        if self.change_whole(&span, kind, nodes) {
-            return Ok(());
-        }
         self.clear(&span, nodes)?;
         let mut start = span.start;
         if kind.is_mergeable() {
@@ -313,8 +310,20 @@ impl RangeTree {
         Ok(())
     }
 
+    /// The same as [`set`](Self::set), and faster if `span` is one whole range: this is how copies end.
+    ///
+    /// # Errors
+    ///
+    /// As those of [`set`](Self::set).
+    pub fn change(&mut self, span: Span<u64>, kind: Option<Kind>, nodes: &mut Nodes) -> Result {
+        match kind {
+            Some(kind) if self.change_whole(&span, kind, nodes) => Ok(()),
+            _ => self.set(span, kind, nodes),
+        }
+    }
+
     /// Makes all sectors of `span` of `kind` if they are one whole range. One search, and none to
-    /// join it with its neighbours: this is how copies end. Returns whether they are.
+    /// join it with its neighbours. Returns whether they are.
     fn change_whole(&mut self, span: &Span<u64>, kind: Kind, nodes: &mut Nodes) -> bool {
         let Some(mut cursor) = self.tree.cursor_lower_bound_mut(&span.end) else {
             return false;

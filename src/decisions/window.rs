@@ -31,8 +31,14 @@ const AHEAD_TRIAL: u64 = SIZE;
 /// The most sectors ahead.
 const AHEAD_MAX: u64 = 16 * SIZE;
 
+/// The most sectors ahead with those of streams, which are sure to be hit sooner than others.
+const AHEAD_STREAM: u64 = AHEAD_MAX + 8 * SIZE;
+
 /// The most sectors that first writes may range over if all of that is to be backed up ahead.
 const RANGE_MAX: u64 = 48 * SIZE;
+
+/// A write that continues so many changed sectors is part of a stream, such as those to a journal.
+const STREAM_MIN: u64 = (16 << 10) >> SECTOR_SHIFT;
 
 /// Hits that may be chance.
 const HITS_DOUBTED: u64 = 2;
@@ -68,21 +74,31 @@ impl Window {
     }
 
     /// The sectors in which unchanged ones are worth backing up when `wanted` has to be, if there are
-    /// any beyond `wanted`. `free` is the free space in sectors.
-    pub fn around(&self, wanted: &Span<u64>, free: u64) -> Option<Span<u64>> {
+    /// any beyond `wanted`: those of its window, or if they are too many and it continues what was
+    /// changed before it, as many as that, which is `behind`. `free` is the free space in sectors.
+    pub fn around(&self, wanted: &Span<u64>, behind: u64, free: u64) -> Option<Span<u64>> {
         let mask = SIZE.wrapping_sub(1);
         let window = wanted.start & !mask..wanted.end.saturating_add(mask) & !mask;
         let length = window.end.saturating_sub(window.start);
+        if self.closed || length > SIZE {
+            return None;
+        }
         let certain = self.hits.saturating_sub(HITS_DOUBTED);
-        let ranges_over_little = self.exposure <= certain.saturating_mul(RANGE_MAX) && certain > 0;
+        let ranges_over_little =
+            certain > 0 && self.exposure <= certain.saturating_mul(RANGE_MAX);
+        let fits = |length, most: u64| {
+            self.ahead.saturating_add(length) <= most.min(free / AHEAD_PER_FREE)
+        };
         let most = if ranges_over_little {
             AHEAD_MAX
         } else {
             AHEAD_TRIAL
         };
-        let ahead = self.ahead.saturating_add(length);
-        (!self.closed && length <= SIZE && ahead <= most.min(free / AHEAD_PER_FREE))
-            .then_some(window)
+        if fits(length, most) {
+            return Some(window);
+        }
+        let stream = wanted.start..window.end.min(wanted.end.saturating_add(behind));
+        (behind >= STREAM_MIN && fits(behind, AHEAD_STREAM)).then_some(stream)
     }
 
     /// `sectors` sectors are backed up since a write needs it, `ahead` more beyond need.

@@ -57,15 +57,22 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_tree_is_one_cell_a_sector(ops in vec((span(), kind()), 0..60), forget in vec(0..SECTORS, 0..3)) {
+    fn a_tree_is_one_cell_a_sector(ops in vec((span(), kind(), any::<bool>()), 0..60), forget in vec(0..SECTORS, 0..3)) {
         let mut tree = RangeTree::new();
         let mut cells = [None; SECTORS as usize];
 
-        for (span, kind) in ops {
+        for (span, kind, whole) in ops {
+            let run = tree.run_at(span.start);
+            let span = if whole && run.kind.is_some() { run.start..run.end } else { span };
             // Never more than `NODES_PER_SET` are there to take.
             let mut nodes = Nodes::new(RangeTree::NODES_PER_SET, GFP_KERNEL).unwrap();
             nodes.fill(GFP_KERNEL).unwrap();
-            prop_assert!(tree.set(span.clone(), kind, &mut nodes).is_ok());
+            let result = if whole {
+                tree.change(span.clone(), kind, &mut nodes)
+            } else {
+                tree.set(span.clone(), kind, &mut nodes)
+            };
+            prop_assert!(result.is_ok());
             cells[span.start as usize..span.end as usize].fill(kind);
             tree.check();
         }
