@@ -28,8 +28,8 @@ LOADS = {
     "rewrite4k_q32": ("randwrite", 16, "16m", None, "4k", 32),
     "seqread1m_q4": ("read", 64, "64m", None, "1m", 4),
     "randread4k_q32": ("randread", 16, "16m", None, "4k", 32),
-    # Blocks that are not free: see Ranges.
-    "first_write": ("randwrite", 0, "7g", "1536k", "4k", 32, "--blockalign=8k"),
+    # Blocks that are not free, among the first thousand ranges: see Ranges.
+    "first_write": ("randwrite", 0, "7800k", "1536k", "4k", 32, "--blockalign=8k"),
 }
 
 
@@ -207,7 +207,7 @@ class Ranges:
             device.down()
         result, memory = self.up(device, self.count)
         if self.taken in wanted:
-            result["bytes_per_range"] = round((memory - base) / (self.count - 1000), 1)
+            result["bytes_per_range"] = round((memory - base) / (self.count - 1000), 2)
             yield result
         if self.first_write in wanted:
             yield measure(device, self.first_write, fio, "/dev/mapper/bench", "first_write")
@@ -230,16 +230,16 @@ class Ranges:
 
 
 def free_memory():
-    """In bytes, with nothing cached that need not be."""
+    """In bytes, with nothing cached that need not be; free pages that a CPU keeps for itself are free."""
     os.sync()
-    # Free pages that a CPU keeps for itself are not counted as free.
-    write("/proc/sys/vm/percpu_pagelist_high_fraction", 1 << 20)
     write("/proc/sys/vm/drop_caches", 3)
-    with open("/proc/meminfo") as file:
+    pages = 0
+    with open("/proc/zoneinfo") as file:
         for line in file:
-            if line.startswith("MemFree:"):
-                return int(line.split()[1]) * KIB
-    raise RuntimeError("no MemFree in /proc/meminfo")
+            words = line.split()
+            if words[0] in ("nr_free_pages", "count:"):
+                pages += int(words[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 class Restore:
