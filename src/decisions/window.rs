@@ -84,8 +84,7 @@ impl Window {
             return None;
         }
         let certain = self.hits.saturating_sub(HITS_DOUBTED);
-        let ranges_over_little =
-            certain > 0 && self.exposure <= certain.saturating_mul(RANGE_MAX);
+        let ranges_over_little = certain > 0 && self.exposure <= certain.saturating_mul(RANGE_MAX);
         let fits = |length, most: u64| {
             self.ahead.saturating_add(length) <= most.min(free / AHEAD_PER_FREE)
         };
