@@ -12,11 +12,16 @@ import errno
 import mmap
 import os
 import random
+import struct
+import subprocess
 import sys
 
 from dm import CREATE, Mapper, discard, sectors_of
 
 BLOCK = 4096
+# The most blocks that are read or written at once.
+MANY = 16
+LOG_ENTRIES = 18
 KINDS = "failslab", "fail_page_alloc"
 
 
@@ -81,19 +86,22 @@ class Faults:
 class Device:
     """A bow device, and what every one of its blocks must hold."""
 
-    def __init__(self, name, path):
+    def __init__(self, name, path, arguments=""):
         self.mapper, self.path, self.sectors = Mapper(name), path, sectors_of(path)
-        self.buffer = mmap.mmap(-1, BLOCK)
+        self.line = f"{path} {arguments}".strip().encode()
+        self.buffer = mmap.mmap(-1, MANY * BLOCK)
         self.written = {}
+        self.node = self.folder = None
 
     def create(self):
         self.mapper.ask(CREATE)
         try:
-            self.mapper.load(self.sectors, self.path.encode())
+            self.mapper.load(self.sectors, self.line)
             self.mapper.resume()
         except OSError:
             self.remove()
             raise
+        self.node, self.folder = self.mapper.block_device(), self.mapper.folder()
 
     def remove(self):
         if not self.mapper.remove():
@@ -106,34 +114,39 @@ class Device:
         return int(self.status()[0])
 
     def change(self, state):
-        put(self.mapper.folder() + "/state", str(state))
+        put(self.folder + "/state", str(state))
 
     def discard(self, sector, sectors):
-        discard(self.mapper.block_device(), sector * 512, sectors * 512)
+        discard(self.node, sector * 512, sectors * 512)
 
-    def transfer(self, path, block, content=None):
-        """Past the page cache. Returns what was read."""
+    def read(self, path, block):
+        """Past the page cache, as all that follows."""
         fd = os.open(path, os.O_RDWR | os.O_DIRECT)
         try:
-            if content is None:
-                if os.preadv(fd, [self.buffer], block * BLOCK) != BLOCK:
+            with memoryview(self.buffer)[:BLOCK] as view:
+                if os.preadv(fd, [view], block * BLOCK) != BLOCK:
                     raise Wrong("a short read")
-                return bytes(self.buffer)
-            self.buffer[:] = content
-            if os.pwritev(fd, [self.buffer], block * BLOCK) != BLOCK:
-                raise Wrong("a short write")
-            self.written[block] = content
-            return None
+                return bytes(view)
         finally:
             os.close(fd)
 
-    def write(self, block, rng):
-        self.transfer(self.mapper.block_device(), block, rng.randbytes(BLOCK))
+    def write(self, block, rng, count=1):
+        """Of count blocks, in one request."""
+        fd = os.open(self.node, os.O_RDWR | os.O_DIRECT)
+        try:
+            with memoryview(self.buffer)[:count * BLOCK] as view:
+                view[:] = rng.randbytes(len(view))
+                if os.pwritev(fd, [view], block * BLOCK) != len(view):
+                    raise Wrong("a short write")
+                for index in range(count):
+                    self.written[block + index] = bytes(view[index * BLOCK:(index + 1) * BLOCK])
+        finally:
+            os.close(fd)
 
-    def check(self, path):
-        for block, content in self.written.items():
-            if self.transfer(path, block) != content:
-                raise Wrong(f"block {block} has other contents than what was written")
+    def check(self, path, contents=None):
+        for block, content in (self.written if contents is None else contents).items():
+            if self.read(path, block) != content:
+                raise Wrong(f"block {block} of {path} has other contents than it must have")
 
 
 def want_enomem(error, faults):
@@ -144,7 +157,9 @@ def want_enomem(error, faults):
 
 
 class Sweep:
-    """The commands: each does its thing once, with a fault armed."""
+    """The commands: each does its thing once, with a fault armed. What is to follow when nothing
+    fails any more, it returns.
+    """
 
     def __init__(self, args):
         self.args = args
@@ -177,6 +192,17 @@ class Sweep:
 
     def create_end(self):
         pass
+
+    # The same while there is another one: what the first of all makes, they share.
+
+    def second_begin(self):
+        self.companion = Device("bow-companion", self.args.companion)
+        self.companion.create()
+
+    second = create
+
+    def second_end(self):
+        self.companion.remove()
 
     # Reload of a device, which keeps its state.
 
@@ -226,7 +252,7 @@ class Sweep:
             edges = 2 * BLOCK // 512 * int(before[8]) if state == 1 else 0
             if not 0 <= int(before[2]) - int(after[2]) <= edges or [before[0], before[9]] != [after[0], after[9]]:
                 raise Wrong(f"failed, and {before} became {after}") from error
-            self.device.check(self.device.mapper.block_device())
+            self.device.check(self.device.node)
             return False
         if self.device.state() != state:
             raise Wrong(f"changed to {state}, but: {self.device.status()}")
@@ -235,10 +261,12 @@ class Sweep:
     checkpoint_begin = begin
 
     def checkpoint(self, faults):
-        if self.change(faults, 1):
-            for block in self.rng.sample(range(500), 3):
-                self.device.write(block, self.rng)
-            self.again()
+        return self.checkpoint_done if self.change(faults, 1) else None
+
+    def checkpoint_done(self):
+        for block in self.rng.sample(range(500), 3):
+            self.device.write(block, self.rng)
+        self.again()
 
     def checkpoint_end(self):
         self.device.remove()
@@ -253,36 +281,81 @@ class Sweep:
             self.device.write(block, self.rng)
 
     def commit(self, faults):
-        if self.change(faults, 2):
-            self.again()
-            self.commit_ready()
+        return self.commit_done if self.change(faults, 2) else None
+
+    def commit_done(self):
+        self.again()
+        self.commit_ready()
 
     def commit_end(self):
         self.again()
         self.device.remove()
 
-    # First writes, moves and discards in state 1, on a device that is in it: no error.
+    # State 1: first writes, moves, a full log block, discards. No error; and back to the checkpoint.
+    # Each round is the same, on a checkpoint of its own. Blocks of a sector, so that there are many.
+
+    FREE = 24000, 40000
+    # The first is copied with what is around it, the others alone.
+    SINGLE = 300, *range(600, 640, 2)
+    FIRST = 1000
 
     def writes_begin(self):
-        pass
+        self.device = Device("bow0", self.args.device, "1 block_size:512")
+        self.before = {block: self.device.read(self.args.device, block) for block in self.writes_touch()}
+        self.writes_ready()
+
+    def writes_touch(self):
+        """What is not free and is written."""
+        return [0, *self.SINGLE, *range(self.FIRST, self.FIRST + 4), *range(1100, 1100 + MANY), 2050]
+
+    def writes_ready(self):
+        """A log block that has room for a few entries more."""
+        dev = self.device
+        dev.written = {}
+        dev.create()
+        dev.discard(*self.FREE)
+        dev.change(1)
+        for block in self.SINGLE:
+            if int(dev.status()[6]) < LOG_ENTRIES - 3:
+                dev.write(block, self.rng)
 
     def writes(self, _faults):
-        first = self.args.first + self.fresh * 7 % self.args.blocks
-        self.fresh += 1
-        dev = self.device
-        # One by one, so that each is a batch of its own; then one of many blocks, and a rewrite.
-        for block in (first, first + 3, first + 4, first):
+        dev, before = self.device, self.device.status()
+        # One by one, so that each is a batch of its own; then a rewrite, and one of many blocks.
+        for block in (self.FIRST, self.FIRST + 3, self.FIRST):
             dev.write(block, self.rng)
-        # Free space from its begin: backups move out of the way.
-        dev.write(self.args.free + self.fresh, self.rng)
-        dev.discard((first + 4) * 8, 8)
-        dev.written.pop(first + 4, None)
-        for block in (first, first + 3, self.args.free + self.fresh):
-            if dev.transfer(dev.mapper.block_device(), block) != dev.written[block]:
-                raise Wrong(f"block {block} has other contents than what was written")
+        dev.write(1100, self.rng, MANY)
+        # Where a page of the map of settled blocks begins.
+        dev.write(2050, self.rng)
+        # The first block is elsewhere; and what lies there, the first backups, has to move.
+        dev.write(0, self.rng)
+        dev.write(self.live_block(), self.rng)
+        dev.write(0, self.rng)
+        dev.discard((self.FIRST + 3) * 8, 8)
+        del dev.written[self.FIRST + 3]
+        dev.check(dev.node)
+        after = dev.status()
+        if int(after[5]) == int(before[5]) or int(after[7]) == int(before[7]):
+            raise Wrong(f"no log block was full, or no backup has moved: {before} became {after}")
+        return self.writes_done
+
+    def live_block(self):
+        """Where the log says that the live first block is."""
+        return struct.unpack_from("<Q", self.device.read(self.device.path, 0), 20)[0] // 8
+
+    def writes_done(self):
+        """Rolls back, and begins anew."""
+        dev = self.device
+        dev.check(dev.node)
+        dev.remove()
+        result = subprocess.run(["bowctl", "restore", dev.path], capture_output=True, text=True, check=False)
+        if result.returncode:
+            raise Wrong(f"bowctl restore: {result.returncode} {result.stdout} {result.stderr}")
+        dev.check(dev.path, self.before)
+        self.writes_ready()
 
     def writes_end(self):
-        self.device.check(self.device.mapper.block_device())
+        self.device.remove()
 
     # State 0: no write fails, and what is not free is never taken for free.
 
@@ -305,7 +378,7 @@ class Sweep:
             raise Wrong(f"free space was {after}, and is {left} after a write into it")
 
     def track_end(self):
-        self.device.check(self.device.mapper.block_device())
+        self.device.check(self.device.node)
         self.device.remove()
 
     def run(self, command):
@@ -314,20 +387,25 @@ class Sweep:
         for kind in KINDS:
             faults = Faults(kind, self.count_up)
             hits = 0
-            while hits < self.args.most:
-                faults.arm(hits + 1)
+            while True:
+                if hits == self.args.most:
+                    raise Wrong(f"{command}: no end of it after {hits} faults of {kind}")
                 try:
-                    getattr(self, command)(faults)
+                    faults.arm(hits + 1)
+                    try:
+                        follows = getattr(self, command)(faults)
+                    finally:
+                        hit = faults.fired()
+                        faults.disarm()
+                    if follows:
+                        follows()
                 except Exception as error:
                     raise Wrong(f"{command}, {kind} number {hits + 1}: {error!r}") from error
-                finally:
-                    hit = faults.fired()
-                    faults.disarm()
                 if not hit:
                     break
                 hits += 1
                 if hits % 50 == 0:
-                    print(f"# {command}: {hits} faults of {kind}", file=sys.stderr, flush=True)
+                    os.write(self.args.progress, f"# {command}: {hits} faults of {kind}\n".encode())
             with open(self.args.summary, "a", encoding="ascii") as file:
                 file.write(f"{command} {kind} {hits}\n")
         getattr(self, command + "_end")()
@@ -338,12 +416,11 @@ def main():
     parser.add_argument("commands", nargs="+")
     parser.add_argument("--device", required=True)
     parser.add_argument("--other", required=True, help="a device for what counts up")
+    parser.add_argument("--companion", help="a device for one that is there meanwhile")
     parser.add_argument("--summary", required=True)
+    parser.add_argument("--progress", type=int, default=2, help="an open file, by number")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--most", type=int, default=1000, help="allocations of each kind")
-    parser.add_argument("--first", type=int, default=0, help="of the blocks for writes")
-    parser.add_argument("--blocks", type=int, default=1000, help="how many")
-    parser.add_argument("--free", type=int, default=0, help="first block of free space")
     args = parser.parse_args()
     sweep = Sweep(args)
     try:
