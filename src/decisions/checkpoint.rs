@@ -352,13 +352,17 @@ impl Checkpoint {
         while position < bounds.end && self.has_nodes() {
             let run = self.ranges.run_at(position);
             let source = position..run.end.min(bounds.end);
-            position = source.end;
-            if run.kind.is_none() {
-                let none = source.end..source.end;
-                let fits = source.end.saturating_sub(source.start) <= batch.room();
-                if !fits || self.begin_copy(&source, &none, None, batch).is_err() {
-                    return;
-                }
+            if run.kind.is_some() {
+                position = source.end;
+                continue;
+            }
+            if source.end.saturating_sub(source.start) > batch.room() {
+                return;
+            }
+            let none = position..position;
+            match self.begin_copy(&source, &none, None, batch) {
+                Ok(copied) => position = copied,
+                Err(_) => return,
             }
         }
     }
@@ -380,8 +384,8 @@ impl Checkpoint {
         let mut source = source.clone();
         let sectors = dest.end.saturating_sub(dest.start);
         if sectors < source.end.saturating_sub(source.start) {
-            // What is needed first.
-            source = needed.start..needed.end.min(needed.start.saturating_add(sectors));
+            // From what is needed on.
+            source = needed.start..source.end.min(needed.start.saturating_add(sectors));
         }
         let sectors = source.end.saturating_sub(source.start);
         let dest = dest.start..dest.start.saturating_add(sectors);

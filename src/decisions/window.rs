@@ -97,7 +97,8 @@ impl Window {
             return Some(window);
         }
         let stream = wanted.start..window.end.min(wanted.end.saturating_add(behind));
-        (behind >= STREAM_MIN && fits(behind, AHEAD_STREAM)).then_some(stream)
+        let length = stream.end.saturating_sub(stream.start);
+        (behind >= STREAM_MIN && fits(length, AHEAD_STREAM)).then_some(stream)
     }
 
     /// `sectors` sectors are backed up since a write needs it, `ahead` more beyond need.
