@@ -9,6 +9,7 @@ use bow_decisions::checkpoint::{Checkpoint, Failure, Verdict};
 use bow_decisions::free_space::FreeSpace;
 use bow_decisions::log::{entry_seed, Identity, Sector};
 use bow_decisions::ranges::{Nodes, RangeTree};
+use bow_decisions::window::Window;
 use bow_model::disk::{Disk, SECTOR};
 use bow_model::history::crc;
 use bow_model::random::Random;
@@ -374,6 +375,30 @@ fn a_stream_is_copied_in_large_pieces() {
     }
     println!("{} copies for 254 writes", device.copies - before);
     assert!(device.copies - before < 25);
+}
+
+/// However much of it there is already.
+#[test]
+fn a_long_stream_is_copied_ahead_as_a_short_one() {
+    let block = BlockSize::MAX;
+    let mut window = Window::new();
+    // No more trials.
+    window.miss(block.sectors(), MIB, block);
+    let ahead = |behind| window.around(&(8 * MIB..8 * MIB + 8), behind, 1024 * MIB);
+    assert_eq!(ahead(8), None);
+    assert_eq!(ahead(64), Some(8 * MIB..8 * MIB + 72));
+    assert_eq!(ahead(512 * MIB), Some(8 * MIB..9 * MIB));
+}
+
+/// Free space is taken piece by piece, and a piece seldom ends where a window does.
+#[test]
+fn a_copy_takes_what_is_left_of_a_piece_of_free_space() {
+    let mut device = Device::new(320 * MIB, 192 * MIB..320 * MIB, 4096, 5);
+    for start in (16 * MIB..40 * MIB).step_by(8) {
+        device.write(std::slice::from_ref(&(start..start + 8)));
+    }
+    println!("{} copies for 24 MiB", device.copies);
+    assert!(device.copies < 40);
 }
 
 /// Where little is, no more than a few windows are copied in vain.
