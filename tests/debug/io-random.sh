@@ -53,7 +53,8 @@ for round in $(seq "$rounds"); do
         io_fault "$dev" "$operation" "$start" $((65536 - start)) IOERR "$chance"
     done
     run_on --ops 300 --seed "$round"
-    same "round $round, one in $chance fails: no wrong data ($(tail -n 1 "$work/run.out"))" 0 $?
+    status=$?
+    same "round $round, one in $chance fails: no wrong data ($(tail -n 1 "$work/run.out"))" 0 "$status"
     io_faults_off
     # The kernel tells no more than some of them.
     failed=$((failed + $(io_hits)))
@@ -68,14 +69,12 @@ dmsetup mknodes
 below=$dev
 dev=/dev/mapper/test-delay
 ready
-exercise run /dev/mapper/bow0 --seconds 6 --ops 100000 --range 0+8000 >"$work/run.out" 2>&1 &
-load=$!
-sleep 1
+load_begin /dev/mapper/bow0 --range 0+8000
 check "delays: checkpoint under load" bow_set bow0 1
 sleep 2
 check "delays: commit under load" bow_set bow0 2
-wait "$load"
-same "delays: the load has seen nothing of it ($(tail -n 1 "$work/run.out"))" 0 $?
+sleep 1
+load_ends "delays: the load has seen nothing of it"
 bow_remove bow0
 exercise verify "$dev" >"$work/verify.out"
 same "delays: the bare device holds what was written" 0 $?
@@ -89,26 +88,21 @@ dev=$below
 # Everything below stops for a while, and goes on.
 ready
 checkpoint bow0 || bail "no checkpoint"
-exercise run /dev/mapper/bow0 --seconds 8 --ops 100000 --range 0+8000 >"$work/run.out" 2>&1 &
-load=$!
-sleep 1
+load_begin /dev/mapper/bow0 --range 0+8000
 dmsetup suspend --noflush "${dev##*/}"
 sleep 4
 dmsetup resume "${dev##*/}"
-wait "$load"
-same "the device below stops for 4 s: the load has seen nothing of it ($(tail -n 1 "$work/run.out"))" 0 $?
+sleep 1
+load_ends "the device below stops for 4 s: the load has seen nothing of it"
 
 # It is gone, and comes back.
 line=$(dmsetup table "${dev##*/}")
-exercise run /dev/mapper/bow0 --seconds 6 --ops 100000 --keep-going --no-verify --range 0+12000 >"$work/run.out" 2>&1 &
-load=$!
-sleep 1
+load_begin /dev/mapper/bow0 --keep-going --no-verify --range 0+12000
 dmsetup load "${dev##*/}" --table "0 65536 error" && dmsetup resume "${dev##*/}" || bail "cannot take it away"
 sleep 2
 check "the device below is gone: status can be asked" dmsetup status bow0
 check "the device below is gone: state 2 is refused" sh -c "! echo 2 >'$(bow_sysfs bow0)/state' 2>/dev/null"
-wait "$load"
-same "the device below is gone: no wrong data ($(tail -n 1 "$work/run.out"))" 0 $?
+load_ends "the device below is gone: no wrong data"
 dmsetup load "${dev##*/}" --table "$line" && dmsetup resume "${dev##*/}" || bail "cannot bring it back"
 rolled_back "the device below was gone"
 echo "# covered: at least $failed I/O errors at random in $rounds rounds, delays, a stall, a device gone and back"

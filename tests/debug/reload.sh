@@ -16,9 +16,7 @@ cp "$model" "$saved"
 
 # A load, in the background, that no suspend, reload or commit may disturb.
 start_load() {
-    exercise run /dev/mapper/bow0 --seconds "$1" --ops 1000000 --depth 16 --max 128 --seed "$RANDOM" \
-        --range 0+10000 --range 31000+4000 >"$work/run.out" 2>&1 &
-    load=$!
+    load_begin /dev/mapper/bow0 --depth 16 --max 128 --seed "$RANDOM" --range 0+10000 --range 31000+4000
 }
 one_round() {
     local what
@@ -27,7 +25,7 @@ one_round() {
     local line
     line=$(dmsetup table bow0)
     kept=1
-    start_load 3
+    start_load
     steps=$((3 + RANDOM % 5))
     for _ in $(seq "$steps"); do
         case $((RANDOM % 6)) in
@@ -39,9 +37,9 @@ one_round() {
         esac || { echo "a step failed"; return 1; }
         sleep "0.$((RANDOM % 3))"
     done
-    wait "$load" || { echo "the load in state 0: $(tail -n 2 "$work/run.out")"; return 1; }
+    load_end || { echo "the load in state 0: $(load_said)"; return 1; }
     checkpoint bow0 || { echo "checkpoint"; return 1; }
-    start_load 3
+    start_load
     for _ in $(seq "$steps"); do
         case $((RANDOM % 7)) in
         0 | 1) dmsetup suspend bow0 && dmsetup resume bow0 ;;
@@ -64,10 +62,10 @@ one_round() {
         torn='' ;;
     2) kept='' torn='' ;;
     esac
-    wait "$load"
+    load_end
     status=$?
-    [ "$status" = 0 ] || [ -n "$torn" ] || { echo "the load in state 1: $status, $(tail -n 2 "$work/run.out")"; return 1; }
-    [ -z "$torn" ] || [ "$status" != 1 ] || { echo "wrong data: $(tail -n 2 "$work/run.out")"; return 1; }
+    [ "$status" = 0 ] || [ -n "$torn" ] || { echo "the load in state 1: $status, $(load_said)"; return 1; }
+    [ -z "$torn" ] || [ "$status" != 1 ] || { echo "wrong data: $(load_said)"; return 1; }
     ! dmsetup info bow0 >/dev/null 2>&1 || bow_remove bow0 || { echo "remove"; return 1; }
     if [ -z "$kept" ]; then
         bowctl restore "$dev" >/dev/null 2>"$work/restore.out" || { echo "restore: $(cat "$work/restore.out")"; return 1; }

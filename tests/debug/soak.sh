@@ -41,7 +41,8 @@ both_ended() {
     kill "$fsx" 2>/dev/null
     wait "$fsx" 2>/dev/null
     wait "$fio"
-    same "$1: neither has fio ($(cat "$work/fio.passes" 2>/dev/null || tail -n 2 "$work/fio.out") passes)" 0 $?
+    local status=$?
+    same "$1: neither has fio ($(cat "$work/fio.passes" 2>/dev/null || tail -n 2 "$work/fio.out") passes)" 0 "$status"
     [ "$(wc -c <"$work/fsx.out")" -lt 5000 ] || : >"$work/fsx.out"
 }
 

@@ -17,15 +17,14 @@ same "leaves nothing behind" "" "$(dmsetup ls | grep -w bow0)"
 bow_create bow0 "$dev" || bail "no device"
 exercise free /dev/mapper/bow0 16384+16384 >/dev/null || bail "cannot discard"
 checkpoint bow0 || bail "no checkpoint"
-exercise run /dev/mapper/bow0 --seconds 4 --ops 1000000 --range 0+8000 --depth 16 >"$work/run.out" 2>&1 &
-load=$!
-sleep 1
+load_begin /dev/mapper/bow0 --range 0+8000 --depth 16
 fails "removal under load is refused" "busy" dmsetup remove bow0
 check "and does no harm" kill -0 "$load"
 # Forced: the table becomes one of errors, whatever is in flight.
 dmsetup remove --force bow0 >/dev/null 2>&1
 wait "$load"
-same "the load gets errors" 3 $?
+status=$?
+same "the load gets errors ($(load_said))" 3 "$status"
 check "then it is removed" sh -c '! dmsetup info bow0 >/dev/null 2>&1 || dmsetup remove --retry bow0'
 both_readers "torn away" "$dev" as_saved
 

@@ -92,6 +92,33 @@ exercise() {
     bow-exercise "$command" "$dev" --model "$model" "$@"
 }
 
+# load_begin DEVICE [OPTION...]: exercises it in the background, until load_end or
+# an error; the process is in load, what it says in $work/load.out.
+load_begin() {
+    : >"$work/load.on"
+    exercise run "$@" --while "$work/load.on" --ops 100000000 >"$work/load.out" 2>&1 &
+    load=$!
+    sleep 1
+}
+
+# load_end: its exit status.
+load_end() {
+    rm -f "$work/load.on"
+    wait "$load"
+}
+
+# load_said: how it ended, in a line.
+load_said() {
+    tail -n 1 "$work/load.out"
+}
+
+# load_ends NAME: ends it; all of it must have gone well.
+load_ends() {
+    load_end
+    local status=$?
+    same "$1 ($(load_said))" 0 "$status"
+}
+
 # as_saved DEVICE: it holds what the model said at the checkpoint.
 as_saved() {
     bow-exercise verify "$1" --model "$saved"

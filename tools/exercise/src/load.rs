@@ -21,16 +21,16 @@ use crate::range::Range;
 use crate::Failure;
 use rustix::io::Errno;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::mpsc;
 use std::sync::Arc;
 use std::sync::Mutex;
-use std::time::Duration;
-use std::time::Instant;
 
 /// How long and how hard.
 pub(crate) struct Limits {
     pub(crate) ops: u64,
-    pub(crate) time: Option<Duration>,
+    /// No more operations once this file is gone.
+    pub(crate) goes_on: Option<PathBuf>,
     pub(crate) depth: usize,
     /// Read back what each operation left, before its sectors are released.
     pub(crate) read_back: bool,
@@ -98,9 +98,8 @@ pub(crate) fn run(
             });
         }
         let mut flight = Flight::new(reports, model, limits.keep_going);
-        let start = Instant::now();
         for id in 0..limits.ops {
-            if limits.time.is_some_and(|time| start.elapsed() >= time) {
+            if limits.goes_on.as_ref().is_some_and(|file| !file.exists()) {
                 break;
             }
             let op = plan.next();

@@ -30,7 +30,6 @@ use rustix::io::Errno;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
 /// Load a block device with every shape of bio and check it against a model.
 ///
@@ -132,9 +131,9 @@ struct Run {
     seed: u64,
     #[arg(long, default_value_t = 1000)]
     ops: u64,
-    /// Stop after this time even if operations are left.
-    #[arg(long)]
-    seconds: Option<f64>,
+    /// Stop when this file is gone even if operations are left.
+    #[arg(long, value_name = "FILE")]
+    r#while: Option<PathBuf>,
     /// Operations in flight.
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
     depth: u16,
@@ -319,10 +318,9 @@ fn run(args: &Run) -> Result<String, Failure> {
             return Err(Failure::usage(format!("{region} is outside of the model")));
         }
     }
-    let seconds = args.seconds.map(Duration::try_from_secs_f64).transpose();
     let limits = load::Limits {
         ops: args.ops,
-        time: seconds.map_err(|e| Failure::usage(e.to_string()))?,
+        goes_on: args.r#while.clone(),
         depth: args.depth.into(),
         read_back: args.read_back,
         print: args.print,
