@@ -164,7 +164,7 @@ finish() {
     # Writes what nobody has flushed to the log.
     dmsetup remove --retry lower || fail "cannot remove lower"
     echo 0 >"$tracing/tracing_on"
-    grep -h '^overrun: [^0]' "$tracing"/per_cpu/*/stats && fail "the trace has lost events"
+    grep -hE '^(overrun|commit overrun|dropped events): [^0]' "$tracing"/per_cpu/*/stats && fail "the trace has lost events"
     ! dmesg | grep -E 'Ran out of space on the logdev|log-writes.*[Ee]rror' ||
         fail "dm-log-writes gave up"
 

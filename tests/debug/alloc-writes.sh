@@ -44,6 +44,7 @@ share() {
     fail_share fail_page_alloc "$1"
     exercise run /dev/mapper/bow0 --ops 300 --seed "$1" "${busy[@]}" >"$work/run.out" 2>&1
     local status=$?
+    share_failed || bad="$bad no allocation has failed"
     faults_off
     same "$what: no I/O fails ($(tail -n 1 "$work/run.out"))" 0 "$status${bad:+ $bad}"
     bow_remove bow0

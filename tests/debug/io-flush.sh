@@ -37,7 +37,7 @@ put() {
 get() {
     dd if="$1" bs=4096 skip="$2" count=1 iflag=direct status=none | sha256sum
 }
-error="error|No data available|not permitted"
+error="(Input/output|Remote I/O) error|No data available|not permitted"
 
 bow_create bow0 "$dev" || bail "no device"
 exercise free /dev/mapper/bow0 "$((size / 2))+$((size / 4))" >/dev/null || bail "cannot discard"

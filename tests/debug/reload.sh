@@ -49,8 +49,8 @@ one_round() {
         5) dmsetup suspend "${dev##*/}" && dmsetup resume "${dev##*/}" ;;
         6) # While it is suspended a request waits or is refused; it does not hang.
             dmsetup suspend bow0
-            timeout 5 bowctl status bow0 >/dev/null 2>&1
-            dmsetup resume bow0 ;;
+            timeout 60 bowctl status bow0 >/dev/null 2>&1
+            [ $? != 124 ] && dmsetup resume bow0 ;;
         esac || { echo "a step failed"; return 1; }
         sleep "0.$((RANDOM % 3))"
     done

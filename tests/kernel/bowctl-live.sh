@@ -19,7 +19,7 @@ old=$(tree_digest "$mnt")
 check "checkpoint of a mounted file system: trim, freeze, state 1, thaw" bowctl checkpoint bow0
 same "state 1" 1 "$(bow_state bow0)"
 check "status --json is JSON and knows the state" sh -c \
-    'bowctl status --json bow0 | python3 -c "import json,sys; assert \"1\" in str(json.load(sys.stdin))"'
+    'bowctl status --json bow0 | python3 -c "import json,sys; assert json.load(sys.stdin)[0][\"state\"] == 1"'
 update 5
 fails "restore refuses a device in use" "in use|busy|mounted|held" bowctl restore "$dev"
 check "commit" bowctl commit bow0

@@ -18,6 +18,7 @@ for block in 512 4096; do
     dev=$(slice "data$block" 16384 "$(test_disk "$block")")
     dmsetup create test-linear --table "0 16384 linear $dev 0" || bail "no linear device"
     wanted=$(limits test-linear)
+    [ -n "$wanted" ] || bail "no limits"
     dmsetup remove --retry test-linear
     for size in 4096 512; do
         [ "$size" -ge "$block" ] || continue

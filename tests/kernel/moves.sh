@@ -14,6 +14,7 @@ for block in 512 4096; do
     exercise free /dev/mapper/bow0 16384+16384 >/dev/null || bail "cannot discard"
     checkpoint bow0 || bail "no checkpoint"
     home=$(sector0 "$dev")
+    [ -n "$home" ] || bail "no log"
     check "$what: backups are made" exercise run /dev/mapper/bow0 \
         --range 0+2048 --mix write=1 --max 8 --ops 300
     # Wherever they were put: of the free half, first one part is written and

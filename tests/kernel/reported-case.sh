@@ -18,6 +18,7 @@ used_digest() {
     dumpe2fs "$1" 2>/dev/null | python3 "$here/used_blocks.py" "$1"
 }
 before=$(used_digest "$part")
+[ -n "$before" ] || bail "no digest"
 
 check "create" dmsetup create bowdev --table "0 131072 bow $part"
 dmsetup mknodes

@@ -74,9 +74,10 @@ both_readers() {
 
 # no_log WHAT DEVICE: block 0 does not begin with the magic of a log.
 no_log() {
+    dd if="$2" of="$work/magic" bs=4 count=1 status=none iflag=fullblock
     # The first bytes may be zero: no text to compare.
-    same "$1: no log on the device" 0 "$(dd if="$2" bs=4 count=1 status=none iflag=fullblock |
-        grep -acE '^(BOW|WOB)')"
+    same "$1: no log on the device" "4 bytes, 0 logs" \
+        "$(stat -c %s "$work/magic") bytes, $(grep -acE '^(BOW|WOB)' "$work/magic") logs"
 }
 
 #### Raw devices: the model file says what every sector must hold
@@ -95,9 +96,15 @@ exercise() {
 # load_begin DEVICE [OPTION...]: exercises it in the background, until load_end or
 # an error; the process is in load, what it says in $work/load.out.
 load_begin() {
+    local before
+    before=$(io_below "$1")
     : >"$work/load.on"
     exercise run "$@" --while "$work/load.on" --ops 100000000 >"$work/load.out" 2>&1 &
     load=$!
+    for _ in {1..600}; do
+        [ "$(io_below "$1")" = "$before" ] || break
+        sleep 0.1
+    done
     sleep 1
 }
 
@@ -175,7 +182,7 @@ trace_off() {
     local lost
     echo 0 >"$trace/events/enable"
     cat "$trace/trace" >"$work/trace"
-    lost=$(cat "$trace"/per_cpu/*/stats | awk '/^overrun/ { lost += $2 } END { print lost + 0 }')
+    lost=$(cat "$trace"/per_cpu/*/stats | awk '/^(overrun|commit overrun|dropped events):/ { lost += $NF } END { print lost + 0 }')
     rmdir "$trace"
     [ "$lost" = 0 ]
 }

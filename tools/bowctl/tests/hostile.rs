@@ -447,6 +447,22 @@ fn any_log() -> impl Strategy<Value = Vec<Entry>> {
     )
 }
 
+/// The random logs are worth something: most are accepted.
+#[test]
+fn random_logs_are_good() {
+    use proptest::strategy::ValueTree;
+    use proptest::test_runner::TestRunner;
+
+    let mut runner = TestRunner::deterministic();
+    let good = (0..200)
+        .map(|_| any_log().new_tree(&mut runner).unwrap().current())
+        .filter(|entries| examine(&disk(&with(entries)).data, 1).restored)
+        .count();
+
+    println!("of 200: {good} are good");
+    assert!(good > 100);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
 

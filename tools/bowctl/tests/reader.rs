@@ -3,23 +3,12 @@
 //! `bowctl` and the independent reader of `tests/reader`, on the same images.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use bow_model::history::{History, Op, Version};
 use bow_model::random::Random;
 use serde_json::Value;
-
-/// The reader; `None` if it cannot be run here.
-fn reader() -> Option<PathBuf> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/reader/bow_reader.py");
-    let runs = Command::new("python3")
-        .arg("--version")
-        .output()
-        .is_ok_and(|output| output.status.success());
-
-    (runs && path.exists()).then_some(path)
-}
 
 fn run(command: &mut Command) -> Vec<u8> {
     let output = command.output().unwrap();
@@ -34,10 +23,7 @@ fn run(command: &mut Command) -> Vec<u8> {
 
 #[test]
 fn both_readers_agree() {
-    let Some(reader) = reader() else {
-        eprintln!("skipped: python3 and tests/reader/bow_reader.py are needed");
-        return;
-    };
+    let reader = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/reader/bow_reader.py");
     let folder = tempfile::tempdir().unwrap();
     let image = folder.path().join("image");
     let mut random = Random::new(11);

@@ -156,6 +156,13 @@ fn sweep_all(recordings: &[PathBuf], plan: Plan<'_>) -> Result<bool, String> {
             ..plan
         };
         let (coverage, broken) = sweep::sweep(&recording, part);
+        if let Some(lack) = coverage
+            .lacks(&recording, &part)
+            .filter(|_| broken.is_empty())
+        {
+            println!("not ok - {}: {lack}", recording.name);
+            failed += 1;
+        }
         for broken in &broken {
             println!(
                 "not ok - {}: {}\n    bow-crash replay {} --seed {}",

@@ -31,6 +31,9 @@ pub(crate) struct Plan<'a> {
 /// Files are read in one state out of so many.
 const FILES_EVERY: usize = 5;
 
+/// Of so many states some are looked at in every way.
+const EVERY_KIND: usize = 200;
+
 /// e2fsck checks one state out of so many.
 const FSCK_EVERY: usize = 31;
 
@@ -77,6 +80,25 @@ impl AddAssign for Coverage {
         self.commits_cut_off += other.commits_cut_off;
         self.files += other.files;
         self.clean += other.clean;
+    }
+}
+
+impl Coverage {
+    /// What a sweep that found nothing must have looked at, and did not.
+    pub(crate) fn lacks(&self, recording: &Recording, plan: &Plan<'_>) -> Option<&'static str> {
+        let is_ext4 = recording.fs == "ext4";
+        let enough = self.states > EVERY_KIND;
+        if self.logs == 0 {
+            Some("no state with a log")
+        } else if plan.cut_offs > 0 && self.restores_cut_off == 0 {
+            Some("no restore that was cut off")
+        } else if is_ext4 && enough && self.files == 0 {
+            Some("no state of which files were read")
+        } else if is_ext4 && enough && plan.fsck.is_some() && self.clean == 0 {
+            Some("no file system that e2fsck looked at")
+        } else {
+            None
+        }
     }
 }
 

@@ -173,6 +173,7 @@ impl History {
         must: impl Iterator<Item = Option<&'a [u8]>>,
         what: &str,
     ) {
+        assert_eq!(disk.len(), self.new.len(), "{what}");
         for (block, (holds, must)) in disk.chunks(self.block_size).zip(must).enumerate() {
             if let Some(must) = must {
                 assert!(holds == must, "block {block} is wrong: {what}");
