@@ -20,8 +20,8 @@
 //!
 //! # Memory
 //!
-//! No decision allocates. Tree nodes come from a stock; when it is low and cannot be filled, free ranges are forgotten and their nodes used
-//! ([`replenish`](Checkpoint::replenish)).
+//! No decision waits for memory. Tree nodes come from a stock; when it is empty and cannot be filled,
+//! what is optional is left out, and for what is not, free ranges are forgotten and their nodes used.
 
 use super::{
     batch::{
@@ -96,6 +96,24 @@ pub enum Failure {
     WriteFailed,
 }
 
+/// What a checkpoint needs from the start.
+pub struct Memory {
+    nodes: Nodes,
+    rests: KVec<u64>,
+}
+
+impl Memory {
+    /// Allocates it. `ENOMEM`.
+    pub fn new(flags: Flags) -> Result<Self> {
+        let mut nodes = Nodes::new(NODES_STOCK, flags)?;
+        nodes.fill(flags)?;
+        Ok(Self {
+            nodes,
+            rests: KVec::with_capacity(RESERVED_MAX + RESTS_MAX, flags)?,
+        })
+    }
+}
+
 /// A device in state 1.
 pub struct Checkpoint {
     ranges: RangeTree,
@@ -130,22 +148,15 @@ impl Checkpoint {
     ///
     /// # Errors
     ///
-    /// `ENOSPC` if there are no two free blocks; `ENOMEM`. The ranges come back unchanged.
+    /// `ENOSPC` if there are no two free blocks. The ranges come back unchanged.
     pub fn new(
         ranges: RangeTree,
         block: BlockSize,
         sectors: u64,
         identity: Identity,
-        flags: Flags,
+        memory: Memory,
     ) -> Result<(Self, u64), (Error, RangeTree)> {
-        let memory = Nodes::new(NODES_STOCK, flags).and_then(|mut nodes| {
-            nodes.fill(flags)?;
-            Ok((nodes, KVec::with_capacity(RESERVED_MAX + RESTS_MAX, flags)?))
-        });
-        let (nodes, rests) = match memory {
-            Ok(memory) => memory,
-            Err(error) => return Err((error, ranges)),
-        };
+        let Memory { nodes, rests } = memory;
         let mut checkpoint = Self {
             ranges,
             nodes,
@@ -232,32 +243,37 @@ impl Checkpoint {
         self.block.down(span.start)..self.block.up(span.end)
     }
 
-    /// Whether there are tree nodes for a decision, if need be after a
-    /// [`replenish`](Self::replenish).
-    fn has_nodes(&mut self) -> bool {
-        if self.nodes.len() < NODES_LOW {
-            self.replenish(flags::GFP_NOWAIT | flags::__GFP_NOWARN);
+    /// Fills the stock of tree nodes with `flags` if it is low.
+    pub fn replenish(&mut self, flags: Flags) {
+        if self.nodes.len() < NODES_STOCK / 2 {
+            // What there is is enough for now, or `find_nodes` finds some.
+            let _ = self.nodes.fill(flags);
         }
+    }
+
+    /// Whether there are tree nodes for a decision.
+    fn has_nodes(&self) -> bool {
         self.nodes.len() >= NODES_LOW
     }
 
-    /// Fills the stock of tree nodes with `flags`; if that fails and too few are left, forgets free
-    /// ranges, lowest first, to have their nodes.
-    pub fn replenish(&mut self, flags: Flags) {
-        if self.nodes.len() >= NODES_STOCK / 2 || self.nodes.fill(flags).is_ok() {
-            return;
+    /// The same; if need be it allocates some, and if there are none, forgets free ranges, lowest
+    /// first, to have their nodes.
+    fn find_nodes(&mut self) -> bool {
+        if !self.has_nodes() {
+            self.replenish(flags::GFP_NOWAIT | flags::__GFP_NOWARN);
         }
         let mut position = 0;
-        while self.nodes.len() < NODES_LOW {
+        while !self.has_nodes() && self.ranges.total(Kind::Free) > 0 {
             let free = self
                 .ranges
                 .first_from(position, |run| run.kind == Some(Kind::Free));
             let Some(run) = free else {
-                return;
+                break;
             };
             position = run.end;
             self.ranges.forget(&run, &mut self.nodes);
         }
+        self.has_nodes()
     }
 
     /// Decides about a write to the sectors of `span`, none of which is in block 0. `batch` is the
@@ -269,15 +285,14 @@ impl Checkpoint {
         let mut verdict = Verdict::Settled;
         let mut position = blocks.start;
         while position < blocks.end {
-            if !self.has_nodes() {
-                // All free ranges are forgotten by now.
-                return Verdict::Full;
-            }
             let run = self.ranges.run_at(position);
             let end = run.end.min(blocks.end);
             match run.kind {
                 Some(Kind::Changed) => position = end,
                 Some(Kind::Free | Kind::Discarded) => {
+                    if !self.find_nodes() {
+                        return Verdict::Full;
+                    }
                     let changed = Some(Kind::Changed);
                     if self
                         .ranges
@@ -297,6 +312,10 @@ impl Checkpoint {
                     let Some(batch) = batch.as_deref_mut() else {
                         return Verdict::Later;
                     };
+                    if !self.find_nodes() {
+                        // All free ranges are forgotten by now.
+                        return Verdict::Full;
+                    }
                     match self.copy(position..end, &run, batch) {
                         Ok(copied) => position = copied,
                         Err(verdict) => return verdict,
@@ -444,7 +463,7 @@ impl Checkpoint {
     /// Space is taken from the highest free range downwards, since file systems fill a device from
     /// below, in arenas that are filled upwards, so that backups made together lie together.
     fn allocate(&mut self, sectors: u64) -> Option<Span<u64>> {
-        loop {
+        while self.ranges.total(Kind::Free) > 0 {
             while self.arena.start < self.arena.end {
                 let run = self.ranges.run_at(self.arena.start);
                 let end = run.end.min(self.arena.end);
@@ -457,7 +476,7 @@ impl Checkpoint {
                 self.arena.start = end;
             }
             let mut run = self.ranges.last_below(self.ceiling, Kind::Free);
-            if run.is_none() && self.ranges.total(Kind::Free) > 0 {
+            if run.is_none() {
                 self.ceiling = self.sectors;
                 run = self.ranges.last_below(self.ceiling, Kind::Free);
             }
@@ -466,6 +485,7 @@ impl Checkpoint {
             self.arena = run.start.max(end.saturating_sub(ARENA_SECTORS))..end;
             self.ceiling = self.arena.start;
         }
+        None
     }
 
     /// Takes one free block and makes it of `kind`. Returns its first sector.
@@ -478,17 +498,18 @@ impl Checkpoint {
     }
 
     /// Takes back a copy that failed, which must not be laid. The source is what it was; a
-    /// destination that could not be written is not used again.
+    /// destination that could not be written is not used again, unless it is discarded.
     pub fn abandon(&mut self, copy: &Copy, outcome: Failure) {
         let kind = match outcome {
-            Failure::WriteFailed => None,
-            Failure::ReadFailed => Some(Kind::Free),
+            // Nothing in it is worth keeping, as if it had been written.
+            Failure::WriteFailed => Kind::Changed,
+            Failure::ReadFailed => Kind::Free,
         };
         if copy.is_extended() {
             self.window.close();
         }
         self.set_copied(copy.source..copy.source_end(), copy.from);
-        self.set_copied(copy.dest..copy.dest_end(), kind);
+        self.set_copied(copy.dest..copy.dest_end(), Some(kind));
         self.ceiling = self.ceiling.max(copy.dest_end());
         self.unlogged = self.unlogged.saturating_sub(1);
     }
@@ -525,7 +546,7 @@ impl Checkpoint {
                 continue;
             }
             if self.log.room() == 0 {
-                let dest = self.rests.pop().ok_or(ENOSPC)?;
+                let dest = self.take_rest().ok_or(ENOSPC)?;
                 let mut sector = [0; SECTOR_SIZE];
                 self.log.encode(&mut sector, crc32);
                 rest(dest, &sector);
@@ -553,10 +574,20 @@ impl Checkpoint {
     pub fn unlay(&mut self, laid: usize, rests: &[u64]) {
         self.log = self.before.clone();
         self.unlogged += laid;
-        for &rest in rests.iter().rev() {
+        for &rest in rests {
             // There is capacity for what one batch took.
             let _ = self.rests.push_within_capacity(rest);
         }
+        let count = rests.len().min(self.rests.len());
+        self.rests.rotate_right(count);
+    }
+
+    /// The block that was reserved first: whoever writes to it waits for that to be over.
+    fn take_rest(&mut self) -> Option<u64> {
+        if !self.rests.is_empty() {
+            self.rests.rotate_left(1);
+        }
+        self.rests.pop()
     }
 
     /// The checksum of a full log block: one sector and zeroes.

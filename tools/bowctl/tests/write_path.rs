@@ -5,7 +5,7 @@
 
 use bow_decisions::batch::Batch;
 use bow_decisions::block_size::BlockSize;
-use bow_decisions::checkpoint::{Checkpoint, Failure, Verdict};
+use bow_decisions::checkpoint::{Checkpoint, Failure, Memory, Verdict};
 use bow_decisions::free_space::FreeSpace;
 use bow_decisions::log::{entry_seed, Identity, Sector};
 use bow_decisions::ranges::{Nodes, RangeTree};
@@ -67,10 +67,15 @@ impl Device {
             uuid: [7; 16],
             time: 1,
         };
-        let (mut checkpoint, backup) =
-            Checkpoint::new(ranges, block, sectors, identity, GFP_KERNEL)
-                .ok()
-                .expect("there are two free blocks");
+        let (mut checkpoint, backup) = Checkpoint::new(
+            ranges,
+            block,
+            sectors,
+            identity,
+            Memory::new(GFP_KERNEL).unwrap(),
+        )
+        .ok()
+        .expect("there are two free blocks");
         let first = bytes(&(0..block.sectors()));
         let mut disk = old.clone();
         for place in [checkpoint.live(), backup] {
