@@ -120,9 +120,11 @@ impl<T: Target> Bio<T> {
         }
     }
 
-    /// Whether its submitter does not want to wait for memory.
-    pub(crate) fn is_nowait(&self) -> bool {
-        self.raw().bi_opf & dm_bindings::HELPER_REQ_NOWAIT != 0
+    /// Has it end by itself, even if its submitter said that it would poll for that, since others
+    /// wait for it too.
+    #[inline]
+    pub(crate) fn end_unpolled(&mut self) {
+        self.raw_mut().bi_opf &= !dm_bindings::HELPER_REQ_POLLED;
     }
 
     /// First sector, of the target.

@@ -112,6 +112,31 @@ impl Buffer {
         Ok(())
     }
 
+    /// Copies `data` to the start of page `index`; the rest of the page stays. `EINVAL` if it does not
+    /// fit.
+    pub(crate) fn write(&self, index: usize, data: &[u8]) -> Result {
+        let address = self.address(index).ok_or(EINVAL)?;
+        if data.len() > PAGE_SIZE {
+            return Err(EINVAL);
+        }
+        // SAFETY: The page has `PAGE_SIZE` bytes, and `data`, which is memory of somebody else's, is not
+        // longer.
+        unsafe { core::ptr::copy_nonoverlapping(data.as_ptr(), address, data.len()) };
+        Ok(())
+    }
+
+    /// Copies page `from` to page `to`. `EINVAL` if they are not two pages of this.
+    pub(crate) fn copy(&self, from: usize, to: usize) -> Result {
+        let source = self.address(from).ok_or(EINVAL)?;
+        let dest = self.address(to).ok_or(EINVAL)?;
+        if from == to {
+            return Err(EINVAL);
+        }
+        // SAFETY: Both pages are valid, have `PAGE_SIZE` bytes, and are not the same one.
+        unsafe { core::ptr::copy_nonoverlapping(source, dest, PAGE_SIZE) };
+        Ok(())
+    }
+
     /// Copies the start of page `index` to `data`. `EINVAL` if a page has not that many bytes.
     pub(crate) fn read(&self, index: usize, data: &mut [u8]) -> Result {
         let address = self.address(index).ok_or(EINVAL)?;
@@ -183,6 +208,12 @@ mod tests {
         buffer.read(1, &mut data)?;
         assert!(data.starts_with(b"short\0"));
         assert!(data.iter().skip(5).all(|&byte| byte == 0));
+        buffer.copy(1, 0)?;
+        buffer.write(0, b"new")?;
+        buffer.read(0, &mut data)?;
+        assert!(data.starts_with(b"newrt\0"));
+        assert!(buffer.copy(0, 0).is_err());
+        assert!(buffer.copy(0, 2).is_err());
         assert!(buffer.fill(2, b"").is_err());
         assert!(buffer.read(2, &mut data).is_err());
         assert!(buffer.read(0, &mut data).is_ok());

@@ -74,6 +74,10 @@ pub(crate) trait Target: Sized + Send + Sync + 'static {
         arguments: Words<'_>,
     ) -> core::result::Result<Arc<Self>, Refusal>;
 
+    /// Whether this object and that of another mapped device must not both be there. Must not sleep on
+    /// anything: a lock is held.
+    fn conflicts(&self, other: &Self) -> bool;
+
     /// The last table with this object goes away; no bio is in flight. When this returns the target
     /// has no I/O of its own in flight, and nothing that refers to it. May sleep.
     fn destroy(this: &Arc<Self>);
@@ -472,7 +476,19 @@ impl<T: Target> Registration<T> {
             // The last table with the object may have gone away, and the object with it.
             let is_gone = live
                 .is_some_and(|live| Arc::ptr_eq(&live, &target) && !Self::has(&instances, &target));
-            if is_gone || instances.push(instance as usize, GFP_KERNEL).is_err() {
+            // And another table may have come.
+            let is_late = instances.iter().any(|&other| {
+                // SAFETY: Instances are in the list as long as they are there, and changes of the
+                // list hold the lock.
+                let other = unsafe { &*(other as *const Instance<T>) };
+                if other.mapped_device == mapped_device {
+                    !Arc::ptr_eq(&other.target, &target)
+                } else {
+                    target.conflicts(&other.target)
+                }
+            });
+            let is_in = !is_gone && !is_late;
+            if !is_in || instances.push(instance as usize, GFP_KERNEL).is_err() {
                 drop(instances);
                 // SAFETY: Made above, and given to nobody.
                 drop(unsafe { KBox::from_raw(instance) });
@@ -480,7 +496,12 @@ impl<T: Target> Registration<T> {
                     Self::release(&target);
                 }
                 put(ti);
-                return Err(if is_gone { EAGAIN } else { ENOMEM });
+                if is_in {
+                    return Err(ENOMEM);
+                }
+                let sentence = c"another table has come or gone meanwhile; try again";
+                ti.error = sentence.as_char_ptr().cast_mut();
+                return Err(EAGAIN);
             }
             drop(instances);
 

@@ -180,6 +180,13 @@ impl Flight {
         status(&self.writes).map(|failed| (Failure::WriteFailed, failed))
     }
 
+    /// The writes of copies are made once more.
+    fn forget_writes(&self) {
+        for write in &self.writes {
+            write.store(0, Relaxed);
+        }
+    }
+
     fn log_failure(&self) -> Option<Status> {
         let raw = self.log.load(Relaxed);
         (raw != 0).then(|| Status::from_raw(raw))
@@ -228,6 +235,8 @@ pub(super) struct Slot {
     buffer: Buffer,
     /// How many of its copies are in the log in memory; none before the log was asked.
     laid: Option<usize>,
+    /// Each copy is written by itself, since a write failed that may have been of several.
+    apart: bool,
     /// First sectors of the full log blocks of this batch.
     rests: KVec<u64>,
     /// The first sector of the log block as it will be.
@@ -258,6 +267,7 @@ impl Slot {
             bios: BioList::new(),
             buffer: Buffer::new(REST_PAGE + RESTS_MAX)?,
             laid: None,
+            apart: false,
             rests: KVec::with_capacity(RESTS_MAX, flags)?,
             log: [0; SECTOR_SIZE],
         })
@@ -289,6 +299,7 @@ impl Slot {
     /// Begins to take up writes.
     pub(super) fn open(&mut self, bow: &Bow) {
         self.phase = Phase::Open;
+        self.apart = false;
         if let Some(flight) = self.flight(bow) {
             flight.reset();
         }
@@ -389,7 +400,14 @@ impl Slot {
                     return Step::LogFailed(status);
                 }
                 let laid = self.laid.unwrap_or_default();
-                if laid > self.good_copies(bow) {
+                if !self.apart && self.has_failed_writes(bow) {
+                    checkpoint.unlay(laid, &self.rests);
+                    self.apart = true;
+                    if let Some(flight) = self.flight(bow) {
+                        flight.forget_writes();
+                    }
+                    self.write(bow);
+                } else if laid > self.good_copies(bow) {
                     // Entries of copies that failed are in the log: once more without.
                     checkpoint.unlay(laid, &self.rests);
                     self.laid = None;
@@ -416,6 +434,11 @@ impl Slot {
             .count()
     }
 
+    fn has_failed_writes(&self, bow: &Bow) -> bool {
+        (0..self.batch.copies().len())
+            .any(|index| matches!(self.copy_failure(bow, index), Some((Failure::WriteFailed, _))))
+    }
+
     /// Writes what was read to its new places; places that follow each other are written by one bio.
     /// The phase cannot end before [`lay`](Self::lay).
     fn write(&mut self, bow: &Arc<Bow>) {
@@ -439,7 +462,7 @@ impl Slot {
                 _ => false,
             };
             let mut end = first;
-            while joins(end) {
+            while !self.apart && joins(end) {
                 end += 1;
             }
             let joined = copies.get(first..=end).unwrap_or_default();

@@ -37,19 +37,18 @@ use crate::{
         time,
     },
     decisions::{
-        checkpoint::Checkpoint,
+        checkpoint::{
+            Checkpoint,
+            Memory, //
+        },
         free_space::FreeSpace,
         log::{
             entry_seed,
             Identity,
             Sector,
-            BLOCK_SIZE_MAX,
             SECTOR_SIZE, //
         },
-        ranges::{
-            Nodes,
-            RangeTree, //
-        },
+        ranges::Nodes,
         state::State,
     },
 };
@@ -152,16 +151,17 @@ impl Worker {
 
     /// 0 → 1.
     fn take_checkpoint(&mut self, bow: &Arc<Bow>) -> Result {
-        // While nobody waits for us, what memory is needed.
+        // All the memory, while nobody waits for us.
         let buffer = Buffer::new(2)?;
+        let memory = Memory::new(GFP_KERNEL)?;
         let settled = KBox::new(SettledMap::new(bow.sectors, bow.block)?, GFP_KERNEL)?;
         let slots = Slot::all(GFP_KERNEL)?;
-        let mut nodes = Nodes::new(RangeTree::NODES_PER_SET, GFP_KERNEL)?;
+        let mut nodes = Nodes::new(Tracker::NODES, GFP_KERNEL)?;
         nodes.fill(GFP_KERNEL)?;
 
         bow.set_mode(Mode::Changing);
         bow.drain();
-        let result = self.begin(bow, &buffer, nodes, slots);
+        let result = self.begin(bow, buffer, nodes, memory, slots);
         if result.is_ok() {
             bow.settled.replace(Some(settled), &bow.epoch);
             bow.set_mode(Mode::State(State::Checkpoint));
@@ -171,10 +171,17 @@ impl Worker {
         result
     }
 
-    fn begin(&mut self, bow: &Bow, buffer: &Buffer, mut nodes: Nodes, slots: KVec<Slot>) -> Result {
+    fn begin(
+        &mut self,
+        bow: &Bow,
+        buffer: Buffer,
+        mut nodes: Nodes,
+        memory: Memory,
+        slots: KVec<Slot>,
+    ) -> Result {
         let device = &bow.device;
         device.flush()?;
-        device.read(0, buffer, FIRST_BLOCK, bow.block.bytes() as usize)?;
+        device.read(0, &buffer, FIRST_BLOCK, bow.block.bytes() as usize)?;
 
         let tracker = bow.tracker.lock().take().ok_or(EINVAL)?;
         let ranges =
@@ -185,16 +192,16 @@ impl Worker {
             uuid: time::random_uuid(),
             time: time::real_seconds(),
         };
-        let created = Checkpoint::new(ranges, bow.block, bow.sectors, identity, GFP_KERNEL);
+        let created = Checkpoint::new(ranges, bow.block, bow.sectors, identity, memory);
         let begun = created.and_then(|(mut checkpoint, backup)| {
-            match write_first_log(bow, buffer, &mut checkpoint, backup) {
+            match write_first_log(bow, &buffer, &mut checkpoint, backup) {
                 Ok(durable) => Ok((checkpoint, durable)),
                 Err(error) => Err((error, checkpoint.into_ranges())),
             }
         });
         match begun {
             Ok((checkpoint, durable)) => {
-                let active = Active::new(checkpoint, slots, durable);
+                let active = Active::new(checkpoint, slots, buffer, durable);
                 *bow.report.lock() = active.report();
                 self.active = Some(active);
                 Ok(())
@@ -219,10 +226,9 @@ impl Worker {
         let Some(active) = &mut self.active else {
             return Err(EINVAL);
         };
-        let buffer = Buffer::new(2)?;
         bow.set_mode(Mode::Changing);
         bow.drain();
-        if let Err(error) = active.put_back_first_block(bow, &buffer) {
+        if let Err(error) = active.put_back_first_block(bow) {
             bow.set_mode(Mode::State(State::Checkpoint));
             return Err(error);
         }
@@ -254,7 +260,7 @@ fn write_first_log(
     device.write(backup, buffer, FIRST_BLOCK, bytes)?;
 
     // This write decides.
-    fill_first_block(bow, buffer, &log)?;
+    fill_first_block(buffer, &log)?;
     if cfg!(bow_fault = "first_sector_not_last") {
         buffer.fill(LOG, &log)?;
     }
@@ -282,25 +288,20 @@ fn write_first_log(
 
 /// Makes page [`LOG`] the block whose first sector is `log`, and the others those of page
 /// [`FIRST_BLOCK`].
-fn fill_first_block(bow: &Bow, buffer: &Buffer, log: &Sector) -> Result {
-    let mut block = KVec::from_elem(0u8, BLOCK_SIZE_MAX as usize, GFP_KERNEL)?;
-    let block = block.get_mut(..bow.block.bytes() as usize).ok_or(EINVAL)?;
-    buffer.read(FIRST_BLOCK, block)?;
-    block
-        .get_mut(..SECTOR_SIZE)
-        .ok_or(EINVAL)?
-        .copy_from_slice(log);
-    buffer.fill(LOG, block)
+fn fill_first_block(buffer: &Buffer, log: &Sector) -> Result {
+    buffer.copy(FIRST_BLOCK, LOG)?;
+    buffer.write(LOG, log)
 }
 
 impl Active {
     /// Copies the live first block back over the log: the last of these writes decides.
-    fn put_back_first_block(&mut self, bow: &Bow, buffer: &Buffer) -> Result {
+    fn put_back_first_block(&mut self, bow: &Bow) -> Result {
         let device = &bow.device;
+        let buffer = &self.buffer;
         let bytes = bow.block.bytes() as usize;
         device.read(self.checkpoint.live(), buffer, FIRST_BLOCK, bytes)?;
         if bytes > SECTOR_SIZE && !cfg!(bow_fault = "first_sector_not_last") {
-            fill_first_block(bow, buffer, &self.durable)?;
+            fill_first_block(buffer, &self.durable)?;
             device.commit(0, buffer, LOG, bytes)?;
         }
         device

@@ -25,7 +25,6 @@ use crate::{
 };
 use core::ops::Range;
 use kernel::{
-    alloc::Flags,
     prelude::*,
     sync::{
         atomic::ordering::Relaxed,
@@ -52,6 +51,7 @@ impl Bow {
             return Some(bio);
         }
 
+        bio.end_unpolled();
         let ticket = this.epoch.enter();
         // Only now, with the ticket, can the mode not change under the bio.
         match this.mode() {
@@ -99,12 +99,6 @@ impl Bow {
     /// ticket: a checkpoint waits for it.
     pub(super) fn track(&self, mut bio: Bio<Self>, ticket: Ticket) -> Option<Bio<Self>> {
         let span = bio.span();
-        // Free space that cannot be recorded is lost; a submitter that may wait does so for it.
-        let flags = if bio.is_nowait() {
-            GFP_NOWAIT | __GFP_NOWARN
-        } else {
-            GFP_KERNEL | __GFP_NOWARN
-        };
         match bio.operation() {
             Operation::Write => {
                 let touched = self
@@ -113,13 +107,13 @@ impl Bow {
                     .as_ref()
                     .is_some_and(|tracker| tracker.space.is_touched_by(&span));
                 if touched {
-                    self.record(flags, |tracker| {
+                    self.record(|tracker| {
                         tracker.space.write(span.clone(), &mut tracker.nodes);
                     });
                 }
             }
             Operation::Discard => {
-                self.record(flags, |tracker| {
+                self.record(|tracker| {
                     // Without nodes the discard is forgotten, which is always allowed.
                     let _ = tracker.space.discard(span.clone(), &mut tracker.nodes);
                 });
@@ -134,10 +128,12 @@ impl Bow {
     }
 
     /// Changes the record of free space, for which it gets nodes before it takes the lock.
-    fn record(&self, flags: Flags, change: impl FnOnce(&mut Tracker)) {
-        let _noio = crate::abstractions::queue::NoIo::enter();
-        // Filled before the lock is taken, so that nothing is allocated under it. If that fails,
-        // the change does without.
+    ///
+    /// It does not wait for memory: the bio may be what frees some. Free space that cannot be
+    /// recorded is lost.
+    fn record(&self, change: impl FnOnce(&mut Tracker)) {
+        let flags = GFP_NOWAIT | __GFP_NOWARN;
+        // If this fails, the change does with what is in stock.
         let spare = super::Nodes::new(super::RangeTree::NODES_PER_SET, flags)
             .and_then(|mut nodes| nodes.fill(flags).map(|()| nodes));
         if let Some(tracker) = &mut *self.tracker.lock() {

@@ -143,6 +143,11 @@ struct Tracker {
     nodes: Nodes,
 }
 
+impl Tracker {
+    /// Tree nodes in stock, for when none are to be had.
+    const NODES: usize = 4 * RangeTree::NODES_PER_SET;
+}
+
 /// What the worker has not seen yet.
 struct Incoming {
     bios: BioList<Bow>,
@@ -314,7 +319,7 @@ impl Bow {
         let queue = ReclaimQueue::new(c"dm-bow")?;
         let tracker = Tracker {
             space: FreeSpace::new(),
-            nodes: Nodes::new(RangeTree::NODES_PER_SET, GFP_KERNEL)?,
+            nodes: Nodes::new(Tracker::NODES, GFP_KERNEL)?,
         };
         Arc::pin_init(
             try_pin_init!(Self {

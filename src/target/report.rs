@@ -22,6 +22,7 @@ use crate::{
             Target,
             Words, //
         },
+        queue::NoIo,
         sysfs::{
             Attribute,
             Attributes,
@@ -171,6 +172,8 @@ impl Target for Bow {
 
     fn resume(this: &Arc<Self>, table: &LiveTable<'_>) {
         this.events.attach(table);
+        // I/O of the device waits until this returns, so memory must not wait for it.
+        let _noio = NoIo::enter();
         let mut directory = this.directory.lock();
         if directory.is_none() {
             match Directory::new(this.clone(), table) {
@@ -182,6 +185,10 @@ impl Target for Bow {
                 ),
             }
         }
+    }
+
+    fn conflicts(&self, other: &Self) -> bool {
+        self.device.number() == other.device.number()
     }
 
     fn suspended(&self) {

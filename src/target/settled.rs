@@ -82,7 +82,8 @@ impl SettledMap {
     /// `ENOMEM`.
     pub(super) fn new(sectors: u64, block: BlockSize) -> Result<Self> {
         let count = usize::try_from(block.number(sectors).div_ceil(PAGE_BLOCKS))?;
-        let mut pages = KVVec::with_capacity(count, GFP_KERNEL)?;
+        // A device may be too large for it.
+        let mut pages = KVVec::with_capacity(count, GFP_KERNEL | __GFP_NOWARN)?;
         for _ in 0..count {
             pages.push(SetOnce::new(), GFP_KERNEL)?;
         }

@@ -31,6 +31,7 @@ use crate::{
             Operation,
             Status, //
         },
+        buffer::Buffer,
         queue::NoIo,
     },
     decisions::{
@@ -77,6 +78,8 @@ pub(super) enum Change {
 pub(super) struct Active {
     pub(super) checkpoint: Checkpoint,
     slots: KVec<Slot>,
+    /// What the end of the checkpoint will need, for it must not wait for memory.
+    pub(super) buffer: Buffer,
     /// Number of the slot of the oldest batch, which is the next to write the log.
     first: usize,
     /// The first sector of the log block that is durable.
@@ -201,10 +204,16 @@ enum Gathered {
 }
 
 impl Active {
-    pub(super) fn new(checkpoint: Checkpoint, slots: KVec<Slot>, durable: Sector) -> Self {
+    pub(super) fn new(
+        checkpoint: Checkpoint,
+        slots: KVec<Slot>,
+        buffer: Buffer,
+        durable: Sector,
+    ) -> Self {
         Self {
             checkpoint,
             slots,
+            buffer,
             first: 0,
             durable,
             failed: false,
@@ -318,7 +327,8 @@ impl Active {
             bow.events.raise();
         }
         if let Some(slot) = self.slots.get_mut(index) {
-            self.live_unknown |= slot.moves_live();
+            // One that was not writing the log block has left it as it was.
+            self.live_unknown |= slot.is_logging() && slot.moves_live();
             while let Some(bio) = slot.bios.pop() {
                 bio.end(status);
             }
