@@ -435,8 +435,12 @@ impl Slot {
     }
 
     fn has_failed_writes(&self, bow: &Bow) -> bool {
-        (0..self.batch.copies().len())
-            .any(|index| matches!(self.copy_failure(bow, index), Some((Failure::WriteFailed, _))))
+        (0..self.batch.copies().len()).any(|index| {
+            matches!(
+                self.copy_failure(bow, index),
+                Some((Failure::WriteFailed, _))
+            )
+        })
     }
 
     /// Writes what was read to its new places; places that follow each other are written by one bio.

@@ -4,7 +4,7 @@
 # timeout: 300
 . "$(dirname "$0")/common/faults.sh"
 need_io_faults
-plan 50
+plan 52
 load_bow
 
 dev=$(slice data 65536)
@@ -60,6 +60,20 @@ for block in 302 303 304 305 306 307 308 309 310 311 313 314 315; do
 done
 same "an unreadable neighbour makes no write fail" 13 "$good"
 fails "but a write to it" "$io_error" put 312
+io_faults_off
+
+# Many backups are written by one bio. One of the places is bad: who needs that one fails.
+write_errors() {
+    fio --name=first --filename=/dev/mapper/bow0 --offset=12m --size=1600k --rw=randwrite --bs=4k --direct=1 \
+        --ioengine=libaio --iodepth=16 --continue_on_error=write --output-format=json 2>/dev/null |
+        sed -n '/^{/,$p' | python3 -I -S -c 'import json, sys; print(json.load(sys.stdin)["jobs"][0]["total_err"])'
+}
+# Places are taken one after the other.
+next=$(bowctl log "$dev" | awk '$2 == "source" { print $5 + $7 / 512; exit }')
+io_fault "$dev" WRITE $((next + 150 * 8)) 8
+klog_mark
+same "a bad place for a backup: one write of 400 fails" 1 "$(write_errors)"
+hit "a bad place for a backup"
 io_faults_off
 
 # The data itself, once it has a backup.
