@@ -57,7 +57,7 @@
 //! block's size is ([`ENTRIES_MAX`] of them), and a device writes a sector wholly or not at all.
 //! What stands in the rest of the block has no meaning. So after a power cut the device's first
 //! sector is always one log block that was written, or the next one, and no record of an older,
-//! safe count is needed. The price is a chain that grows faster: one block for 18 entries.
+//! safe count is needed. The price is a chain that grows faster: one block for 17 entries.
 //!
 //! **The checksum** is then not against tearing but against damage: of the medium, or by someone
 //! who wrote to the raw device.
@@ -234,7 +234,7 @@ impl LogBlock {
     ///
     /// `rest` is the sector that this block was saved at, and `checksum` that of the whole saved
     /// block, seeded with [`entry_seed`] of sector 0. Entry 0 of the successor says so. The
-    /// sequence does not wrap: a chain of 2^32 blocks fits on no device.
+    /// sequence does not wrap: the entries of so long a chain fit into no memory.
     pub fn successor(&self, rest: u64, checksum: u32) -> Self {
         let mut next = Self {
             sequence: self.sequence.saturating_add(1),

@@ -17,8 +17,8 @@
 //! # Locks
 //!
 //! - [`Bow::worker`] (mutex): taken by the worker, which holds it while it runs; nobody else takes
-//!   it while the device is in use. The worker sleeps only for a change of state, and for the
-//!   drain of the epoch; neither needs the worker.
+//!   it while the device is in use. The worker sleeps only for a change of state, for the drain of
+//!   the epoch, and for a request of the device below; none of these needs the worker.
 //! - [`Bow::incoming`], [`Bow::tracker`], [`Bow::report`], [`Bow::wanted`] (spinlocks, process
 //!   context only): leaves, held for a few instructions or one operation on the range tree.
 //! - [`Bow::directory`] and the lock of [`Bow::events`] (mutexes): taken by resume, suspend and

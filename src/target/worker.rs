@@ -4,7 +4,8 @@
 //! batches, and changes the state.
 //!
 //! The worker is a work item that runs whenever a bio was held, I/O of its own ended, or a change
-//! of state was asked for. It does what can be done without waiting, and returns.
+//! of state was asked for. It does what can be done without waiting for the I/O that it starts, and
+//! returns.
 //!
 //! # Order of bios
 //!
