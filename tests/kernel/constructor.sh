@@ -3,7 +3,7 @@
 # Each bad table line is refused with a message that names the fault, and changes nothing.
 . "$(dirname "$0")/lib.sh"
 . "$here/common/bow.sh"
-plan 40
+plan 41
 load_bow
 trap 'undo >/dev/null 2>&1; null_undo; finish' EXIT
 
@@ -64,6 +64,21 @@ same "not a byte of the device has changed" "$before" "$(digest "$dev")"
 bow_create bow0 "$dev" || bail "no device"
 fails "a second bow device over the same one" "bow: .*(in use|already|another|busy)" \
     dmsetup create bow1 --table "0 16384 bow $dev"
+bow_remove bow0
+
+# Two that are created at the same moment.
+created=''
+for round in 1 2 3 4 5 6 7 8; do
+    for name in bow1 bow2; do dmsetup create "$name" --table "0 16384 bow $dev" 2>/dev/null & done
+    wait
+    there=0
+    for name in bow1 bow2; do ! bow_remove "$name" 2>/dev/null || there=$((there + 1)); done
+    created="$created $there"
+done
+check "of two at the same moment no more than one is there (in $round rounds:$created)" \
+    sh -c '! echo "$1" | grep -q 2 && echo "$1" | grep -q 1' sh "$created"
+
+bow_create bow0 "$dev" || bail "no device"
 blkdiscard -qf -o 4M -l 4M /dev/mapper/bow0
 bow_set bow0 1 || bail "no checkpoint"
 bow_remove bow0
