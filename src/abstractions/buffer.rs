@@ -102,13 +102,11 @@ impl Buffer {
     /// Copies `data` to the start of page `index` and fills the rest of the page with zeroes.
     /// `EINVAL` if it does not fit.
     pub(crate) fn fill(&self, index: usize, data: &[u8]) -> Result {
+        self.write(index, data)?;
         let address = self.address(index).ok_or(EINVAL)?;
         let rest = PAGE_SIZE.checked_sub(data.len()).ok_or(EINVAL)?;
         // SAFETY: The page has `PAGE_SIZE` bytes, of which `data` covers all but `rest`.
-        unsafe {
-            core::ptr::copy_nonoverlapping(data.as_ptr(), address, data.len());
-            core::ptr::write_bytes(address.add(data.len()), 0, rest);
-        }
+        unsafe { core::ptr::write_bytes(address.add(data.len()), 0, rest) };
         Ok(())
     }
 

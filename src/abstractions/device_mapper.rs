@@ -189,12 +189,8 @@ impl<T: Target> NewTable<'_, T> {
 
     /// Whether `test` holds for the object of another mapped device.
     pub(crate) fn any_other(&self, test: impl Fn(&T) -> bool) -> bool {
-        INSTANCES.lock().iter().any(|&instance| {
-            // SAFETY: Instances are in the list as long as they are there, and changes of the list
-            // hold the lock.
-            let instance = unsafe { &*(instance as *const Instance<T>) };
-            instance.mapped_device != self.mapped_device && test(&instance.target)
-        })
+        instances::<T>(&INSTANCES.lock())
+            .any(|instance| instance.mapped_device != self.mapped_device && test(&instance.target))
     }
 
     /// Opens the device below, once for each table line.
@@ -350,6 +346,15 @@ kernel::sync::global_lock! {
     unsafe(uninit) static INSTANCES: Mutex<KVec<usize>> = KVec::new();
 }
 
+/// The instances of `list`, which is that of `INSTANCES`, borrowed from its lock.
+fn instances<T: Target>(list: &[usize]) -> impl Iterator<Item = &Instance<T>> {
+    list.iter().map(|&instance| {
+        // SAFETY: Instances are in the list as long as they are there. Changes of the list hold the
+        // lock, and so does the caller as long as `list` is borrowed.
+        unsafe { &*(instance as *const Instance<T>) }
+    })
+}
+
 impl<T: Target> Registration<T> {
     /// Registers the target type. At most once in a module.
     pub(crate) fn new(module: &'static ThisModule) -> impl PinInit<Self, Error> {
@@ -417,18 +422,12 @@ impl<T: Target> Registration<T> {
             let (ti, words) = unsafe { (&mut *ti, Words::new(argc, argv)) };
             // SAFETY: `ti` has a table, which has a mapped device.
             let mapped_device = unsafe { dm_bindings::dm_table_get_md(ti.table) };
-            let mut instances = INSTANCES.lock();
-            instances.reserve(1, GFP_KERNEL)?;
-            let live = instances
-                .iter()
-                .map(|&instance| {
-                    // SAFETY: Instances are in the list as long as they are there, and changes of
-                    // the list hold the lock.
-                    unsafe { &*(instance as *const Instance<T>) }
-                })
+            let mut list = INSTANCES.lock();
+            list.reserve(1, GFP_KERNEL)?;
+            let live = instances::<T>(&list)
                 .find(|instance| instance.mapped_device == mapped_device)
                 .map(|instance| instance.target.clone());
-            drop(instances);
+            drop(list);
 
             let mut table = NewTable {
                 ti,
@@ -472,15 +471,12 @@ impl<T: Target> Registration<T> {
                     return Err(error);
                 }
             };
-            let mut instances = INSTANCES.lock();
+            let mut list = INSTANCES.lock();
             // The last table with the object may have gone away, and the object with it.
-            let is_gone = live
-                .is_some_and(|live| Arc::ptr_eq(&live, &target) && !Self::has(&instances, &target));
+            let is_gone =
+                live.is_some_and(|live| Arc::ptr_eq(&live, &target) && !Self::has(&list, &target));
             // And another table may have come.
-            let is_late = instances.iter().any(|&other| {
-                // SAFETY: Instances are in the list as long as they are there, and changes of the
-                // list hold the lock.
-                let other = unsafe { &*(other as *const Instance<T>) };
+            let is_late = instances::<T>(&list).any(|other| {
                 if other.mapped_device == mapped_device {
                     !Arc::ptr_eq(&other.target, &target)
                 } else {
@@ -488,8 +484,8 @@ impl<T: Target> Registration<T> {
                 }
             });
             let is_in = !is_gone && !is_late;
-            if !is_in || instances.push(instance as usize, GFP_KERNEL).is_err() {
-                drop(instances);
+            if !is_in || list.push(instance as usize, GFP_KERNEL).is_err() {
+                drop(list);
                 // SAFETY: Made above, and given to nobody.
                 drop(unsafe { KBox::from_raw(instance) });
                 if !is_gone {
@@ -503,7 +499,7 @@ impl<T: Target> Registration<T> {
                 ti.error = sentence.as_char_ptr().cast_mut();
                 return Err(EAGAIN);
             }
-            drop(instances);
+            drop(list);
 
             ti.private = instance.cast();
             ti.num_flush_bios = 1;
@@ -525,13 +521,8 @@ impl<T: Target> Registration<T> {
     }
 
     /// Whether a table in the list has `target`.
-    fn has(instances: &[usize], target: &Arc<T>) -> bool {
-        instances.iter().any(|&instance| {
-            // SAFETY: Instances are in the list as long as they are there, and the caller holds its
-            // lock.
-            let instance = unsafe { &*(instance as *const Instance<T>) };
-            Arc::ptr_eq(&instance.target, target)
-        })
+    fn has(list: &[usize], target: &Arc<T>) -> bool {
+        instances::<T>(list).any(|instance| Arc::ptr_eq(&instance.target, target))
     }
 
     /// # Safety
