@@ -366,8 +366,8 @@ pub(crate) enum OwnOperation {
     Read,
     /// Writes.
     Write,
-    /// Flushes the device's cache, then writes, and ends when what it wrote is durable too.
-    Commit,
+    /// Writes with FUA: ends when what it wrote is durable.
+    WriteFua,
 }
 
 impl OwnOperation {
@@ -376,7 +376,7 @@ impl OwnOperation {
         match self {
             Self::Read => dm_bindings::HELPER_REQ_OP_READ | dm_bindings::HELPER_REQ_SYNC,
             Self::Write => write,
-            Self::Commit => write | dm_bindings::HELPER_REQ_PREFLUSH | dm_bindings::HELPER_REQ_FUA,
+            Self::WriteFua => write | dm_bindings::HELPER_REQ_FUA,
         }
     }
 }

@@ -63,7 +63,8 @@ pub(crate) struct Buffer {
 }
 
 impl Buffer {
-    /// Allocates `pages` pages, or some more. Sleeps. `ENOMEM` if there are none to be had.
+    /// Allocates `pages` pages, or some more, full of zeroes. Sleeps. `ENOMEM` if there are none to be
+    /// had.
     pub(crate) fn new(pages: usize) -> Result<Self> {
         let order = pages.next_power_of_two().trailing_zeros().min(CHUNK_ORDER);
         let count = pages.div_ceil(1 << order);
@@ -201,6 +202,9 @@ mod tests {
     fn a_page_is_filled_up_with_zeroes() -> Result {
         let buffer = Buffer::new(2)?;
         let mut data = KVec::from_elem(0xFFu8, PAGE_SIZE, GFP_KERNEL)?;
+        buffer.read(1, &mut data)?;
+        assert!(data.iter().all(|&byte| byte == 0));
+        data.iter_mut().for_each(|byte| *byte = 0xFF);
         buffer.fill(1, &data)?;
         buffer.fill(1, b"short")?;
         buffer.read(1, &mut data)?;

@@ -592,10 +592,10 @@ impl Checkpoint {
 
     /// The checksum of a full log block: one sector and zeroes.
     fn rest_checksum(&self, sector: &Sector, crc32: Crc32) -> u32 {
-        let zeroes = [0; SECTOR_SIZE];
+        const ZEROES: &Sector = &[0; SECTOR_SIZE];
         let mut checksum = crc32(entry_seed(0, self.block.bytes()), sector);
         for _ in 1..self.block.sectors() {
-            checksum = crc32(checksum, &zeroes);
+            checksum = crc32(checksum, ZEROES);
         }
         checksum
     }

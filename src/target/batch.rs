@@ -9,11 +9,14 @@
 //!
 //! # Order on the device
 //!
-//! 1. The backups are written, and the log blocks that are full with them in it, and have ended.
-//! 2. The log block is written with `PREFLUSH` and `FUA`: the flush makes 1 durable before it, and
-//!    it is durable itself when it ends.
-//! 3. The writes go out. Whatever subset of them a power cut leaves, the log that says how to undo
-//!    them is there, and so is what it points to.
+//! 1. The backups are written, and the log blocks that are full with them in it.
+//! 2. When all of these have ended, the log block is written.
+//! 3. When that has ended, the writes go out. Whatever subset of them a power cut leaves, the log that
+//!    says how to undo them is there, and so is what it points to.
+//!
+//! 1 and 2 are written with `FUA`: what has ended is durable. A flush before 2 would do as well, but the
+//! device would have to write all that anybody has left in its cache. Where it knows no FUA, the block
+//! layer puts one flush in the place of those of all writes that are under way together.
 
 use super::{
     Bow,
@@ -78,8 +81,23 @@ use kernel::{
 const _: () = assert!(PAGE_BYTES == PAGE_SIZE);
 const _: () = assert!(BATCH_PAGES <= BIO_PAGES_MAX);
 
-/// The page of a slot's buffer that the log block is written from.
+/// The page of a slot's buffer that the log block is written from. Of this page and those below only
+/// the first sector is ever filled in; the others stay zero, as the format has it.
 const LOG_PAGE: usize = BATCH_PAGES;
+
+/// How backups are written, and full log blocks.
+const WRITE_BACKUP: OwnOperation = if cfg!(bow_fault = "backups_without_fua") {
+    OwnOperation::Write
+} else {
+    OwnOperation::WriteFua
+};
+
+/// How the log block is written.
+const WRITE_LOG: OwnOperation = if cfg!(bow_fault = "log_without_fua") {
+    OwnOperation::Write
+} else {
+    OwnOperation::WriteFua
+};
 
 /// The first page of a slot's buffer that full log blocks are written from.
 const REST_PAGE: usize = LOG_PAGE + 1;
@@ -479,7 +497,7 @@ impl Slot {
                 bytes: copy.bytes() as usize,
             });
             flight.add();
-            self.submit(bow, OwnOperation::Write, copy.dest, pieces, part);
+            self.submit(bow, WRITE_BACKUP, copy.dest, pieces, part);
             first = end + 1;
         }
     }
@@ -509,7 +527,7 @@ impl Slot {
             };
             flight.add();
             let piece = core::iter::once(piece);
-            self.submit(bow, OwnOperation::Write, rest, piece, Part::Log);
+            self.submit(bow, WRITE_BACKUP, rest, piece, Part::Log);
         }
         // The worker looks again after this anyway.
         flight.landed();
@@ -532,13 +550,13 @@ impl Slot {
             crc32,
             |rest, sector| {
                 // There are pages and places for as many as a batch can fill.
-                let _ = buffer.fill(REST_PAGE + rests.len(), sector);
+                let _ = buffer.write(REST_PAGE + rests.len(), sector);
                 let _ = rests.push_within_capacity(rest);
             },
         )?;
         self.laid = Some(laid);
         checkpoint.log().encode(&mut self.log, crc32);
-        self.buffer.fill(LOG_PAGE, &self.log)
+        self.buffer.write(LOG_PAGE, &self.log)
     }
 
     /// Writes the log block: its first sector, which is all that has a meaning.
@@ -556,12 +574,7 @@ impl Slot {
         self.launch(bow, |slot, flight| {
             flight.add();
             let piece = core::iter::once(piece);
-            let operation = if cfg!(bow_fault = "log_without_flush") {
-                OwnOperation::Write
-            } else {
-                OwnOperation::Commit
-            };
-            slot.submit(bow, operation, 0, piece, Part::Log);
+            slot.submit(bow, WRITE_LOG, 0, piece, Part::Log);
         });
     }
 

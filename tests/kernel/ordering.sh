@@ -37,7 +37,7 @@ for block in {1..40}; do
     dd if=/dev/urandom of=/dev/mapper/bow0 bs=4096 count=1 seek=$((block * 90)) oflag=direct status=none
 done
 check "the trace is complete" trace_off
-check "backup, then log with flush and FUA, then data" \
+check "backup, then log, both with FUA, then data" \
     python3 -I -S "$common/ordering.py" "$work/trace" "$(device_numbers "$dev")" 32768 40
 bow_set bow0 2 || bail "no commit"
 flushes_reach "state 2"

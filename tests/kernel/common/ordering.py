@@ -6,7 +6,7 @@ TRACE has the block_bio_queue and block_bio_complete events of DEVICE (as it is
 written there), the one below bow, from a time at which WRITES first writes went
 to sectors before FREE, one after the other; all from FREE on was free. Before
 the data of each may be sent, its old contents must have been read, the backup
-must be complete, and after that the log, with a flush before it and FUA.
+must be complete, and after that the log, both written with FUA.
 """
 
 import re
@@ -37,10 +37,9 @@ def main():
                     read.update(span)
             elif 0 < sector < LOG_SECTORS:
                 pass  # the log may come in two pieces; the one with sector 0 counts
+            elif queued and (sector == 0 or sector >= free) and "F" not in flags.partition("W")[2]:
+                sys.exit(f"a backup or the log without FUA: {line}")
             elif sector == 0 and queued:
-                before, _, after = flags.partition("W")
-                if "F" not in before or "F" not in after:
-                    sys.exit(f"the log without a flush before it or without FUA: {line}")
                 if not backups or backups_under_way:
                     sys.exit(f"the log before the backup was there: {line}")
             elif sector == 0:
