@@ -238,8 +238,8 @@ impl Active {
     }
 
     /// How many bios make a batch: each costs a log write, so a small one waits and grows while more
-    /// are under way. Then it is half of all at a time, and one half's work fills the time that the
-    /// other waits for the device.
+    /// are under way. It then takes half of all, so that one half's work fills the time that the other
+    /// waits for the device; were they unequal, the smaller would have to wait for the larger to end.
     fn enough(&self) -> usize {
         self.slots.iter().map(|slot| slot.bios.len()).sum()
     }
@@ -345,9 +345,14 @@ impl Active {
         waiting: &mut BioList<Bow>,
         fresh: &mut BioList<Bow>,
     ) -> Gathered {
-        let open = self
-            .idle_slot()
-            .filter(|_| waiting.len() + fresh.len() >= self.enough());
+        let enough = self.enough();
+        let held = waiting.len() + fresh.len();
+        let open = self.idle_slot().filter(|_| held >= enough);
+        let share = match enough {
+            0 => held,
+            others => (others + held).div_ceil(2),
+        };
+        let mut joined = 0;
         let mut queue = BioList::new();
         if let Some(slot) = open.and_then(|index| self.slots.get_mut(index)) {
             queue.append(waiting);
@@ -364,9 +369,12 @@ impl Active {
         self.checkpoint.replenish(GFP_NOWAIT | __GFP_NOWARN);
         let mut gathered = Gathered::Nothing;
         while let Some(bio) = queue.pop() {
-            match self.take_up(bow, bio, open) {
+            match self.take_up(bow, bio, open.filter(|_| joined < share)) {
                 Fate::Gone => self.waits = 0,
-                Fate::Joined => self.waits += 1,
+                Fate::Joined => {
+                    self.waits += 1;
+                    joined += 1;
+                }
                 Fate::Waits(bio) => waiting.push(bio),
                 Fate::GivesUp(bio) => {
                     waiting.push(bio);
