@@ -68,7 +68,7 @@ void helper_srcu_up_read(struct srcu_struct *srcu, int index)
 
 struct workqueue_struct *helper_alloc_workqueue(const char *name)
 {
-	return alloc_workqueue("%s", WQ_MEM_RECLAIM | WQ_UNBOUND | WQ_HIGHPRI, 1, name);
+	return alloc_workqueue("%s", WQ_MEM_RECLAIM | WQ_UNBOUND, 1, name);
 }
 
 time64_t helper_real_seconds(void)
