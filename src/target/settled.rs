@@ -52,20 +52,25 @@ impl Word {
         }
     }
 
-    /// Makes the blocks of `mask` be ahead or not. Returns how many of them were.
-    #[inline]
-    fn change_ahead(&self, mask: u64, ahead: bool) -> u32 {
+    /// Makes the blocks of `mask` ahead.
+    fn set_ahead(&self, mask: u64) {
         let mut old = self.ahead.load(Relaxed);
-        loop {
-            let new = if ahead { old | mask } else { old & !mask };
-            if new == old {
-                return (old & mask).count_ones();
-            }
-            match self.ahead.cmpxchg(old, new, Relaxed) {
-                Ok(_) => return (old & mask).count_ones(),
+        while let Err(now) = self.ahead.cmpxchg(old, old | mask, Relaxed) {
+            old = now;
+        }
+    }
+
+    /// Makes the blocks of `mask` not ahead. Returns how many of them were.
+    #[inline]
+    fn take_ahead(&self, mask: u64) -> u64 {
+        let mut old = self.ahead.load(Relaxed);
+        while old & mask != 0 {
+            match self.ahead.cmpxchg(old, old & !mask, Relaxed) {
+                Ok(_) => return u64::from((old & mask).count_ones()),
                 Err(now) => old = now,
             }
         }
+        0
     }
 }
 
@@ -131,12 +136,13 @@ impl SettledMap {
     pub(super) fn admit(&self, sectors: &Range<u64>) -> (bool, u64) {
         let mut hits = 0;
         let admitted = self.visit(sectors, |block, mask| {
-            self.word(block).is_some_and(|word| {
-                if word.ahead.load(Relaxed) & mask != 0 {
-                    hits += u64::from(word.change_ahead(mask, false));
+            match self.word(block) {
+                Some(word) if word.settled.load(Relaxed) & mask == mask => {
+                    hits += word.take_ahead(mask);
+                    true
                 }
-                word.settled.load(Relaxed) & mask == mask
-            })
+                _ => false,
+            }
         });
         (admitted, hits)
     }
@@ -159,7 +165,7 @@ impl SettledMap {
     pub(super) fn set_ahead(&self, sectors: &Range<u64>) {
         self.visit(sectors, |block, mask| {
             if let Some(word) = self.word(block) {
-                word.change_ahead(mask & word.settled.load(Relaxed), true);
+                word.set_ahead(mask & word.settled.load(Relaxed));
             }
             true
         });
@@ -170,7 +176,7 @@ impl SettledMap {
         let mut hits = 0;
         self.visit(sectors, |block, mask| {
             if let Some(word) = self.word(block) {
-                hits += u64::from(word.change_ahead(mask, false));
+                hits += word.take_ahead(mask);
                 word.settled
                     .store(word.settled.load(Relaxed) & !mask, Relaxed);
             }
