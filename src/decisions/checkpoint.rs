@@ -452,26 +452,31 @@ impl Checkpoint {
         if self.rests.len() >= RESERVED_MAX {
             return Err(Verdict::Later);
         }
-        let rest = self.take_block(Kind::Reserved).ok_or(Verdict::Full)?;
+        let rest = self.take_rest_block().ok_or(Verdict::Full)?;
         // There is capacity.
         let _ = self.rests.push_within_capacity(rest);
         Ok(())
     }
 
     /// Finds up to `sectors` sectors of free space that lie together.
+    fn allocate(&mut self, sectors: u64) -> Option<Span<u64>> {
+        let free = self.free_in_arena()?;
+        let end = free.end.min(free.start.saturating_add(sectors));
+        self.arena.start = end;
+        Some(free.start..end)
+    }
+
+    /// The first free space of the arena, which goes on to where there is some.
     ///
     /// Space is taken from the highest free range downwards, since file systems fill a device from
     /// below, in arenas that are filled upwards, so that backups made together lie together.
-    fn allocate(&mut self, sectors: u64) -> Option<Span<u64>> {
+    fn free_in_arena(&mut self) -> Option<Span<u64>> {
         while self.ranges.total(Kind::Free) > 0 {
             while self.arena.start < self.arena.end {
                 let run = self.ranges.run_at(self.arena.start);
                 let end = run.end.min(self.arena.end);
                 if run.kind == Some(Kind::Free) {
-                    let start = self.arena.start;
-                    let end = end.min(start + sectors);
-                    self.arena.start = end;
-                    return Some(start..end);
+                    return Some(self.arena.start..end);
                 }
                 self.arena.start = end;
             }
@@ -495,6 +500,17 @@ impl Checkpoint {
             .set(span.clone(), Some(kind), &mut self.nodes)
             .ok()?;
         Some(span.start)
+    }
+
+    /// Takes a block for a full log block: the last that is free, so that the backups made before and
+    /// after it lie together. Returns its first sector.
+    fn take_rest_block(&mut self) -> Option<u64> {
+        let end = self.free_in_arena()?.end;
+        let start = end.saturating_sub(self.block.sectors());
+        self.ranges
+            .set(start..end, Some(Kind::Reserved), &mut self.nodes)
+            .ok()?;
+        Some(start)
     }
 
     /// Takes back a copy that failed, which must not be laid. The source is what it was; a
