@@ -135,14 +135,12 @@ impl SettledMap {
     #[inline]
     pub(super) fn admit(&self, sectors: &Range<u64>) -> (bool, u64) {
         let mut hits = 0;
-        let admitted = self.visit(sectors, |block, mask| {
-            match self.word(block) {
-                Some(word) if word.settled.load(Relaxed) & mask == mask => {
-                    hits += word.take_ahead(mask);
-                    true
-                }
-                _ => false,
+        let admitted = self.visit(sectors, |block, mask| match self.word(block) {
+            Some(word) if word.settled.load(Relaxed) & mask == mask => {
+                hits += word.take_ahead(mask);
+                true
             }
+            _ => false,
         });
         (admitted, hits)
     }
