@@ -527,6 +527,8 @@ impl Bow {
         if let Some(settled) = self.settled.get(&ticket) {
             settled.set(&bio.span());
         }
+        // Counts what of it was ahead.
+        self.is_settled(&bio.span(), &ticket);
         self.submit(bio, ticket);
     }
 }
