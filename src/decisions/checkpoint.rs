@@ -94,6 +94,8 @@ pub enum Failure {
     ReadFailed,
     /// The destination could not be written.
     WriteFailed,
+    /// No destination of the batch could be written, of several: it is not the places that are bad.
+    NoneWritten,
 }
 
 /// What a checkpoint needs from the start.
@@ -502,8 +504,8 @@ impl Checkpoint {
         Some(span.start)
     }
 
-    /// Takes a block for a full log block: the last that is free, so that the backups made before and
-    /// after it lie together. Returns its first sector.
+    /// Takes a block for a full log block, from the end of the free space at hand, so that the backups
+    /// made before and after it lie together. Returns its first sector.
     fn take_rest_block(&mut self) -> Option<u64> {
         let end = self.free_in_arena()?.end;
         let start = end.saturating_sub(self.block.sectors());
@@ -514,12 +516,13 @@ impl Checkpoint {
     }
 
     /// Takes back a copy that failed, which must not be laid. The source is what it was; a
-    /// destination that could not be written is not used again, unless it is discarded.
+    /// destination that is known to be bad is not used again, unless it is discarded.
     pub fn abandon(&mut self, copy: &Copy, outcome: Failure) {
         let kind = match outcome {
-            // Nothing in it is worth keeping, as if it had been written.
-            Failure::WriteFailed => Kind::Changed,
-            Failure::ReadFailed => Kind::Free,
+            // Nothing in it is worth keeping, as if it had been written. If it was more than was needed,
+            // which part of it is bad will be known from the next backup there.
+            Failure::WriteFailed if !copy.is_extended() => Kind::Changed,
+            _ => Kind::Free,
         };
         if copy.is_extended() {
             self.window.close();

@@ -81,7 +81,7 @@ use kernel::{
 const _: () = assert!(PAGE_BYTES == PAGE_SIZE);
 const _: () = assert!(BATCH_PAGES <= BIO_PAGES_MAX);
 
-/// The page of a slot's buffer that the log block is written from. Of this page and those below only
+/// The page of a slot's buffer that the log block is written from. Of this page and those after it only
 /// the first sector is ever filled in; the others stay zero, as the format has it.
 const LOG_PAGE: usize = BATCH_PAGES;
 
@@ -580,8 +580,10 @@ impl Slot {
 
     /// The log is durable, or there is nothing to log: what it says holds from now on.
     fn end(&mut self, bow: &Bow, checkpoint: &mut Checkpoint, logged: bool) -> Step {
+        let none_written = self.batch.copies().len() > 1 && self.good_copies(bow) == 0;
         for (index, copy) in self.batch.copies().iter().enumerate() {
             match self.copy_failure(bow, index) {
+                Some(_) if none_written => checkpoint.abandon(copy, Failure::NoneWritten),
                 Some((outcome, _)) => checkpoint.abandon(copy, outcome),
                 None => {
                     checkpoint.settle(copy);

@@ -141,8 +141,10 @@ impl Device {
         if laid > 0 {
             self.write_log();
         }
+        let none_written = good == 0 && failed.len() > 1;
         for (copy, failed) in self.batch.copies().iter().zip(&failed) {
             match failed {
+                Some(_) if none_written => self.checkpoint.abandon(copy, Failure::NoneWritten),
                 Some(failure) => self.checkpoint.abandon(copy, *failure),
                 None => {
                     self.checkpoint.settle(copy);
