@@ -6,7 +6,8 @@ TRACE has the block_bio_queue and block_bio_complete events of DEVICE (as it is
 written there), the one below bow, from a time at which WRITES first writes went
 to sectors before FREE, one after the other; all from FREE on was free. Before
 the data of each may be sent, its old contents must have been read, the backup
-must be complete, and after that the log, both written with FUA.
+must be complete, and after that the log, both written with FUA, and without a
+flush, which would be of what others have written.
 """
 
 import re
@@ -37,8 +38,8 @@ def main():
                     read.update(span)
             elif 0 < sector < LOG_SECTORS:
                 pass  # the log may come in two pieces; the one with sector 0 counts
-            elif queued and (sector == 0 or sector >= free) and "F" not in flags.partition("W")[2]:
-                sys.exit(f"a backup or the log without FUA: {line}")
+            elif queued and (sector == 0 or sector >= free) and not re.match("W.*F", flags):
+                sys.exit(f"a backup or the log without FUA, or with a flush: {line}")
             elif sector == 0 and queued:
                 if not backups or backups_under_way:
                     sys.exit(f"the log before the backup was there: {line}")
