@@ -522,13 +522,10 @@ impl Bow {
         let Some(bio) = self.submit_if_settled(bio) else {
             return;
         };
-        // Free space that was written, or there was no memory for the map.
-        let ticket = self.epoch.enter();
-        if let Some(settled) = self.settled.get(&ticket) {
-            settled.set(&bio.span());
+        // Free space that was written, or there was no memory for the map, and may be none now.
+        self.mark_settled(&bio.span(), &[]);
+        if let Some(bio) = self.submit_if_settled(bio) {
+            self.submit(bio, self.epoch.enter());
         }
-        // Counts what of it was ahead.
-        self.is_settled(&bio.span(), &ticket);
-        self.submit(bio, ticket);
     }
 }
