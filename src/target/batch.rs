@@ -85,6 +85,9 @@ const _: () = assert!(BATCH_PAGES <= BIO_PAGES_MAX);
 /// the first sector is ever filled in; the others stay zero, as the format has it.
 const LOG_PAGE: usize = BATCH_PAGES;
 
+/// The first page of a slot's buffer that full log blocks are written from.
+const REST_PAGE: usize = LOG_PAGE + 1;
+
 /// How backups are written, and full log blocks.
 const WRITE_BACKUP: OwnOperation = if cfg!(bow_fault = "backups_without_fua") {
     OwnOperation::Write
@@ -98,9 +101,6 @@ const WRITE_LOG: OwnOperation = if cfg!(bow_fault = "log_without_fua") {
 } else {
     OwnOperation::WriteFua
 };
-
-/// The first page of a slot's buffer that full log blocks are written from.
-const REST_PAGE: usize = LOG_PAGE + 1;
 
 /// What a bio of the target's own is part of.
 #[derive(Clone, core::marker::Copy)]
@@ -580,7 +580,8 @@ impl Slot {
 
     /// The log is durable, or there is nothing to log: what it says holds from now on.
     fn end(&mut self, bow: &Bow, checkpoint: &mut Checkpoint, logged: bool) -> Step {
-        let none_written = self.batch.copies().len() > 1 && self.good_copies(bow) == 0;
+        // Without a copy that is good there is nothing to log.
+        let none_written = !logged && self.batch.copies().len() > 1;
         for (index, copy) in self.batch.copies().iter().enumerate() {
             match self.copy_failure(bow, index) {
                 Some(_) if none_written => checkpoint.abandon(copy, Failure::NoneWritten),
