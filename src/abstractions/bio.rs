@@ -56,6 +56,8 @@ impl Status {
     pub(crate) const OK: Self = Self(dm_bindings::HELPER_BLK_STS_OK);
     /// An I/O error: EIO at the writer.
     pub(crate) const IO_ERROR: Self = Self(dm_bindings::HELPER_BLK_STS_IOERR);
+    /// Not without waiting: EAGAIN at the submitter.
+    pub(crate) const AGAIN: Self = Self(dm_bindings::HELPER_BLK_STS_AGAIN);
     /// No space: ENOSPC at the writer.
     pub(crate) const NO_SPACE: Self = Self(dm_bindings::HELPER_BLK_STS_NOSPC);
 
@@ -125,6 +127,12 @@ impl<T: Target> Bio<T> {
     #[inline]
     pub(crate) fn end_unpolled(&mut self) {
         self.raw_mut().bi_opf &= !dm_bindings::HELPER_REQ_POLLED;
+    }
+
+    /// Returns whether its submitter must not be made to wait.
+    #[inline]
+    pub(crate) fn is_nowait(&self) -> bool {
+        self.raw().bi_opf & dm_bindings::HELPER_REQ_NOWAIT != 0
     }
 
     /// First sector, of the target.
@@ -315,6 +323,13 @@ pub(crate) trait Submitter: Target {
     fn ended(this: ArcBorrow<'_, Self>, tag: Self::Tag, status: Status);
 }
 
+/// Returns whether the current thread, which is in [`Target::map`], has no other bio on its way through the
+/// block layer, so that it may sleep until other bios have ended.
+pub(crate) fn may_sleep_in_map() -> bool {
+    // SAFETY: The function looks at the current thread only.
+    unsafe { dm_bindings::helper_bio_list_is_empty() }
+}
+
 /// Runs `work` with the current thread's bios plugged: those that it submits are handed to drivers
 /// together, neighbours merged, when it has returned or sleeps. Process context.
 pub(crate) fn plugged<R>(work: impl FnOnce() -> R) -> R {
@@ -372,7 +387,11 @@ pub(crate) enum OwnOperation {
 
 impl OwnOperation {
     fn flags(self) -> u32 {
-        let write = dm_bindings::HELPER_REQ_OP_WRITE | dm_bindings::HELPER_REQ_SYNC;
+        // As jbd2 writes its journal: writeback throttling lets it pass.
+        let write = dm_bindings::HELPER_REQ_OP_WRITE
+            | dm_bindings::HELPER_REQ_SYNC
+            | dm_bindings::HELPER_REQ_META
+            | dm_bindings::HELPER_REQ_IDLE;
         match self {
             Self::Read => dm_bindings::HELPER_REQ_OP_READ | dm_bindings::HELPER_REQ_SYNC,
             Self::Write => write,

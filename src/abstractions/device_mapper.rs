@@ -88,7 +88,7 @@ pub(crate) trait Target: Sized + Send + Sync + 'static {
     fn map(this: ArcBorrow<'_, Self>, bio: Bio<Self>) -> Option<Bio<Self>>;
 
     /// A bio has ended. Any context, also interrupt.
-    fn end_io(&self, data: Self::BioData);
+    fn end_io(this: ArcBorrow<'_, Self>, data: Self::BioData);
 
     /// The table with this object becomes the live one and I/O starts. May sleep.
     fn resume(this: &Arc<Self>, table: &LiveTable<'_>);
@@ -575,7 +575,7 @@ impl<T: Target> Registration<T> {
         // SAFETY: By the safety requirements there is per-bio data, initialised by `map`, that is
         // used for the last time here.
         let (instance, data) = unsafe { (Self::instance(ti), per_bio_data::<T>(bio).read()) };
-        instance.target.end_io(data);
+        T::end_io(instance.target.as_arc_borrow(), data);
         dm_bindings::DM_ENDIO_DONE as c_int
     }
 

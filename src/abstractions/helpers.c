@@ -10,6 +10,13 @@
 
 #include "bindings_helper.h"
 
+/* The bios that this thread has submitted, or been given to map, and not yet sent to a driver. */
+bool helper_bio_list_is_empty(void)
+{
+	return !current->bio_list ||
+	       (bio_list_empty(&current->bio_list[0]) && bio_list_empty(&current->bio_list[1]));
+}
+
 void helper_bio_set_dev(struct bio *bio, struct block_device *bdev)
 {
 	bio_set_dev(bio, bdev);
@@ -68,7 +75,7 @@ void helper_srcu_up_read(struct srcu_struct *srcu, int index)
 
 struct workqueue_struct *helper_alloc_workqueue(const char *name)
 {
-	return alloc_workqueue("%s", WQ_MEM_RECLAIM | WQ_UNBOUND, 1, name);
+	return alloc_workqueue("%s", WQ_MEM_RECLAIM | WQ_UNBOUND, 2, name);
 }
 
 time64_t helper_real_seconds(void)

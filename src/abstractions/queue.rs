@@ -12,7 +12,8 @@ use kernel::{
     workqueue::Queue, //
 };
 
-/// A work queue with a rescuer thread (`WQ_MEM_RECLAIM`) that runs one item at a time.
+/// A work queue with a rescuer thread (`WQ_MEM_RECLAIM`) that runs two items at a time, each
+/// on one CPU at the most.
 ///
 /// # Invariants
 ///

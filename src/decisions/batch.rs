@@ -87,6 +87,8 @@ impl Copy {
 pub struct Batch {
     pub(super) copies: KVec<Copy>,
     pub(super) pages: usize,
+    /// Size in sectors of the window of each copy.
+    pub(super) window: u64,
 }
 
 impl Batch {
@@ -95,7 +97,13 @@ impl Batch {
         Ok(Self {
             copies: KVec::with_capacity(COPIES_MAX, flags)?,
             pages: 0,
+            window: window::SIZE,
         })
+    }
+
+    /// Says that about `writes` first writes will join the batch.
+    pub(super) fn expect(&mut self, writes: usize) {
+        self.window = window::size_for(writes);
     }
 
     /// The copies, in the order in which their entries are logged.

@@ -47,6 +47,7 @@ use super::{
         RangeTree,
         Run, //
     },
+    spans::Spans,
     window::Window,
 };
 use core::ops::Range as Span;
@@ -134,6 +135,10 @@ pub struct Checkpoint {
     rests: KVec<u64>,
     /// Entries of batches that are not laid yet.
     unlogged: usize,
+    /// Where all sectors of kind [`Kind::Discarded`] are.
+    discarded: Spans,
+    /// Where all sectors of kind [`Kind::Draining`] are.
+    draining: Spans,
     /// Backups moved out of the way so far, in sectors.
     moved: u64,
     /// Size of the device in sectors.
@@ -170,6 +175,8 @@ impl Checkpoint {
             ceiling: sectors,
             rests,
             unlogged: 0,
+            discarded: Spans::default(),
+            draining: Spans::default(),
             moved: 0,
             sectors,
             window: Window::new(),
@@ -227,12 +234,18 @@ impl Checkpoint {
 
     /// The sectors that backups may still take, at once or after a [`reclaim`](Self::reclaim).
     pub fn free_sectors(&self) -> u64 {
-        self.ranges.total(Kind::Free) + self.ranges.total(Kind::Discarded)
+        self.ranges.total(Kind::Free) + self.discarded_sectors()
     }
 
-    /// Whether a [`reclaim`](Self::reclaim) would find space.
-    pub fn has_discarded(&self) -> bool {
-        self.ranges.total(Kind::Discarded) > 0
+    /// The sectors that were discarded and will be free after a [`reclaim`](Self::reclaim).
+    fn discarded_sectors(&self) -> u64 {
+        self.ranges.total(Kind::Discarded) + self.ranges.total(Kind::Draining)
+    }
+
+    /// Returns whether what was discarded is worth a drain already: it is half of the free space or more.
+    pub fn is_reclaim_due(&self) -> bool {
+        let discarded = self.ranges.total(Kind::Discarded);
+        discarded > 0 && discarded >= self.ranges.total(Kind::Free)
     }
 
     /// The sectors of backups that were moved out of the way so far.
@@ -243,6 +256,12 @@ impl Checkpoint {
     /// The blocks that `span` touches, in sectors.
     pub fn blocks_of(&self, span: &Span<u64>) -> Span<u64> {
         self.block.down(span.start)..self.block.up(span.end)
+    }
+
+    /// Begins a batch that about `writes` first writes will join.
+    pub fn open(&mut self, batch: &mut Batch, writes: usize) {
+        batch.expect(writes);
+        self.window.reconsider();
     }
 
     /// Fills the stock of tree nodes with `flags` if it is low.
@@ -291,7 +310,7 @@ impl Checkpoint {
             let end = run.end.min(blocks.end);
             match run.kind {
                 Some(Kind::Changed) => position = end,
-                Some(Kind::Free | Kind::Discarded) => {
+                Some(Kind::Free | Kind::Discarded | Kind::Draining) => {
                     if !self.find_nodes() {
                         return Verdict::Full;
                     }
@@ -345,7 +364,7 @@ impl Checkpoint {
         }
         let free = self.ranges.total(Kind::Free);
         let behind = self.changed_before(needed.start);
-        let Some(window) = self.window.around(&needed, behind, free) else {
+        let Some(window) = self.window.around(&needed, behind, free, batch.window) else {
             return self.begin_copy(&needed, &needed, None, batch);
         };
         let bounds = window.start.max(self.block.sectors())..window.end.min(self.sectors);
@@ -601,6 +620,27 @@ impl Checkpoint {
         self.rests.rotate_right(count);
     }
 
+    /// Takes `rest`, which could not be written, out of the blocks reserved for full log blocks, after
+    /// [`unlay`](Self::unlay), and reserves another one. The place is not used again, unless it is
+    /// discarded.
+    ///
+    /// # Errors
+    ///
+    /// `ENOSPC` if there is no free block; `rest` is kept then.
+    pub fn replace_rest(&mut self, rest: u64) -> Result {
+        let index = self
+            .rests
+            .iter()
+            .position(|&other| other == rest)
+            .ok_or(EINVAL)?;
+        let other = self.take_rest_block().ok_or(ENOSPC)?;
+        if let Some(place) = self.rests.get_mut(index) {
+            *place = other;
+        }
+        self.set_copied(rest..self.end_of(rest), Some(Kind::Changed));
+        Ok(())
+    }
+
     /// The block that was reserved first: whoever writes to it waits for that to be over.
     fn take_rest(&mut self) -> Option<u64> {
         if !self.rests.is_empty() {
@@ -677,6 +717,7 @@ impl Checkpoint {
                     .ranges
                     .set(position..run_end, discarded, &mut self.nodes);
                 if set.is_ok() {
+                    self.discarded.add(position..run_end);
                     freed(position..run_end);
                 }
             }
@@ -684,23 +725,47 @@ impl Checkpoint {
         }
     }
 
-    /// Makes free what was discarded. The caller has waited until no write that began before those
-    /// discards is in flight.
+    /// Begins to take back what was discarded. The caller then waits until all writes that are in flight
+    /// now have ended, and calls [`reclaim`](Self::reclaim). Returns whether there is anything to wait for.
+    pub fn begin_reclaim(&mut self) -> bool {
+        if self.ranges.total(Kind::Discarded) == 0 {
+            return false;
+        }
+        let discarded = core::mem::take(&mut self.discarded);
+        for span in discarded.spans() {
+            self.turn(span, Kind::Discarded, Kind::Draining);
+        }
+        self.draining = discarded;
+        true
+    }
+
+    /// Makes free what was discarded before [`begin_reclaim`](Self::begin_reclaim).
     pub fn reclaim(&mut self) {
-        let mut position = 0;
-        while let Some(run) = self
-            .ranges
-            .first_from(position, |run| run.kind == Some(Kind::Discarded))
-        {
-            let free = Some(Kind::Free);
-            if self
+        let draining = core::mem::take(&mut self.draining);
+        for span in draining.spans() {
+            self.turn(span, Kind::Draining, Kind::Free);
+            self.ceiling = self.ceiling.max(span.end);
+        }
+    }
+
+    /// Makes all sectors of kind `from` within `span` of kind `to`. O(the ranges in `span`).
+    fn turn(&mut self, span: &Span<u64>, from: Kind, to: Kind) {
+        let mut position = span.start;
+        loop {
+            let next = self.ranges.first_from(position, |run| {
+                run.start >= span.end || run.kind == Some(from)
+            });
+            let Some(run) = next.filter(|run| run.start < span.end) else {
+                return;
+            };
+            // A whole range takes no more nodes than it gives.
+            let turned = self
                 .ranges
-                .set(run.start..run.end, free, &mut self.nodes)
-                .is_err()
-            {
+                .change(run.start..run.end, Some(to), &mut self.nodes);
+            if turned.is_err() {
+                debug_assert!(false);
                 return;
             }
-            self.ceiling = self.ceiling.max(run.end);
             position = run.end;
         }
     }

@@ -12,6 +12,7 @@ pub(crate) mod free_space;
 #[expect(dead_code, reason = "what reads logs is for user space")]
 pub(crate) mod log;
 pub(crate) mod ranges;
+pub(crate) mod spans;
 pub(crate) mod state;
 pub(crate) mod table;
 pub(crate) mod window;

@@ -43,6 +43,8 @@ pub enum Kind {
     /// Written since the checkpoint and discarded again. A write that began before the discard may
     /// still be in flight, so this is not yet [`Kind::Free`].
     Discarded,
+    /// Discarded before the drain that is under way began: free when that ends.
+    Draining,
     /// Holds a backup, or a full log block.
     Backup,
     /// Holds the live contents of the device's first block.
@@ -55,7 +57,7 @@ pub enum Kind {
 }
 
 /// The number of kinds.
-const KINDS: usize = 7;
+const KINDS: usize = 8;
 
 impl Kind {
     /// Whether neighbouring ranges of this kind are one range.

@@ -2,19 +2,26 @@
 
 //! How much more than a write needs is backed up with it.
 //!
-//! A backup costs a read, a write, a log entry and a share of a barrier, and all of these cost little
-//! more for a megabyte than for one block. Where first writes lie close together it pays to back up
-//! the neighbours at once; where they do not it is waste. Which of the two it is shows only later, in
-//! how many of the blocks that are written for the first time have a backup already: the hit rate.
+//! A backup costs a read, a write, a log entry and a share of a log write, and all of these cost little
+//! more for many blocks than for one. Where first writes lie close together it pays to back up the
+//! neighbours at once; where they do not it is waste. Which of the two it is shows only later, in how
+//! many of the blocks that are written for the first time have a backup already: the hit rate.
+//!
+//! # Size
+//!
+//! A first write waits for the backup of its whole window, and for those of the writes before it. So the
+//! more first writes wait together, the smaller is the window ([`size_for`]): what all of them copy is
+//! the same.
 //!
 //! # Bound
 //!
-//! *Ahead* are the sectors that were backed up beyond need and have not been written since. Were first
-//! writes evenly spread over some range, each would hit what is ahead with the probability of its part
-//! of that range. So the sum of what was ahead at each first write, divided by the hits, is the range.
-//! If that is no more than [`RANGE_MAX`], all of it is worth it; if it is more, or too little is known
-//! yet, up to [`AHEAD_TRIAL`] are tried. There are never more sectors ahead than [`AHEAD_MAX`], nor than
-//! a share of the free space: so whatever the load, no more than that is ever copied in vain.
+//! *Prefetched* are the sectors that were backed up beyond need and have not been written since. Were
+//! first writes evenly spread over some range, each would hit what is prefetched with the probability of
+//! its part of that range. So the sum of what was prefetched at each first write, divided by the hits, is
+//! the range. If that is no more than [`RANGE_MAX`], all of it is worth it; if it is more, or too little is
+//! known yet, up to [`AHEAD_TRIAL`] are tried. A range that predicts hits which do not come is forgotten:
+//! the load has changed. There are never more sectors prefetched than [`AHEAD_MAX`], nor than a share of
+//! the free space: so whatever the load, no more than that is ever copied in vain.
 
 use super::{
     block_size::BlockSize,
@@ -22,13 +29,19 @@ use super::{
 };
 use core::ops::Range as Span;
 
-/// The window in sectors: what is backed up at once ends at multiples of it, and is no longer.
+/// The largest window in sectors. A window begins and ends at multiples of its size.
 pub const SIZE: u64 = (1 << 20) >> SECTOR_SHIFT;
 
-/// The most sectors ahead, as long as first writes are not known to range over little.
+/// The smallest window in sectors.
+const SIZE_MIN: u64 = (28 << 10) >> SECTOR_SHIFT;
+
+/// The sectors that the first writes of one batch copy together, if that is what their windows allow.
+const SHARED: u64 = (448 << 10) >> SECTOR_SHIFT;
+
+/// Prefetch limit in sectors while the range of first writes is unknown or large.
 const AHEAD_TRIAL: u64 = SIZE;
 
-/// The most sectors ahead.
+/// Prefetch limit in sectors.
 const AHEAD_MAX: u64 = 16 * SIZE;
 
 /// The most sectors ahead with those of streams, which are sure to be hit sooner than others.
@@ -43,21 +56,37 @@ const STREAM_MIN: u64 = (16 << 10) >> SECTOR_SHIFT;
 /// Hits that may be chance.
 const HITS_DOUBTED: u64 = 2;
 
+/// The range is forgotten when it has predicted so many hits since the last one came.
+const HITS_MISSED: u64 = 4;
+
 /// What is known counts half when it is this much, so that a load may change: the sum of what was
-/// ahead, in sectors.
+/// prefetched, in sectors.
 const EXPOSURE_MAX: u64 = 8 * RANGE_MAX;
 
-/// The sectors ahead are at most the free space divided by this.
+/// The prefetched sectors are at most the free space divided by this.
 const AHEAD_PER_FREE: u64 = 8;
+
+/// Returns the size in sectors of the window of each of `writes` first writes that are copied together. It
+/// is a multiple of the largest block.
+pub fn size_for(writes: usize) -> u64 {
+    // At depth 1 nothing waits but the write itself.
+    if writes <= 1 {
+        return SIZE;
+    }
+    let share = SHARED.checked_div(writes as u64).unwrap_or(SIZE);
+    BlockSize::MAX.down(share).clamp(SIZE_MIN, SIZE)
+}
 
 /// The window of a device.
 pub struct Window {
-    /// Sectors ahead.
+    /// Prefetched sectors.
     ahead: u64,
-    /// The sum of what was ahead at each of the last first writes of a block.
+    /// The sum of what was prefetched at each of the last first writes of a block.
     exposure: u64,
     /// How many of these were hits.
     hits: u64,
+    /// The sum of what was prefetched at each miss since the last hit.
+    dry: u64,
     /// Set when a backup of more than was needed has failed: it might not have without the rest.
     closed: bool,
 }
@@ -69,16 +98,26 @@ impl Window {
             ahead: 0,
             exposure: 0,
             hits: 0,
+            dry: 0,
             closed: false,
         }
     }
 
-    /// The sectors in which unchanged ones are worth backing up when `wanted` has to be, if there are
-    /// any beyond `wanted`: those of its window, or if they are too many and it continues what was
-    /// changed before it, as many as that, which is `behind`. `free` is the free space in sectors.
-    pub fn around(&self, wanted: &Span<u64>, behind: u64, free: u64) -> Option<Span<u64>> {
-        let mask = SIZE.wrapping_sub(1);
-        let window = wanted.start & !mask..wanted.end.saturating_add(mask) & !mask;
+    /// Returns the sectors in which unchanged ones are worth backing up when `wanted` has to be, if there
+    /// are any beyond `wanted`: those of its window of `size` sectors, or if they are too many and
+    /// `wanted` continues what was changed before it, as many as that, which is `behind`. `free` is the
+    /// free space in sectors.
+    pub fn around(
+        &self,
+        wanted: &Span<u64>,
+        behind: u64,
+        free: u64,
+        size: u64,
+    ) -> Option<Span<u64>> {
+        let Some(begin) = wanted.start.checked_rem(size) else {
+            return None;
+        };
+        let window = wanted.start.saturating_sub(begin)..wanted.end.next_multiple_of(size);
         let length = window.end.saturating_sub(window.start);
         if self.closed || length > SIZE {
             return None;
@@ -101,21 +140,35 @@ impl Window {
         (behind >= STREAM_MIN && fits(length, AHEAD_STREAM)).then_some(stream)
     }
 
-    /// `sectors` sectors are backed up since a write needs it, `ahead` more beyond need.
+    /// Forgets the range if hits that it predicts have not come. To be called between batches: hits are
+    /// counted between them.
+    pub fn reconsider(&mut self) {
+        let before = self.exposure.saturating_sub(self.dry);
+        if self.dry.saturating_mul(self.hits) > before.saturating_mul(HITS_MISSED) {
+            self.hits = 0;
+        }
+    }
+
+    /// Counts a copy of `sectors` sectors that a write needs, and `ahead` more beyond need.
     pub fn miss(&mut self, sectors: u64, ahead: u64, block: BlockSize) {
         self.expose(block.number(sectors));
+        self.dry = self.dry.saturating_add(self.ahead);
         self.ahead = self.ahead.saturating_add(ahead);
     }
 
-    /// `blocks` blocks that were backed up ahead were written or discarded.
+    /// Counts `blocks` prefetched blocks that were written or discarded.
     pub fn hit(&mut self, blocks: u64, block: BlockSize) {
+        if blocks == 0 {
+            return;
+        }
         let sectors = blocks.saturating_mul(block.sectors());
         self.hits = self.hits.saturating_add(blocks);
+        self.dry = 0;
         self.expose(blocks);
         self.ahead = self.ahead.saturating_sub(sectors);
     }
 
-    /// There were `blocks` first writes.
+    /// Counts `blocks` first writes.
     fn expose(&mut self, blocks: u64) {
         self.exposure = self
             .exposure
@@ -123,10 +176,11 @@ impl Window {
         if self.exposure >= EXPOSURE_MAX {
             self.exposure /= 2;
             self.hits /= 2;
+            self.dry /= 2;
         }
     }
 
-    /// A backup of more than was needed failed.
+    /// Closes the window: a backup of more than was needed failed.
     pub fn close(&mut self) {
         self.closed = true;
     }

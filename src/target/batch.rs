@@ -115,9 +115,14 @@ enum Part {
     Read(usize),
     /// The writing of some copies.
     Write { first: usize, count: usize },
-    /// A log block.
+    /// A full log block.
+    Rest(usize),
+    /// The log block.
     Log,
 }
+
+/// Places for full log blocks that may fail before a batch does.
+const RETRIES_MAX: usize = 4;
 
 /// What the ends of I/O say about a slot. Changed in any context, without a lock.
 pub(super) struct Flight {
@@ -126,6 +131,8 @@ pub(super) struct Flight {
     /// For each copy, the status of the I/O that failed, or 0.
     reads: [Atomic<u32>; COPIES_MAX],
     writes: [Atomic<u32>; COPIES_MAX],
+    /// For each full log block, the status of the write that failed, or 0.
+    rests: [Atomic<u32>; RESTS_MAX],
     /// The status of the log write that failed, or 0.
     log: Atomic<u32>,
 }
@@ -136,6 +143,7 @@ impl Flight {
             pending: Atomic::new(0),
             reads: core::array::from_fn(|_| Atomic::new(0)),
             writes: core::array::from_fn(|_| Atomic::new(0)),
+            rests: core::array::from_fn(|_| Atomic::new(0)),
             log: Atomic::new(0),
         }
     }
@@ -145,6 +153,7 @@ impl Flight {
             read.store(0, Relaxed);
             write.store(0, Relaxed);
         }
+        self.forget_rests();
         self.log.store(0, Relaxed);
     }
 
@@ -182,6 +191,7 @@ impl Flight {
                     set(self.writes.get(index));
                 }
             }
+            Part::Rest(index) => set(self.rests.get(index)),
             Part::Log => set(Some(&self.log)),
         }
     }
@@ -205,6 +215,22 @@ impl Flight {
         }
     }
 
+    /// Full log blocks are written once more.
+    fn forget_rests(&self) {
+        for rest in &self.rests {
+            rest.store(0, Relaxed);
+        }
+    }
+
+    /// The first full log block that could not be written.
+    fn rest_failure(&self) -> Option<(usize, Status)> {
+        let failure = |(index, status): (usize, &Atomic<u32>)| {
+            let raw = status.load(Relaxed);
+            (raw != 0).then(|| (index, Status::from_raw(raw)))
+        };
+        self.rests.iter().enumerate().find_map(failure)
+    }
+
     fn log_failure(&self) -> Option<Status> {
         let raw = self.log.load(Relaxed);
         (raw != 0).then(|| Status::from_raw(raw))
@@ -222,7 +248,7 @@ impl Submitter for Bow {
         if let Some(flight) = this.flights.get(tag.slot) {
             flight.record(tag.part, status);
             if flight.landed() {
-                Arc::from(this).kick();
+                Arc::from(this).wake();
             }
         }
     }
@@ -235,6 +261,8 @@ enum Phase {
     Idle,
     /// Takes up writes.
     Open,
+    /// Takes up no more, and waits for I/O of the live first block to end.
+    Closed,
     /// What they replace is being read, or waits for the batch before to write the log.
     Reading,
     /// It is being written to its new places, and so are log blocks that are full thereby; or it
@@ -255,6 +283,8 @@ pub(super) struct Slot {
     laid: Option<usize>,
     /// Each copy is written by itself, since a write failed that may have been of several.
     apart: bool,
+    /// Places for full log blocks that could not be written.
+    retries: usize,
     /// First sectors of the full log blocks of this batch.
     rests: KVec<u64>,
     /// The first sector of the log block as it will be.
@@ -286,6 +316,7 @@ impl Slot {
             buffer: Buffer::new(REST_PAGE + RESTS_MAX)?,
             laid: None,
             apart: false,
+            retries: 0,
             rests: KVec::with_capacity(RESTS_MAX, flags)?,
             log: [0; SECTOR_SIZE],
         })
@@ -314,26 +345,35 @@ impl Slot {
         self.batch.moves_live()
     }
 
-    /// Begins to take up writes.
-    pub(super) fn open(&mut self, bow: &Bow) {
+    /// Begins to take up writes, about `writes` of them.
+    pub(super) fn open(&mut self, bow: &Bow, checkpoint: &mut Checkpoint, writes: usize) {
         self.phase = Phase::Open;
         self.apart = false;
+        self.retries = 0;
+        checkpoint.open(&mut self.batch, writes);
         if let Some(flight) = self.flight(bow) {
             flight.reset();
         }
     }
 
-    /// Takes up no more writes: starts to copy, if there is anything for it to do.
+    /// Takes up no more writes, and starts to copy if there is anything to copy.
     pub(super) fn close(&mut self, bow: &Arc<Bow>) {
         if self.batch.copies().is_empty() && self.bios.is_empty() {
             self.phase = Phase::Idle;
-            return;
+        } else if self.may_read(bow) {
+            self.read(bow);
+        } else {
+            self.phase = Phase::Closed;
         }
-        if self.moves_live() {
-            // Redirected I/O to the live first block must end before that is copied; no more is
-            // sent until the batch has ended.
-            bow.drain();
-        }
+    }
+
+    /// Returns whether the reads may start: I/O of the live first block has to end before that is copied,
+    /// and none is sent until the batch has ended.
+    fn may_read(&self, bow: &Bow) -> bool {
+        !self.moves_live() || bow.first_block_io.fetch_add(0, Full) == 0
+    }
+
+    fn read(&mut self, bow: &Arc<Bow>) {
         self.phase = Phase::Reading;
         self.launch(bow, |slot, flight| {
             for (index, copy) in slot.batch.copies().iter().enumerate() {
@@ -410,13 +450,12 @@ impl Slot {
         }
         match self.phase {
             Phase::Idle | Phase::Open => return Step::Waiting,
+            Phase::Closed if !self.may_read(bow) => return Step::Waiting,
+            Phase::Closed => self.read(bow),
             Phase::Reading if !is_next => return Step::Waiting,
             Phase::Reading => self.write(bow),
             Phase::Writing if !is_first => return Step::Waiting,
             Phase::Writing => {
-                if let Some(status) = self.flight(bow).and_then(Flight::log_failure) {
-                    return Step::LogFailed(status);
-                }
                 let laid = self.laid.unwrap_or_default();
                 if !self.apart && self.has_failed_writes(bow) {
                     checkpoint.unlay(laid, &self.rests);
@@ -428,10 +467,13 @@ impl Slot {
                 } else if laid > self.good_copies(bow) {
                     // Entries of copies that failed are in the log: once more without.
                     checkpoint.unlay(laid, &self.rests);
-                    self.laid = None;
-                    if let Some(flight) = self.flight(bow) {
-                        flight.launch();
-                    }
+                    self.lay_again(bow);
+                } else if let Some((index, status)) =
+                    self.flight(bow).and_then(Flight::rest_failure)
+                {
+                    checkpoint.unlay(laid, &self.rests);
+                    self.replace_rest(bow, checkpoint, index, status);
+                    self.lay_again(bow);
                 } else if laid == 0 {
                     return self.end(bow, checkpoint, false);
                 } else {
@@ -444,6 +486,33 @@ impl Slot {
             },
         }
         Step::Moved
+    }
+
+    /// Makes the entries once more.
+    fn lay_again(&mut self, bow: &Bow) {
+        self.laid = None;
+        if let Some(flight) = self.flight(bow) {
+            flight.forget_rests();
+            flight.launch();
+        }
+    }
+
+    /// Finds another place for full log block number `index`, which could not be written. When there is
+    /// none, or too many have failed, the copies fail: no log block on the device has them.
+    fn replace_rest(
+        &mut self,
+        bow: &Bow,
+        checkpoint: &mut Checkpoint,
+        index: usize,
+        status: Status,
+    ) {
+        self.retries += 1;
+        let rest = self.rests.get(index).copied().unwrap_or_default();
+        let is_replaced = self.retries <= RETRIES_MAX && checkpoint.replace_rest(rest).is_ok();
+        if let Some(flight) = self.flight(bow).filter(|_| !is_replaced) {
+            let count = self.batch.copies().len();
+            flight.record(Part::Write { first: 0, count }, status);
+        }
     }
 
     fn good_copies(&self, bow: &Bow) -> usize {
@@ -518,7 +587,9 @@ impl Slot {
             return;
         };
         if self.enter(flight, checkpoint).is_err() {
-            flight.record(Part::Log, Status::IO_ERROR);
+            // Cannot be; but what is not in the log has no backup.
+            let count = self.batch.copies().len();
+            flight.record(Part::Write { first: 0, count }, Status::IO_ERROR);
         }
         for (index, &rest) in self.rests.iter().enumerate() {
             let piece = Piece {
@@ -527,7 +598,7 @@ impl Slot {
             };
             flight.add();
             let piece = core::iter::once(piece);
-            self.submit(bow, WRITE_BACKUP, rest, piece, Part::Log);
+            self.submit(bow, WRITE_BACKUP, rest, piece, Part::Rest(index));
         }
         // The worker looks again after this anyway.
         flight.landed();

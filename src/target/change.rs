@@ -71,7 +71,7 @@ impl Bow {
     pub(super) fn change_state(self: &Arc<Self>, state: State) -> Result {
         let _requests = self.requests.lock();
         *self.wanted.lock() = Some(state);
-        self.kick();
+        self.wake();
         let mut answer = self.answer.lock();
         loop {
             if let Some(result) = answer.take() {

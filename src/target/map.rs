@@ -7,6 +7,7 @@
 //! spinlock. Everything else goes to the [worker](super::worker).
 
 use super::{
+    deferred::Wake,
     Bow,
     Mode,
     Tracker, //
@@ -15,7 +16,6 @@ use crate::{
     abstractions::{
         bio::{
             Bio,
-            BioList,
             Operation,
             Status, //
         },
@@ -27,58 +27,75 @@ use core::ops::Range;
 use kernel::{
     prelude::*,
     sync::{
-        atomic::ordering::Relaxed,
+        atomic::ordering::{
+            Full,
+            Relaxed, //
+        },
         Arc,
         ArcBorrow, //
     },
 };
 
-/// What [`Bow`] keeps with each bio: its ticket, while it has one.
-pub(crate) type BioData = Option<Ticket>;
+/// The account that [`Bow`] keeps with each bio.
+#[derive(Default)]
+pub(crate) enum BioData {
+    /// Nothing waits for the bio.
+    #[default]
+    None,
+    /// The bio holds a ticket of the epoch.
+    Ticket(Ticket),
+    /// The bio holds a ticket of the epoch, and is counted as I/O of the live first block.
+    FirstBlock(Ticket),
+}
 
 impl Bow {
-    /// Decides about a bio of the mapped device: returns it to have it go down, or keeps it.
+    /// Decides about a bio of the mapped device: returns it to have it go down, or keeps it. May sleep
+    /// while too many bios are deferred, but not with a ticket.
     #[inline]
     pub(super) fn map_bio(this: ArcBorrow<'_, Self>, mut bio: Bio<Self>) -> Option<Bio<Self>> {
         bio.set_device(&this.device);
         let operation = bio.operation();
-        let is_committed = this.mode() == Mode::State(State::Committed);
         let first_block = bio.sector() < this.block.sectors();
-        if is_committed
-            || operation == Operation::Flush
-            || (operation == Operation::Read && !first_block)
-        {
-            return Some(bio);
-        }
+        loop {
+            let is_committed = this.mode() == Mode::State(State::Committed);
+            if is_committed
+                || operation == Operation::Flush
+                || (operation == Operation::Read && !first_block)
+            {
+                return Some(bio);
+            }
 
-        bio.end_unpolled();
-        let ticket = this.epoch.enter();
-        // Only now, with the ticket, can the mode not change under the bio.
-        match this.mode() {
-            Mode::State(State::Tracking) => this.track(bio, ticket),
-            Mode::State(State::Checkpoint) if first_block => {
+            bio.end_unpolled();
+            let ticket = this.epoch.enter();
+            // Only now, with the ticket, can the mode not change under the bio.
+            let mode = this.mode();
+            match mode {
+                Mode::State(State::Tracking) => return this.track(bio, ticket),
+                Mode::State(State::Checkpoint)
+                    if operation == Operation::Write
+                        && !first_block
+                        && this.is_settled(&bio.span(), &ticket) =>
+                {
+                    *bio.data() = BioData::Ticket(ticket);
+                    return Some(bio);
+                }
+                Mode::State(State::Committed) => {
+                    this.epoch.leave(ticket);
+                    return Some(bio);
+                }
+                Mode::State(State::Checkpoint) | Mode::Changing => {}
+            }
+            if first_block {
                 // From here on a bio is in the first block or outside, never both.
                 bio.accept_only(this.block.sectors() - bio.sector());
-                Self::hold(this, bio, ticket);
-                None
             }
-            Mode::State(State::Checkpoint)
-                if operation == Operation::Write && this.is_settled(&bio.span(), &ticket) =>
-            {
-                *bio.data() = Some(ticket);
-                Some(bio)
-            }
-            Mode::State(State::Committed) => {
-                this.epoch.leave(ticket);
-                Some(bio)
-            }
-            Mode::State(State::Checkpoint) | Mode::Changing => {
-                if first_block {
-                    bio.accept_only(this.block.sectors() - bio.sector());
-                }
-                Self::hold(this, bio, ticket);
-                None
-            }
+            let wake = if first_block || operation == Operation::Discard {
+                Wake::Now
+            } else {
+                Wake::WhenAwaited
+            };
+            bio = Self::defer(this, bio, ticket, wake)?;
+            this.wait_for_room();
         }
     }
 
@@ -123,7 +140,7 @@ impl Bow {
             }
             Operation::Read | Operation::Flush => {}
         }
-        *bio.data() = Some(ticket);
+        *bio.data() = BioData::Ticket(ticket);
         Some(bio)
     }
 
@@ -144,48 +161,34 @@ impl Bow {
         }
     }
 
-    /// Gives a bio to the worker.
-    fn hold(this: ArcBorrow<'_, Self>, bio: Bio<Self>, ticket: Ticket) {
-        let awaited = {
-            let mut incoming = this.incoming.lock();
-            incoming.bios.push(bio);
-            incoming.bios.len() >= incoming.awaited
-        };
-        // The ticket is held until the worker is sure to come by.
-        if awaited {
-            Arc::from(this).kick();
-        }
-        this.epoch.leave(ticket);
-    }
-
-    /// A bio ended. Any context.
+    /// Ends the account of a bio that has ended. Any context.
     #[inline]
-    pub(super) fn bio_ended(&self, ticket: BioData) {
-        if let Some(ticket) = ticket {
-            self.epoch.leave(ticket);
+    pub(super) fn bio_ended(this: ArcBorrow<'_, Self>, data: BioData) {
+        match data {
+            BioData::None => {}
+            BioData::Ticket(ticket) => this.epoch.leave(ticket),
+            BioData::FirstBlock(ticket) => {
+                if this.first_block_io.fetch_sub(1, Full) == 1 {
+                    // A batch may wait for it, to move the live first block.
+                    Arc::from(this).wake();
+                }
+                this.epoch.leave(ticket);
+            }
         }
     }
 
     /// Submits a bio that may go down, with a ticket, from the worker.
     pub(super) fn submit(&self, mut bio: Bio<Self>, ticket: Ticket) {
-        *bio.data() = Some(ticket);
+        *bio.data() = BioData::Ticket(ticket);
         bio.submit();
     }
 
-    /// Takes what came since the last time. Until [`rest`](Self::rest) the worker looks again anyway.
-    pub(super) fn take_incoming(&self) -> BioList<Self> {
-        let mut taken = BioList::new();
-        let mut incoming = self.incoming.lock();
-        taken.append(&mut incoming.bios);
-        incoming.awaited = usize::MAX;
-        taken
-    }
-
-    /// The worker goes to sleep, and is to be woken when there are `awaited` bios; what is in flight
-    /// wakes it when it ends. Returns whether it may: not if what it waits for is there.
-    pub(super) fn rest(&self, awaited: usize) -> bool {
-        let mut incoming = self.incoming.lock();
-        incoming.awaited = awaited;
-        incoming.bios.len() < awaited
+    /// Submits a bio of the first block to the live first block, which begins at sector `live`, from the
+    /// worker.
+    pub(super) fn submit_to_first_block(&self, mut bio: Bio<Self>, live: u64) {
+        bio.set_sector(live.wrapping_add(bio.sector()));
+        self.first_block_io.fetch_add(1, Full);
+        *bio.data() = BioData::FirstBlock(self.epoch.enter());
+        bio.submit();
     }
 }

@@ -3,6 +3,7 @@
 //! The target: it asks the [decisions](crate::decisions) what is to be done, and does it.
 //!
 //! - [`map`]: what happens to a bio at once, in its submitter's context.
+//! - [`deferred`]: bios on their way to the worker.
 //! - [`worker`]: what happens to the others, in the device's one worker.
 //! - [`batch`]: the I/O of a batch of first writes.
 //! - [`change`]: the changes of state.
@@ -19,7 +20,7 @@
 //! - [`Bow::worker`] (mutex): taken by the worker, which holds it while it runs; nobody else takes
 //!   it while the device is in use. The worker sleeps only for a change of state, for the drain of
 //!   the epoch, and for a request of the device below; none of these needs the worker.
-//! - [`Bow::incoming`], [`Bow::tracker`], [`Bow::report`], [`Bow::wanted`] (spinlocks, process
+//! - [`Bow::deferred`], [`Bow::tracker`], [`Bow::report`], [`Bow::wanted`] (spinlocks, process
 //!   context only): leaves, held for a few instructions or one operation on the range tree.
 //! - [`Bow::directory`] and the lock of [`Bow::events`] (mutexes): taken by resume, suspend and
 //!   removal; the second by the worker too, to raise an event, for which it does not wait on I/O.
@@ -31,6 +32,7 @@
 
 mod batch;
 mod change;
+mod deferred;
 mod map;
 mod report;
 mod settled;
@@ -38,16 +40,14 @@ mod worker;
 
 use self::{
     batch::Flight,
+    deferred::Deferred,
     report::Report,
     settled::SettledMap,
     worker::Worker, //
 };
 use crate::{
     abstractions::{
-        bio::{
-            BioList,
-            BioSet, //
-        },
+        bio::BioSet,
         device::Device,
         device_mapper::{
             Events,
@@ -148,13 +148,6 @@ impl Tracker {
     const NODES: usize = 4 * RangeTree::NODES_PER_SET;
 }
 
-/// What the worker has not seen yet.
-struct Incoming {
-    bios: BioList<Bow>,
-    /// With how many bios the worker is to be woken. It looks by itself when I/O has ended.
-    awaited: usize,
-}
-
 /// A device-mapper device of this target.
 #[pin_data]
 pub(crate) struct Bow {
@@ -180,7 +173,12 @@ pub(crate) struct Bow {
     #[pin]
     tracker: SpinLock<Option<Tracker>>,
     #[pin]
-    incoming: SpinLock<Incoming>,
+    deferred: SpinLock<Deferred>,
+    /// Where submitters wait for `deferred` to get shorter.
+    #[pin]
+    room: CondVar,
+    /// I/O of the live first block that is in flight.
+    first_block_io: Atomic<u32>,
     /// What the interrupts say about the batches under way.
     flights: [Flight; SLOTS],
     #[pin]
@@ -205,10 +203,15 @@ pub(crate) struct Bow {
     queue: ReclaimQueue,
     #[pin]
     work: Work<Bow>,
+    #[pin]
+    drain_work: Work<Bow, DRAIN>,
+    /// Set when `drain_work` has run, until the worker has seen it.
+    drained: Atomic<u32>,
 }
 
 impl_has_work! {
     impl HasWork<Self> for Bow { self.work }
+    impl HasWork<Self, DRAIN> for Bow { self.drain_work }
 }
 
 impl WorkItem for Bow {
@@ -216,6 +219,19 @@ impl WorkItem for Bow {
 
     fn run(this: Arc<Bow>) {
         worker::run(&this);
+    }
+}
+
+/// The work item that waits for writes in flight, so that the worker need not.
+const DRAIN: u64 = 1;
+
+impl WorkItem<DRAIN> for Bow {
+    type Pointer = Arc<Bow>;
+
+    fn run(this: Arc<Bow>) {
+        this.drain();
+        this.drained.store(1, Release);
+        this.wake();
     }
 }
 
@@ -230,6 +246,11 @@ impl Bow {
         self.mode.store(mode.to_raw(), Release);
     }
 
+    /// Asks to be told, by [`Bow::drained`], when all I/O below that is in flight has ended. Any context.
+    fn begin_drain(self: &Arc<Self>) {
+        let _ = self.queue.enqueue::<_, DRAIN>(self.clone());
+    }
+
     /// Waits until all I/O below that was in flight has ended. Sleeps.
     fn drain(&self) {
         if !cfg!(bow_fault = "no_drain") {
@@ -237,10 +258,10 @@ impl Bow {
         }
     }
 
-    /// Has the worker run once more. Any context.
-    fn kick(self: &Arc<Self>) {
+    /// Wakes the worker: it runs once more. Any context.
+    fn wake(self: &Arc<Self>) {
         // If it is queued already, it has not started to look.
-        let _ = self.queue.enqueue(self.clone());
+        let _ = self.queue.enqueue::<_, 0>(self.clone());
     }
 
     /// Creates the device for a table line.
@@ -333,13 +354,9 @@ impl Bow {
                 settled: EpochCell::new(),
                 hits: Atomic::new(0),
                 tracker <- new_spinlock!(Some(tracker), "dm_bow_tracker"),
-                incoming <- new_spinlock!(
-                    Incoming {
-                        bios: BioList::new(),
-                        awaited: 1,
-                    },
-                    "dm_bow_incoming"
-                ),
+                deferred <- new_spinlock!(Deferred::new(), "dm_bow_deferred"),
+                room <- new_condvar!("dm_bow_room"),
+                first_block_io: Atomic::new(0),
                 flights: core::array::from_fn(|_| Flight::new()),
                 worker <- new_mutex!(Worker::new(), "dm_bow_worker"),
                 report <- new_spinlock!(Report::default(), "dm_bow_report"),
@@ -351,6 +368,8 @@ impl Bow {
                 directory <- new_mutex!(None, "dm_bow_directory"),
                 queue,
                 work <- new_work!("dm_bow_work"),
+                drain_work <- new_work!("dm_bow_drain"),
+                drained: Atomic::new(0),
             }),
             GFP_KERNEL,
         )

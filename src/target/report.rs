@@ -166,8 +166,8 @@ impl Target for Bow {
     }
 
     #[inline]
-    fn end_io(&self, data: BioData) {
-        self.bio_ended(data);
+    fn end_io(this: ArcBorrow<'_, Self>, data: BioData) {
+        Bow::bio_ended(this, data);
     }
 
     fn resume(this: &Arc<Self>, table: &LiveTable<'_>) {

@@ -36,6 +36,7 @@ use crate::{
         queue::NoIo,
     },
     decisions::{
+        batch::COPIES_MAX,
         checkpoint::{
             Checkpoint,
             Verdict, //
@@ -49,7 +50,10 @@ use core::ops::Range;
 use kernel::{
     prelude::*,
     sync::{
-        atomic::ordering::Relaxed,
+        atomic::ordering::{
+            Acquire,
+            Relaxed, //
+        },
         Arc, //
     },
 };
@@ -92,6 +96,8 @@ pub(super) struct Active {
     pub(super) full: bool,
     /// A write that failed would have moved the live first block, so it is not certain where it is.
     pub(super) live_unknown: bool,
+    /// Writes in flight are waited for, so that what was discarded before can be free again.
+    draining: bool,
     /// Bios that had to wait, since the last that had not to.
     waits: usize,
 }
@@ -132,10 +138,11 @@ impl Worker {
             if self.change.is_none() {
                 self.change = bow.wanted.lock().take().map(Change::Requested);
             }
-            self.fresh.append(&mut bow.take_incoming());
+            self.fresh.append(&mut bow.take_deferred(self.taken()));
             if let Some(active) = &mut self.active {
                 active.advance(bow, &mut self.waiting);
                 active.checkpoint.hit(bow.hits.xchg(0, Relaxed));
+                active.reclaim(bow);
             }
             if let Some(change) = self.change {
                 if self.active.as_ref().is_none_or(Active::is_idle) {
@@ -144,14 +151,20 @@ impl Worker {
                     continue;
                 }
                 // What is under way wakes the worker when it ends.
-                if bow.rest(usize::MAX) {
+                if bow.rest(self.taken(), usize::MAX) {
                     break;
                 }
-            } else if !plugged(|| self.dispatch(bow)) && bow.rest(self.awaited()) {
+            } else if !plugged(|| self.dispatch(bow)) && bow.rest(self.taken(), self.awaited()) {
                 break;
             }
         }
         self.publish(bow);
+    }
+
+    /// Returns the number of bios that the worker has taken and not sent on.
+    fn taken(&self) -> usize {
+        let joined = self.active.as_ref().map_or(0, Active::enough);
+        self.waiting.len() + self.fresh.len() + joined
     }
 
     /// How many bios are worth waking up for, before I/O that is in flight has ended. One may need
@@ -160,8 +173,8 @@ impl Worker {
     fn awaited(&self) -> usize {
         match &self.active {
             None => 1,
-            Some(active) if active.idle_slot().is_none() => usize::MAX,
             Some(active) if active.waits < WAITS_MANY => 1,
+            Some(active) if active.idle_slot().is_none() => usize::MAX,
             Some(active) => active.enough().saturating_sub(self.waiting.len()).max(1),
         }
     }
@@ -194,6 +207,20 @@ impl Worker {
     }
 }
 
+/// A look at the deferred bios.
+struct Gathering {
+    /// The slot whose batch takes up writes.
+    open: Option<usize>,
+    /// Bios that may still join the batch.
+    room: usize,
+    /// Set when the policy is to give up the checkpoint.
+    gives_up: bool,
+}
+
+/// The most bios that have waited and are looked at when a batch begins. It is twice as many as have room,
+/// for others may need nothing any more, or what joined before them.
+const LOOKS_MAX: usize = 2 * COPIES_MAX;
+
 /// What became of the held bios.
 enum Gathered {
     /// There were none that could go on.
@@ -220,13 +247,37 @@ impl Active {
             failed: false,
             full: false,
             live_unknown: false,
+            draining: false,
             waits: 0,
         }
     }
 
-    /// Whether no batch is under way.
+    /// Returns whether no batch is under way, and no drain.
     fn is_idle(&self) -> bool {
-        self.slots.iter().all(Slot::is_idle)
+        !self.draining && self.slots.iter().all(Slot::is_idle)
+    }
+
+    /// Takes back what was discarded, when the writes that were in flight have ended; and begins to wait for
+    /// those that are, if there is a reason to.
+    fn reclaim(&mut self, bow: &Arc<Bow>) {
+        if self.draining && bow.drained.xchg(0, Acquire) != 0 {
+            self.draining = false;
+            self.checkpoint.reclaim();
+            self.full = false;
+        }
+        if self.checkpoint.is_reclaim_due() {
+            self.begin_reclaim(bow);
+        }
+    }
+
+    /// Begins to wait for the writes in flight, unless it does already. Returns whether there is discarded
+    /// space to wait for.
+    fn begin_reclaim(&mut self, bow: &Arc<Bow>) -> bool {
+        if !self.draining && self.checkpoint.begin_reclaim() {
+            self.draining = true;
+            bow.begin_drain();
+        }
+        self.draining
     }
 
     /// The slot that the next batch can be begun in, if one can. Batches are begun in the order of the
@@ -248,17 +299,20 @@ impl Active {
         Report::of_checkpoint(&self.checkpoint, self.full, self.failed)
     }
 
-    /// Takes all batches as far as they can go. Bios whose batch has ended, and that are to be
-    /// looked at again, are put into `again`.
-    fn advance(&mut self, bow: &Arc<Bow>, again: &mut BioList<Bow>) {
+    /// Takes all batches as far as they can go. Bios whose batch has ended, and that need more, come first
+    /// in `waiting`.
+    fn advance(&mut self, bow: &Arc<Bow>, waiting: &mut BioList<Bow>) {
+        let mut again = BioList::new();
         loop {
-            plugged(|| while self.step(bow, again) {});
+            plugged(|| while self.step(bow, &mut again) {});
             // What was started is on its way, and there is time for checksums.
             let Some(slot) = self.slots.iter_mut().find(|slot| slot.is_to_be_laid()) else {
-                return;
+                break;
             };
             plugged(|| slot.lay(bow, &mut self.checkpoint));
         }
+        again.append(waiting);
+        waiting.append(&mut again);
     }
 
     /// Takes one batch further. Returns whether there was one that could go on.
@@ -295,7 +349,7 @@ impl Active {
         false
     }
 
-    /// The batch of slot `index` has ended.
+    /// Sends on the bios of slot `index`, whose batch has ended. Those that need more are put into `again`.
     fn end_bios(&mut self, bow: &Arc<Bow>, index: usize, again: &mut BioList<Bow>) {
         let Some(slot) = self.slots.get_mut(index) else {
             return;
@@ -337,63 +391,88 @@ impl Active {
         }
     }
 
-    /// Looks at held bios: sends out those that need nothing, and begins a batch of those that
-    /// need copies.
+    /// Looks at deferred bios: sends out those that need nothing, and begins a batch of those that need
+    /// copies. Looks at all that are fresh, and when a batch begins, at the first of those that wait.
     fn gather(
         &mut self,
         bow: &Arc<Bow>,
         waiting: &mut BioList<Bow>,
         fresh: &mut BioList<Bow>,
     ) -> Gathered {
-        let enough = self.enough();
+        let under_way = self.enough();
         let held = waiting.len() + fresh.len();
-        let open = self.idle_slot().filter(|_| held >= enough);
-        let share = match enough {
-            0 => held,
-            others => (others + held).div_ceil(2),
+        let open = self.idle_slot().filter(|_| held >= under_way);
+        let mut gathering = Gathering {
+            open,
+            room: match under_way {
+                0 => held,
+                others => (others + held).div_ceil(2),
+            },
+            gives_up: false,
         };
-        let mut joined = 0;
-        let mut queue = BioList::new();
+        let mut looks = 0;
         if let Some(slot) = open.and_then(|index| self.slots.get_mut(index)) {
-            queue.append(waiting);
-            slot.open(bow);
+            slot.open(bow, &mut self.checkpoint, gathering.room);
+            looks = LOOKS_MAX;
         }
-        queue.append(fresh);
-        if queue.is_empty() {
-            if let Some(slot) = open.and_then(|index| self.slots.get_mut(index)) {
-                slot.close(bow);
-            }
-            return Gathered::Nothing;
-        }
-
         self.checkpoint.replenish(GFP_NOWAIT | __GFP_NOWARN);
-        let mut gathered = Gathered::Nothing;
-        while let Some(bio) = queue.pop() {
-            match self.take_up(bow, bio, open.filter(|_| joined < share)) {
+        let mut kept = self.look_at(bow, waiting, looks, &mut gathering);
+        if !waiting.is_empty() {
+            // Those that nobody has looked at came before.
+            gathering.room = 0;
+        }
+        let mut late = self.look_at(bow, fresh, usize::MAX, &mut gathering);
+        kept.append(waiting);
+        kept.append(&mut late);
+        kept.append(fresh);
+        waiting.append(&mut kept);
+
+        let mut has_begun = false;
+        if let Some(slot) = open.and_then(|index| self.slots.get_mut(index)) {
+            slot.close(bow);
+            has_begun = !slot.is_idle();
+        }
+        match (gathering.gives_up, has_begun) {
+            (true, _) => Gathered::GiveUp,
+            (false, true) => Gathered::Some,
+            (false, false) => Gathered::Nothing,
+        }
+    }
+
+    /// Looks at the first `count` bios of `list`. Returns those that have to wait.
+    fn look_at(
+        &mut self,
+        bow: &Arc<Bow>,
+        list: &mut BioList<Bow>,
+        count: usize,
+        gathering: &mut Gathering,
+    ) -> BioList<Bow> {
+        let mut kept = BioList::new();
+        for _ in 0..count.min(list.len()) {
+            if gathering.gives_up {
+                break;
+            }
+            let Some(bio) = list.pop() else {
+                break;
+            };
+            match self.take_up(bow, bio, gathering.open.filter(|_| gathering.room > 0)) {
                 Fate::Gone => self.waits = 0,
                 Fate::Joined => {
                     self.waits += 1;
-                    joined += 1;
+                    gathering.room = gathering.room.saturating_sub(1);
                 }
-                Fate::Waits(bio) => waiting.push(bio),
+                Fate::Waits(bio) => kept.push(bio),
                 Fate::GivesUp(bio) => {
-                    waiting.push(bio);
-                    waiting.append(&mut queue);
-                    gathered = Gathered::GiveUp;
+                    kept.push(bio);
+                    gathering.gives_up = true;
                 }
             }
         }
-        if let Some(slot) = open.and_then(|index| self.slots.get_mut(index)) {
-            slot.close(bow);
-            if !slot.is_idle() && matches!(gathered, Gathered::Nothing) {
-                gathered = Gathered::Some;
-            }
-        }
-        gathered
+        kept
     }
 
     /// Decides about one bio. `open` is the slot that takes up writes.
-    fn take_up(&mut self, bow: &Arc<Bow>, mut bio: Bio<Bow>, open: Option<usize>) -> Fate {
+    fn take_up(&mut self, bow: &Arc<Bow>, bio: Bio<Bow>, open: Option<usize>) -> Fate {
         let span = bio.span();
         if bio.operation() == Operation::Discard {
             // Nothing changes on the device, so there is nothing to back up.
@@ -408,8 +487,7 @@ impl Active {
             } else if self.slots.iter().any(Slot::moves_live) {
                 return Fate::Waits(bio);
             } else {
-                bio.set_sector(self.checkpoint.live() + span.start);
-                bow.submit(bio, bow.epoch.enter());
+                bow.submit_to_first_block(bio, self.checkpoint.live());
             }
             return Fate::Gone;
         }
@@ -420,15 +498,8 @@ impl Active {
         // Once the log cannot be written there is no use in copies.
         let open = open.filter(|_| !self.failed);
         let slot = open.and_then(|index| self.slots.get_mut(index));
-        let mut batch = slot.map(|slot| &mut slot.batch);
-        let mut verdict = self.checkpoint.prepare(&span, batch.as_deref_mut());
-        if verdict == Verdict::Full && self.checkpoint.has_discarded() {
-            // Writes from before the discards must have ended before their space is used.
-            bow.drain();
-            self.checkpoint.reclaim();
-            self.full = false;
-            verdict = self.checkpoint.prepare(&span, batch);
-        }
+        let batch = slot.map(|slot| &mut slot.batch);
+        let verdict = self.checkpoint.prepare(&span, batch);
         match verdict {
             Verdict::Settled => {
                 bow.submit_settled(bio);
@@ -446,6 +517,8 @@ impl Active {
                 }
                 None => Fate::Waits(bio),
             },
+            // Writes from before the discards must have ended before their space is used.
+            Verdict::Full if self.begin_reclaim(bow) => Fate::Waits(bio),
             Verdict::Full => self.out_of_space(bow, bio),
         }
     }

@@ -192,6 +192,7 @@ impl Device {
     fn write(&mut self, spans: &[Range<u64>]) {
         let mut waiting: Vec<_> = spans.to_vec();
         for _ in 0..50 {
+            self.checkpoint.open(&mut self.batch, waiting.len());
             waiting.retain(|span| {
                 if span.start < self.block.sectors() {
                     let live = self.checkpoint.live();
@@ -202,7 +203,7 @@ impl Device {
                     return moves;
                 }
                 let mut verdict = self.checkpoint.prepare(span, Some(&mut self.batch));
-                if verdict == Verdict::Full && self.checkpoint.has_discarded() {
+                if verdict == Verdict::Full && self.checkpoint.begin_reclaim() {
                     self.checkpoint.reclaim();
                     verdict = self.checkpoint.prepare(span, Some(&mut self.batch));
                 }
@@ -344,33 +345,43 @@ fn random_loads_with_little_space() {
     }
 }
 
-/// First writes of 4 KiB to `range`, `count` of them in random order, 32 at a time.
-fn scattered(range: Range<u64>, count: usize) -> Device {
-    let mut device = Device::new(320 * MIB, 192 * MIB..320 * MIB, 4096, 5);
+/// A device of which 128 MiB are free.
+fn large() -> Device {
+    Device::new(320 * MIB, 192 * MIB..320 * MIB, 4096, 5)
+}
+
+/// First writes of 4 KiB to `range`, `count` of them in random order, `depth` at a time.
+fn scatter(device: &mut Device, range: Range<u64>, count: usize, depth: usize) {
     let mut blocks: Vec<u64> = range.step_by(8).collect();
     for index in (1..blocks.len()).rev() {
         blocks.swap(index, device.random.below(index + 1));
     }
-    for some in blocks[..count].chunks(32) {
+    for some in blocks[..count].chunks(depth) {
         let spans: Vec<_> = some.iter().map(|&start| start..start + 8).collect();
         device.write(&spans);
     }
-    device
 }
 
-/// Where everything is written in the end, most of it is copied by few large copies.
+/// Where everything is written in the end, most of it is copied by few large copies: the fewer, the fewer
+/// writes wait for them.
 #[test]
 fn a_dense_load_is_copied_in_large_pieces() {
-    let device = scattered(16 * MIB..32 * MIB, 4096);
-    println!("{} copies for 4096 writes", device.copies);
-    assert!(device.copies < 500);
-    assert!(device.ahead.is_empty());
+    for (depth, most) in [(1, 250), (8, 550), (32, 700)] {
+        let mut device = large();
+        scatter(&mut device, 16 * MIB..32 * MIB, 4096, depth);
+        println!(
+            "{} copies for 4096 writes, {depth} at a time",
+            device.copies
+        );
+        assert!(device.copies < most);
+        assert!(device.ahead.is_empty());
+    }
 }
 
 /// A journal goes through its space in small writes.
 #[test]
 fn a_stream_is_copied_in_large_pieces() {
-    let mut device = Device::new(320 * MIB, 192 * MIB..320 * MIB, 4096, 5);
+    let mut device = large();
     // What is ahead in vain leaves nothing for trials.
     for start in 0..40 {
         let span = start * 4 * MIB + MIB..start * 4 * MIB + MIB + 8;
@@ -391,7 +402,7 @@ fn a_long_stream_is_copied_ahead_as_a_short_one() {
     let mut window = Window::new();
     // No more trials.
     window.miss(block.sectors(), MIB, block);
-    let ahead = |behind| window.around(&(8 * MIB..8 * MIB + 8), behind, 1024 * MIB);
+    let ahead = |behind| window.around(&(8 * MIB..8 * MIB + 8), behind, 1024 * MIB, MIB);
     assert_eq!(ahead(8), None);
     assert_eq!(ahead(64), Some(8 * MIB..8 * MIB + 72));
     assert_eq!(ahead(512 * MIB), Some(8 * MIB..9 * MIB));
@@ -400,7 +411,7 @@ fn a_long_stream_is_copied_ahead_as_a_short_one() {
 /// Free space is taken piece by piece, and a piece seldom ends where a window does.
 #[test]
 fn a_copy_takes_what_is_left_of_a_piece_of_free_space() {
-    let mut device = Device::new(320 * MIB, 192 * MIB..320 * MIB, 4096, 5);
+    let mut device = large();
     for start in (16 * MIB..40 * MIB).step_by(8) {
         device.write(std::slice::from_ref(&(start..start + 8)));
     }
@@ -411,7 +422,8 @@ fn a_copy_takes_what_is_left_of_a_piece_of_free_space() {
 /// Where little is, no more than a few windows are copied in vain.
 #[test]
 fn a_sparse_load_is_copied_as_it_comes() {
-    let device = scattered(16 * MIB..136 * MIB, 4096);
+    let mut device = large();
+    scatter(&mut device, 16 * MIB..136 * MIB, 4096, 32);
     let vain = device.ahead.len() as u64 * 8;
     println!(
         "{} copies for 4096 writes, {} KiB in vain",
@@ -419,4 +431,17 @@ fn a_sparse_load_is_copied_as_it_comes() {
         vain / 2
     );
     assert!(vain < 4 * MIB);
+}
+
+/// The range that a dense load has shown is soon forgotten.
+#[test]
+fn a_sparse_load_after_a_dense_one_is_copied_as_it_comes() {
+    for depth in [4, 32] {
+        let mut device = large();
+        scatter(&mut device, MIB..17 * MIB, 4096, depth);
+        scatter(&mut device, 32 * MIB..152 * MIB, 4096, depth);
+        let vain = device.ahead.len() as u64 * 8;
+        println!("{} KiB in vain, {depth} at a time", vain / 2);
+        assert!(vain < 4 * MIB);
+    }
 }

@@ -36,6 +36,8 @@ pub mod relocations;
 pub mod replay;
 #[path = "../../../src/decisions/restore.rs"]
 pub mod restore;
+#[path = "../../../src/decisions/spans.rs"]
+pub mod spans;
 #[path = "../../../src/decisions/state.rs"]
 pub mod state;
 #[path = "../../../src/decisions/table.rs"]
