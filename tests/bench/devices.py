@@ -10,7 +10,7 @@ class Device:
     """The bare disk."""
 
     # MiB of each disk that must have been written before.
-    filled = (SIZE_MIB, 160)
+    filled = (SIZE_MIB, 288)
 
     def __init__(self, name, disks):
         self.name, self.disks = name, disks

@@ -18,33 +18,44 @@ from model import KIB, MIB, Disk, HostDisk, run, write
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 
+FOUR_JOBS = ("--numjobs=4", "--offset_increment=60m", "--group_reporting")
+
 # fio's way of loading, from where (MiB), over how much, how much of it, block, depth.
 LOADS = {
     "dense4k_q1": ("randwrite", 4, "2m", None, "4k", 1),
     "dense4k_q32": ("randwrite", 16, "16m", None, "4k", 32),
     "seq1m_q4": ("write", 64, "64m", None, "1m", 4),
     "sparse4k_q32": ("randwrite", 128, "120m", "16m", "4k", 32),
+    # A quarter of the range for each of four jobs.
+    "sparse4k_4x8": ("randwrite", 8, "60m", "16m", "4k", 8, *FOUR_JOBS),
+    "sparse4k_4x1024": ("randwrite", 8, "60m", "16m", "4k", 1024, *FOUR_JOBS),
     "mixed8k_q16": ("randrw", 64, "64m", "32m", "8k", 16, "--rwmixread=70", "--unified_rw_reporting=1"),
     "rewrite4k_q32": ("randwrite", 16, "16m", None, "4k", 32),
     "seqread1m_q4": ("read", 64, "64m", None, "1m", 4),
     "randread4k_q32": ("randread", 16, "16m", None, "4k", 32),
     # Blocks that are not free, among the first thousand ranges: see Ranges.
     "first_write": ("randwrite", 0, "7800k", "1536k", "4k", 32, "--blockalign=8k"),
+    # A file of 128 MiB.
+    "direct_scattered_q32": ("randwrite", 0, "128m", "32m", "4k", 32),
 }
+
+
+def helper(name):
+    """A program of tests/bench."""
+    return os.path.join(os.path.dirname(os.path.abspath(__file__)), name)
 
 
 def fio(path, load):
     way, offset, size, io_size, block, depth, *more = LOADS[load]
     words = ["fio", f"--name={load}", f"--filename={path}", "--ioengine=libaio", "--direct=1",
              f"--rw={way}", f"--bs={block}", f"--iodepth={depth}", f"--offset={offset}m",
-             f"--size={size}", "--output-format=json", *more]
+             f"--size={size}", "--lat_percentiles=1", "--output-format=json", *more]
     if io_size:
         words.append(f"--io_size={io_size}")
     clock = "/tmp/bench-clock"
     with open(clock, "wb") as file:
         file.write(bytes(16))
-    preload = os.path.join(os.path.dirname(os.path.abspath(__file__)), "clock.so")
-    out = run(*words, env=dict(os.environ, LD_PRELOAD=preload, BENCH_CLOCK=clock))
+    out = run(*words, env=dict(os.environ, LD_PRELOAD=helper("clock.so"), BENCH_CLOCK=clock))
     with open(clock, "rb") as file:
         first, last = struct.unpack("QQ", file.read(16))
     job = json.loads(out[out.index("{"):])["jobs"][0]
@@ -53,7 +64,8 @@ def fio(path, load):
     side = job["mixed" if way == "randrw" else "read" if "read" in way else "write"]
     result = speed(last - first, side["total_ios"], side["io_bytes"])
     result["fio_iops"] = round(side["iops"], 1)
-    result["p99_us"] = round(side["clat_ns"]["percentile"]["99.000000"] / 1000, 1)
+    # With the time that the submission itself took: a device may hold up the submitter.
+    result["p99_us"] = round(side["lat_ns"]["percentile"]["99.000000"] / 1000, 1)
     return result
 
 
@@ -90,23 +102,56 @@ def measure(device, row, action, *args, keep_cache=False):
 class Loads:
     """Loads of fio, one after the other; the first is of first writes."""
 
-    devices = None
-
-    def __init__(self, *rows, load=None, cache_full=False):
-        self.rows, self.load, self.cache_full = rows, load, cache_full
+    def __init__(self, *rows, loads=None, cache_full=False, devices=None):
+        self.rows, self.loads, self.cache_full, self.devices = rows, loads or rows, cache_full, devices
 
     def results(self, device, wanted):
         if self.cache_full:
             for disk in device.disks:
                 disk.fill_cache()
         path = device.up()
-        for row in self.rows:
-            # What comes first is done in any case: the others build on it.
-            if row in wanted or row == self.rows[0]:
-                result = measure(device, row, fio, path, self.load or row, keep_cache=self.cache_full)
-                if row in wanted:
-                    yield result
+        last = max(self.rows.index(row) for row in wanted)
+        for row, load in list(zip(self.rows, self.loads))[:last + 1]:
+            # What comes before is done in any case: what is wanted builds on it.
+            result = measure(device, row, fio, path, load, keep_cache=self.cache_full)
+            if row in wanted:
+                yield result
         device.down()
+
+
+class File:
+    """An old file of 128 MiB on ext4 is written again, at random places."""
+
+    MOUNTED = "/tmp/bench-mounted"
+    MAKE = ("mkfs.ext4", "-q", "-F", "-b", "4096", "-E", "nodiscard,lazy_itable_init=0,lazy_journal_init=0")
+    BLOCKS = 128 * MIB // (4 * KIB)
+
+    def __init__(self, row, devices, blocks=None):
+        """`blocks`: so many, through the page cache, and a sync at the end."""
+        self.rows, self.devices, self.blocks = (row,), devices, blocks
+
+    def results(self, device, wanted):
+        below = device.disks[0].path
+        run(*self.MAKE, below, "400M")
+        os.makedirs(self.MOUNTED, exist_ok=True)
+        run("mount", below, self.MOUNTED)
+        name = f"{self.MOUNTED}/file"
+        with open(name, "wb") as file:
+            for _ in range(128):
+                file.write(bytes(MIB))
+        run("umount", self.MOUNTED)
+        run("mount", device.attach(), self.MOUNTED)
+        device.checkpoint(self.MOUNTED)
+        os.sync()
+        load = (self.buffered, name) if self.blocks else (fio, name, self.rows[0])
+        try:
+            yield measure(device, self.rows[0], *load)
+        finally:
+            run("umount", self.MOUNTED)
+        device.down()
+
+    def buffered(self, name):
+        return speed(int(run(helper("rewrite"), name, str(self.blocks))), self.blocks, self.blocks * 4 * KIB)
 
 
 class Commit:
@@ -221,8 +266,7 @@ class Ranges:
         device.disks[0].zero(64 << 10)
         path = device.attach()
         before = free_memory()
-        helper = os.path.join(os.path.dirname(os.path.abspath(__file__)), "discard")
-        run(helper, path, str(count))
+        run(helper("discard"), path, str(count))
         run("blkdiscard", "-o", str((8 << 30) - 256 * MIB), path)
         discarded = before - free_memory()
         result = measure(device, self.taken, timed, device.to, 1)
@@ -279,14 +323,25 @@ class RestoreHost:
 
 # What gets a row of its own is what says something new.
 FEW = ("bare", "linear", "snapshot-4k", "bow", "peer", "peer-4096")
+ALL_BUT_STATE_2 = FEW + ("snapshot-16k", "snapshot-64k")
+
+# One after the other in one checkpoint.
+CHAIN = ("dense4k_q1", "dense4k_q32", "seq1m_q4", "sparse4k_q32", "rewrite4k_q32", "seqread1m_q4", "randread4k_q32")
 
 SETUPS = (
     Loads("dense4k_q1", cache_full=True),
-    Loads("dense4k_q1_flushed", load="dense4k_q1"),
-    Loads("dense4k_q32", "rewrite4k_q32", "seqread1m_q4", "randread4k_q32"),
+    Loads("dense4k_q1_flushed", loads=("dense4k_q1",)),
+    Loads("dense4k_q32", "rewrite4k_q32", "seqread1m_q4", "randread4k_q32", "sparse_after_dense",
+          loads=("dense4k_q32", "rewrite4k_q32", "seqread1m_q4", "randread4k_q32", "sparse4k_q32")),
     Loads("seq1m_q4"),
     Loads("sparse4k_q32"),
+    Loads("sparse4k_4x8", devices=ALL_BUT_STATE_2),
+    Loads("sparse4k_4x1024", devices=ALL_BUT_STATE_2),
     Loads("mixed8k_q16"),
+    Loads(*(f"chain_{load}" for load in CHAIN), loads=CHAIN, devices=ALL_BUT_STATE_2),
+    File("buffered_rewrite", ALL_BUT_STATE_2, File.BLOCKS),
+    File("buffered_scattered", ALL_BUT_STATE_2, File.BLOCKS // 4),
+    File("direct_scattered_q32", ALL_BUT_STATE_2),
     Update("update_ext4", ("mkfs.ext4", "-q", "-F", "-b", "1024", "-E",
                            "nodiscard,lazy_itable_init=0,lazy_journal_init=0", "{}", "400M"), FEW),
     Update("update_xfs", ("mkfs.xfs", "-q", "-f", "-K", "-d", "size=400m", "{}"), FEW),
