@@ -40,7 +40,10 @@ use crate::{
             Checkpoint,
             Verdict, //
         },
-        log::Sector,
+        log::{
+            Sector,
+            SECTOR_SIZE, //
+        },
         state::State,
         table::OnFull, //
     },
@@ -57,7 +60,7 @@ use kernel::{
 /// What only the worker uses.
 pub(super) struct Worker {
     /// State 1.
-    pub(super) active: Option<Active>,
+    pub(super) active: Option<KBox<Active>>,
     /// Bios that nobody has looked at yet.
     fresh: BioList<Bow>,
     /// Bios that need a batch that has room.
@@ -138,7 +141,7 @@ impl Worker {
                 active.checkpoint.hit(bow.hits.xchg(0, Relaxed));
             }
             if let Some(change) = self.change {
-                if self.active.as_ref().is_none_or(Active::is_idle) {
+                if self.active.as_ref().is_none_or(|active| active.is_idle()) {
                     self.change = None;
                     self.carry_out(bow, change);
                     continue;
@@ -205,23 +208,23 @@ enum Gathered {
 }
 
 impl Active {
+    /// Makes it in the memory that it is to have: it is large for the stack.
     pub(super) fn new(
         checkpoint: Checkpoint,
         slots: KVec<Slot>,
         buffer: Buffer,
-        durable: Sector,
-    ) -> Self {
-        Self {
+    ) -> impl Init<Self> {
+        init!(Self {
             checkpoint,
             slots,
             buffer,
             first: 0,
-            durable,
+            durable: [0; SECTOR_SIZE],
             failed: false,
             full: false,
             live_unknown: false,
             waits: 0,
-        }
+        })
     }
 
     /// Whether no batch is under way.
