@@ -103,16 +103,21 @@ pub enum Failure {
 pub struct Memory {
     nodes: Nodes,
     rests: KVec<u64>,
+    log: KBox<LogBlock>,
+    before: KBox<LogBlock>,
 }
 
 impl Memory {
-    /// Allocates it. `ENOMEM`.
-    pub fn new(flags: Flags) -> Result<Self> {
+    /// Allocates it, for a checkpoint with blocks of size `block`. `ENOMEM`.
+    pub fn new(block: BlockSize, identity: Identity, flags: Flags) -> Result<Self> {
         let mut nodes = Nodes::new(NODES_STOCK, flags)?;
         nodes.fill(flags)?;
+        let log = || KBox::new(LogBlock::new(block.bytes(), identity, 0), flags);
         Ok(Self {
             nodes,
             rests: KVec::with_capacity(RESERVED_MAX + RESTS_MAX, flags)?,
+            log: log()?,
+            before: log()?,
         })
     }
 }
@@ -121,9 +126,10 @@ impl Memory {
 pub struct Checkpoint {
     ranges: RangeTree,
     nodes: Nodes,
-    log: LogBlock,
+    // Not in place, so that a checkpoint can be moved without filling the stack.
+    log: KBox<LogBlock>,
     /// The log block before the last [`lay`](Self::lay).
-    before: LogBlock,
+    before: KBox<LogBlock>,
     block: BlockSize,
     /// First sector of the live first block.
     live: u64,
@@ -151,7 +157,8 @@ impl Checkpoint {
     /// checkpoint and the sector of that backup; the log is still empty
     /// ([`begin`](Self::begin)).
     ///
-    /// `ranges` is aligned to blocks of size `block` and does not contain block 0.
+    /// `ranges` is aligned to blocks of size `block` and does not contain block 0; `memory` is for
+    /// blocks of that size.
     ///
     /// # Errors
     ///
@@ -160,15 +167,19 @@ impl Checkpoint {
         ranges: RangeTree,
         block: BlockSize,
         sectors: u64,
-        identity: Identity,
         memory: Memory,
     ) -> Result<(Self, u64), (Error, RangeTree)> {
-        let Memory { nodes, rests } = memory;
+        let Memory {
+            nodes,
+            rests,
+            log,
+            before,
+        } = memory;
         let mut checkpoint = Self {
             ranges,
             nodes,
-            log: LogBlock::new(block.bytes(), identity, 0),
-            before: LogBlock::new(block.bytes(), identity, 0),
+            log,
+            before,
             block,
             live: 0,
             arena: 0..0,
@@ -185,15 +196,16 @@ impl Checkpoint {
             .take_block(Kind::Live)
             .zip(checkpoint.take_block(Kind::Backup));
         let Some((live, backup)) = blocks else {
-            return Err((ENOSPC, checkpoint.into_ranges()));
+            return Err((ENOSPC, checkpoint.take_ranges()));
         };
         checkpoint.live = live;
         checkpoint.log.set_sector0(live);
         Ok((checkpoint, backup))
     }
 
-    /// Gives up a checkpoint that was never begun: all its space is free again.
-    pub fn into_ranges(mut self) -> RangeTree {
+    /// Gives up a checkpoint that was never begun: all its space is free again. Nothing may be asked of
+    /// it any more.
+    pub fn take_ranges(&mut self) -> RangeTree {
         let taken = |kind| matches!(kind, Some(Kind::Live | Kind::Backup));
         while let Some(run) = self.ranges.first_from(0, |run| taken(run.kind)) {
             let free = Some(Kind::Free);
@@ -202,7 +214,7 @@ impl Checkpoint {
                 break;
             }
         }
-        self.ranges
+        core::mem::replace(&mut self.ranges, RangeTree::new())
     }
 
     /// Makes the first entry: the first block, of `checksum`, is saved at sector `backup`.
@@ -570,6 +582,8 @@ impl Checkpoint {
     /// # Errors
     ///
     /// `ENOSPC` cannot be, as the invariants say.
+    // Not where it is called, from where I/O is submitted too: it has a sector on the stack.
+    #[inline(never)]
     pub fn lay(
         &mut self,
         batch: &Batch,
@@ -577,7 +591,7 @@ impl Checkpoint {
         crc32: Crc32,
         mut rest: impl FnMut(u64, &Sector),
     ) -> Result<usize> {
-        self.before = self.log.clone();
+        *self.before = *self.log;
         let mut laid = 0;
         for (index, copy) in batch.copies.iter().enumerate() {
             if failed(index) {
@@ -588,7 +602,8 @@ impl Checkpoint {
                 let mut sector = [0; SECTOR_SIZE];
                 self.log.encode(&mut sector, crc32);
                 rest(dest, &sector);
-                self.log = self.log.successor(dest, self.rest_checksum(&sector, crc32));
+                let checksum = self.rest_checksum(&sector, crc32);
+                self.log.succeed(dest, checksum);
             }
             let checksum = if copy.is_live() { 0 } else { copy.checksum };
             let entry = Entry {
@@ -610,7 +625,7 @@ impl Checkpoint {
     /// Takes back the last [`lay`](Self::lay), of `laid` entries, which called `rest` with `rests`:
     /// it is to be done once more, since another copy has failed.
     pub fn unlay(&mut self, laid: usize, rests: &[u64]) {
-        self.log = self.before.clone();
+        *self.log = *self.before;
         self.unlogged += laid;
         for &rest in rests {
             // There is capacity for what one batch took.

@@ -192,7 +192,7 @@ pub fn block_size_valid(block_size: u32) -> bool {
 
 /// Error of [`LogBlock::push`]: the log block holds [`ENTRIES_MAX`] entries.
 ///
-/// It must be saved elsewhere, and its [`LogBlock::successor`] begun.
+/// It must be saved elsewhere, and its successor ([`LogBlock::succeed`]) begun.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Full;
 
@@ -201,7 +201,7 @@ pub struct Full;
 /// # Invariants
 ///
 /// `count` is at most [`ENTRIES_MAX`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogBlock {
     block_size: u32,
     sequence: u32,
@@ -230,26 +230,23 @@ impl LogBlock {
         }
     }
 
-    /// Returns the log block that follows this one, once this one has been saved.
+    /// Becomes the log block that follows this one, once this one has been saved.
     ///
     /// `rest` is the sector that this block was saved at, and `checksum` that of the whole saved
     /// block, seeded with [`entry_seed`] of sector 0. Entry 0 of the successor says so. The
     /// sequence does not wrap: the entries of so long a chain fit into no memory.
-    pub fn successor(&self, rest: u64, checksum: u32) -> Self {
-        let mut next = Self {
-            sequence: self.sequence.saturating_add(1),
-            ..Self::new(self.block_size, self.identity, self.sector0)
-        };
-
-        next.free_map = self.free_map;
+    pub fn succeed(&mut self, rest: u64, checksum: u32) {
+        self.sequence = self.sequence.saturating_add(1);
+        // INVARIANT: No entries are fewer than `ENTRIES_MAX`.
+        self.count = 0;
+        self.entries.fill(Entry::default());
         // A new log block has room.
-        let _ = next.push(Entry {
+        let _ = self.push(Entry {
             source: 0,
             dest: rest,
             size: self.block_size,
             checksum,
         });
-        next
     }
 
     /// Appends an entry.

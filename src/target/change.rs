@@ -52,6 +52,7 @@ use crate::{
         state::State,
     },
 };
+use core::mem::MaybeUninit;
 use kernel::{
     prelude::*,
     sync::Arc, //
@@ -92,6 +93,8 @@ impl Bow {
 
 impl Worker {
     /// Carries out a change of state. No batch is under way.
+    #[cold]
+    #[inline(never)]
     pub(super) fn carry_out(&mut self, bow: &Arc<Bow>, change: Change) {
         let wanted = match change {
             Change::Requested(state) => state,
@@ -150,10 +153,16 @@ impl Worker {
     }
 
     /// 0 → 1.
+    #[inline(never)]
     fn take_checkpoint(&mut self, bow: &Arc<Bow>) -> Result {
         // All the memory, while nobody waits for us.
         let buffer = Buffer::new(2)?;
-        let memory = Memory::new(GFP_KERNEL)?;
+        let identity = Identity {
+            uuid: time::random_uuid(),
+            time: time::real_seconds(),
+        };
+        let memory = Memory::new(bow.block, identity, GFP_KERNEL)?;
+        let place = KBox::new_uninit(GFP_KERNEL)?;
         let settled = KBox::new(SettledMap::new(bow.sectors, bow.block)?, GFP_KERNEL)?;
         let slots = Slot::all(GFP_KERNEL)?;
         let mut nodes = Nodes::new(Tracker::NODES, GFP_KERNEL)?;
@@ -161,7 +170,7 @@ impl Worker {
 
         bow.set_mode(Mode::Changing);
         bow.drain();
-        let result = self.begin(bow, buffer, nodes, memory, slots);
+        let result = self.begin(bow, buffer, nodes, memory, slots, place);
         if result.is_ok() {
             bow.settled.replace(Some(settled), &bow.epoch);
             bow.set_mode(Mode::State(State::Checkpoint));
@@ -171,6 +180,7 @@ impl Worker {
         result
     }
 
+    #[inline(never)]
     fn begin(
         &mut self,
         bow: &Bow,
@@ -178,6 +188,7 @@ impl Worker {
         mut nodes: Nodes,
         memory: Memory,
         slots: KVec<Slot>,
+        place: KBox<MaybeUninit<Active>>,
     ) -> Result {
         let device = &bow.device;
         device.flush()?;
@@ -188,20 +199,16 @@ impl Worker {
             tracker
                 .space
                 .into_ranges(bow.block, bow.block.sectors()..bow.sectors, &mut nodes)?;
-        let identity = Identity {
-            uuid: time::random_uuid(),
-            time: time::real_seconds(),
-        };
-        let created = Checkpoint::new(ranges, bow.block, bow.sectors, identity, memory);
-        let begun = created.and_then(|(mut checkpoint, backup)| {
-            match write_first_log(bow, &buffer, &mut checkpoint, backup) {
-                Ok(durable) => Ok((checkpoint, durable)),
-                Err(error) => Err((error, checkpoint.into_ranges())),
+        let created = Checkpoint::new(ranges, bow.block, bow.sectors, memory);
+        let begun = created.and_then(|(checkpoint, backup)| {
+            let Ok(mut active) = place.write_init(Active::new(checkpoint, slots, buffer));
+            match active.write_first_log(bow, backup) {
+                Ok(()) => Ok(active),
+                Err(error) => Err((error, active.checkpoint.take_ranges())),
             }
         });
         match begun {
-            Ok((checkpoint, durable)) => {
-                let active = Active::new(checkpoint, slots, buffer, durable);
+            Ok(active) => {
                 *bow.report.lock() = active.report();
                 self.active = Some(active);
                 Ok(())
@@ -222,6 +229,7 @@ impl Worker {
     }
 
     /// 1 → 2.
+    #[inline(never)]
     fn commit(&mut self, bow: &Arc<Bow>) -> Result {
         let Some(active) = &mut self.active else {
             return Err(EINVAL);
@@ -240,52 +248,6 @@ impl Worker {
     }
 }
 
-/// Saves the first block, which is in `buffer`, and writes the log over it. Returns the first
-/// sector of that log.
-fn write_first_log(
-    bow: &Bow,
-    buffer: &Buffer,
-    checkpoint: &mut Checkpoint,
-    backup: u64,
-) -> Result<Sector> {
-    let device = &bow.device;
-    let bytes = bow.block.bytes() as usize;
-    checkpoint.begin(
-        backup,
-        buffer.crc32(entry_seed(0, bow.block.bytes()), FIRST_BLOCK, bytes),
-    );
-    let mut log = [0; SECTOR_SIZE];
-    checkpoint.log().encode(&mut log, crc32);
-    device.write(checkpoint.live(), buffer, FIRST_BLOCK, bytes)?;
-    device.write(backup, buffer, FIRST_BLOCK, bytes)?;
-
-    // This write decides.
-    fill_first_block(buffer, &log)?;
-    if cfg!(bow_fault = "first_sector_not_last") {
-        buffer.fill(LOG, &log)?;
-    }
-    if let Err(error) = device.commit(0, buffer, LOG, bytes) {
-        // Whether it did is not known. With the old contents back it did not.
-        if device.commit(0, buffer, FIRST_BLOCK, bytes).is_err() {
-            pr_err!(
-                "{}: the first block may hold a log of a checkpoint that failed; put it back with \
-                 `bowctl restore` before the device is used again\n",
-                device.name()
-            );
-        }
-        return Err(error);
-    }
-
-    buffer.fill(LOG, &log)?;
-    if device.commit(0, buffer, LOG, bytes).is_err() {
-        pr_warn!(
-            "{}: the rest of the first block cannot be hidden; do not mount the device below\n",
-            device.name()
-        );
-    }
-    Ok(log)
-}
-
 /// Makes page [`LOG`] the block whose first sector is `log`, and the others those of page
 /// [`FIRST_BLOCK`].
 fn fill_first_block(buffer: &Buffer, log: &Sector) -> Result {
@@ -294,6 +256,51 @@ fn fill_first_block(buffer: &Buffer, log: &Sector) -> Result {
 }
 
 impl Active {
+    /// Saves the first block, which is in the buffer, at `backup`, and writes the log over it.
+    fn write_first_log(&mut self, bow: &Bow, backup: u64) -> Result {
+        let device = &bow.device;
+        let bytes = bow.block.bytes() as usize;
+        let Self {
+            buffer,
+            checkpoint,
+            durable: log,
+            ..
+        } = self;
+        checkpoint.begin(
+            backup,
+            buffer.crc32(entry_seed(0, bow.block.bytes()), FIRST_BLOCK, bytes),
+        );
+        checkpoint.log().encode(log, crc32);
+        device.write(checkpoint.live(), buffer, FIRST_BLOCK, bytes)?;
+        device.write(backup, buffer, FIRST_BLOCK, bytes)?;
+
+        // This write decides.
+        fill_first_block(buffer, log)?;
+        if cfg!(bow_fault = "first_sector_not_last") {
+            buffer.fill(LOG, log)?;
+        }
+        if let Err(error) = device.commit(0, buffer, LOG, bytes) {
+            // Whether it did is not known. With the old contents back it did not.
+            if device.commit(0, buffer, FIRST_BLOCK, bytes).is_err() {
+                pr_err!(
+                    "{}: the first block may hold a log of a checkpoint that failed; put it back \
+                     with `bowctl restore` before the device is used again\n",
+                    device.name()
+                );
+            }
+            return Err(error);
+        }
+
+        buffer.fill(LOG, log)?;
+        if device.commit(0, buffer, LOG, bytes).is_err() {
+            pr_warn!(
+                "{}: the rest of the first block cannot be hidden; do not mount the device below\n",
+                device.name()
+            );
+        }
+        Ok(())
+    }
+
     /// Copies the live first block back over the log: the last of these writes decides.
     fn put_back_first_block(&mut self, bow: &Bow) -> Result {
         let device = &bow.device;

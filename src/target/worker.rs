@@ -41,7 +41,10 @@ use crate::{
             Checkpoint,
             Verdict, //
         },
-        log::Sector,
+        log::{
+            Sector,
+            SECTOR_SIZE, //
+        },
         state::State,
         table::OnFull, //
     },
@@ -61,7 +64,7 @@ use kernel::{
 /// What only the worker uses.
 pub(super) struct Worker {
     /// State 1.
-    pub(super) active: Option<Active>,
+    pub(super) active: Option<KBox<Active>>,
     /// Bios that nobody has looked at yet.
     fresh: BioList<Bow>,
     /// Bios that need a batch that has room.
@@ -145,7 +148,7 @@ impl Worker {
                 active.reclaim(bow);
             }
             if let Some(change) = self.change {
-                if self.active.as_ref().is_none_or(Active::is_idle) {
+                if self.active.as_ref().is_none_or(|active| active.is_idle()) {
                     self.change = None;
                     self.carry_out(bow, change);
                     continue;
@@ -232,24 +235,24 @@ enum Gathered {
 }
 
 impl Active {
+    /// Makes it in the memory that it is to have: it is large for the stack.
     pub(super) fn new(
         checkpoint: Checkpoint,
         slots: KVec<Slot>,
         buffer: Buffer,
-        durable: Sector,
-    ) -> Self {
-        Self {
+    ) -> impl Init<Self> {
+        init!(Self {
             checkpoint,
             slots,
             buffer,
             first: 0,
-            durable,
+            durable: [0; SECTOR_SIZE],
             failed: false,
             full: false,
             live_unknown: false,
             draining: false,
             waits: 0,
-        }
+        })
     }
 
     /// Returns whether no batch is under way, and no drain.

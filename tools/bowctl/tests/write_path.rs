@@ -71,8 +71,7 @@ impl Device {
             ranges,
             block,
             sectors,
-            identity,
-            Memory::new(GFP_KERNEL).unwrap(),
+            Memory::new(block, identity, GFP_KERNEL).unwrap(),
         )
         .ok()
         .expect("there are two free blocks");

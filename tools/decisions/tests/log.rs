@@ -46,7 +46,7 @@ prop_compose! {
 
         log.set_free_map(free_map.map(|(sector, blocks, checksum)| FreeMap { sector, blocks, checksum }));
         if follows {
-            log = log.successor(99, 0x1234_5678);
+            log.succeed(99, 0x1234_5678);
         }
         for entry in entries {
             // The last finds no room if there is one already.
@@ -195,7 +195,9 @@ fn a_successor_names_the_one_before() {
         checksum: 3,
     };
     log.set_free_map(Some(map));
-    let next = log.successor(24, 5);
+    let mut next = log;
+
+    next.succeed(24, 5);
 
     assert_eq!((next.sequence(), next.sector0()), (1, 8));
     assert_eq!((next.identity(), next.free_map()), (identity, Some(map)));
