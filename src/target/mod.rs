@@ -168,6 +168,9 @@ pub(crate) struct Bow {
     /// Size of the device in sectors.
     sectors: u64,
     block: BlockSize,
+    /// Bytes in a logical block of the device below when this one was created. It may change: the
+    /// device below may be given another table.
+    logical: u32,
     on_full: OnFull,
     /// A [`Mode`].
     mode: Atomic<u32>,
@@ -311,11 +314,17 @@ impl Bow {
             ));
         }
         refuse_log(&device, logical)?;
-        Self::new(device, table.sectors(), block, on_full)
+        Self::new(device, table.sectors(), block, logical, on_full)
             .map_err(|error| Refusal(error, c"not enough memory"))
     }
 
-    fn new(device: Device, sectors: u64, block: BlockSize, on_full: OnFull) -> Result<Arc<Self>> {
+    fn new(
+        device: Device,
+        sectors: u64,
+        block: BlockSize,
+        logical: u32,
+        on_full: OnFull,
+    ) -> Result<Arc<Self>> {
         let queue = ReclaimQueue::new(c"dm-bow")?;
         let tracker = Tracker {
             space: FreeSpace::new(),
@@ -328,6 +337,7 @@ impl Bow {
                 device,
                 sectors,
                 block,
+                logical,
                 on_full,
                 mode: Atomic::new(Mode::State(State::Tracking).to_raw()),
                 settled: EpochCell::new(),
