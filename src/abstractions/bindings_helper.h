@@ -22,6 +22,7 @@ static const unsigned int HELPER_REQ_FUA = REQ_FUA;
 static const unsigned int HELPER_REQ_SYNC = REQ_SYNC;
 static const unsigned int HELPER_REQ_PREFLUSH = REQ_PREFLUSH;
 static const unsigned int HELPER_REQ_POLLED = REQ_POLLED;
+static const unsigned int HELPER_REQ_NOWAIT = REQ_NOWAIT;
 static const gfp_t HELPER_GFP_NOIO = GFP_NOIO;
 static const gfp_t HELPER_GFP_CHUNK = GFP_KERNEL | __GFP_COMP | __GFP_ZERO;
 static const blk_mode_t HELPER_BLK_OPEN_WRITE = BLK_OPEN_WRITE;

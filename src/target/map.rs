@@ -156,7 +156,8 @@ impl Bow {
     }
 
     /// Gives a bio to the worker.
-    fn hold(this: ArcBorrow<'_, Self>, bio: Bio<Self>, ticket: Ticket) {
+    fn hold(this: ArcBorrow<'_, Self>, mut bio: Bio<Self>, ticket: Ticket) {
+        bio.allow_waiting();
         let awaited = {
             let mut incoming = this.incoming.lock();
             incoming.bios.push(bio);
