@@ -194,6 +194,9 @@ impl Worker {
         device.flush()?;
         device.read(0, &buffer, FIRST_BLOCK, bow.block.bytes() as usize)?;
 
+        // For those who ask while the record is away.
+        let report = bow.look();
+        *bow.report.lock() = report;
         let tracker = bow.tracker.lock().take().ok_or(EINVAL)?;
         let ranges =
             tracker

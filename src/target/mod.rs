@@ -146,6 +146,11 @@ struct Tracker {
 impl Tracker {
     /// Tree nodes in stock, for when none are to be had.
     const NODES: usize = 4 * RangeTree::NODES_PER_SET;
+
+    /// How much is free: sectors, and the ranges that they form.
+    fn figures(&self) -> (u64, usize) {
+        (self.space.sectors(), self.space.ranges())
+    }
 }
 
 /// What the worker has not seen yet.
