@@ -135,6 +135,13 @@ impl<T: Target> Bio<T> {
         self.raw().bi_opf & dm_bindings::HELPER_REQ_NOWAIT != 0
     }
 
+    /// Has it wait where it would have failed with EAGAIN, since it will be submitted by another thread
+    /// than its submitter's, which can.
+    #[inline]
+    pub(crate) fn allow_waiting(&mut self) {
+        self.raw_mut().bi_opf &= !dm_bindings::HELPER_REQ_NOWAIT;
+    }
+
     /// First sector, of the target.
     #[inline]
     pub(crate) fn sector(&self) -> u64 {

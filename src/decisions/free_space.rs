@@ -49,6 +49,13 @@ impl FreeSpace {
         self.ranges.len()
     }
 
+    /// Forgets up to `most` ranges of free space that lie within `span`. Returns whether none is left:
+    /// a [`discard`](Self::discard) or [`write`](Self::write) of `span` then takes no longer than one
+    /// of a single sector. So whoever holds a lock can make a change of many ranges in pieces.
+    pub fn forget(&mut self, span: &Span<u64>, most: usize, nodes: &mut Nodes) -> bool {
+        self.ranges.forget_within(span, most, nodes)
+    }
+
     /// The sectors of `span` were discarded.
     ///
     /// # Errors

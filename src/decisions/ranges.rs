@@ -376,6 +376,39 @@ impl RangeTree {
         }
     }
 
+    /// Makes the sectors of up to `most` ranges that lie within `span` unchanged, lowest first. Takes no
+    /// node from the stock. Returns whether none is left. O(log n + `most`).
+    pub fn forget_within(&mut self, span: &Span<u64>, most: usize, nodes: &mut Nodes) -> bool {
+        let Some(first) = span.start.checked_add(1) else {
+            return true;
+        };
+        let mut next = self.tree.cursor_lower_bound_mut(&first);
+        if next
+            .as_ref()
+            .is_some_and(|cursor| cursor.current().1.start < span.start)
+        {
+            next = next.and_then(|cursor| cursor.move_next());
+        }
+        let mut left = most;
+        while let Some(cursor) = next {
+            let (&end, value) = cursor.current();
+            // After the last of the tree comes the one before it.
+            if end > span.end || value.start < span.start {
+                break;
+            }
+            if left == 0 {
+                return false;
+            }
+            left -= 1;
+            self.totals.subtract(value.kind, end - value.start);
+            let (rest, node) = cursor.remove_current();
+            nodes.put(node.into_reservation());
+            self.ranges -= 1;
+            next = rest;
+        }
+        true
+    }
+
     /// Makes all sectors of `span` unchanged.
     fn clear(&mut self, span: &Span<u64>, nodes: &mut Nodes) -> Result {
         let Some(first) = span.start.checked_add(1) else {

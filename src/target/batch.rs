@@ -640,7 +640,7 @@ impl Slot {
         }
         let piece = Piece {
             page: LOG_PAGE,
-            bytes: bow.device.logical_block_size() as usize,
+            bytes: bow.logical as usize,
         };
         self.launch(bow, |slot, flight| {
             flight.add();

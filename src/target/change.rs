@@ -100,6 +100,7 @@ impl Worker {
             Change::Requested(state) => state,
             Change::Policy => State::Committed,
         };
+        let had_failed = self.has_failed();
         let state = bow.report.lock().state;
         let result = if state.next() != Some(wanted) {
             pr_err!(
@@ -118,16 +119,22 @@ impl Worker {
         } else {
             self.commit(bow)
         };
-        if let (Ok(()), State::Checkpoint | State::Committed) = (result, wanted) {
+        if change == Change::Policy {
+            self.gave_up(bow, result);
+        }
+        // Whoever is told looks at the status next.
+        self.publish(bow);
+        if result.is_ok() || self.has_failed() != had_failed {
             bow.events.raise();
         }
-        match change {
-            Change::Requested(_) => {
-                *bow.answer.lock() = Some(result);
-                bow.answered.notify_all();
-            }
-            Change::Policy => self.gave_up(bow, result),
+        if change != Change::Policy {
+            *bow.answer.lock() = Some(result);
+            bow.answered.notify_all();
         }
+    }
+
+    fn has_failed(&self) -> bool {
+        self.active.as_ref().is_some_and(|active| active.failed)
     }
 
     /// `on_full:commit` was carried out.
@@ -146,7 +153,6 @@ impl Worker {
                 );
                 // Those who wait for space now fail.
                 active.failed = true;
-                bow.events.raise();
             }
             (Err(_), None) => {}
         }
@@ -194,6 +200,9 @@ impl Worker {
         device.flush()?;
         device.read(0, &buffer, FIRST_BLOCK, bow.block.bytes() as usize)?;
 
+        // For those who ask while the record is away.
+        let report = bow.look();
+        *bow.report.lock() = report;
         let tracker = bow.tracker.lock().take().ok_or(EINVAL)?;
         let ranges =
             tracker

@@ -68,7 +68,7 @@ impl Bow {
     /// [`wait_for_room`](Self::wait_for_room).
     pub(super) fn defer(
         this: ArcBorrow<'_, Self>,
-        bio: Bio<Self>,
+        mut bio: Bio<Self>,
         ticket: Ticket,
         wake: Wake,
     ) -> Option<Bio<Self>> {
@@ -83,6 +83,7 @@ impl Bow {
                 }
                 return Some(bio);
             }
+            bio.allow_waiting();
             deferred.bios.push(bio);
             wake == Wake::Now || deferred.bios.len() >= deferred.awaited
         };

@@ -36,6 +36,9 @@ use kernel::{
     },
 };
 
+/// Ranges of free space that are forgotten while the lock of their record is held once.
+const PIECE: usize = 64;
+
 /// The account that [`Bow`] keeps with each bio.
 #[derive(Default)]
 pub(crate) enum BioData {
@@ -124,13 +127,13 @@ impl Bow {
                     .as_ref()
                     .is_some_and(|tracker| tracker.space.is_touched_by(&span));
                 if touched {
-                    self.record(|tracker| {
+                    self.record(&span, |tracker| {
                         tracker.space.write(span.clone(), &mut tracker.nodes);
                     });
                 }
             }
             Operation::Discard => {
-                self.record(|tracker| {
+                self.record(&span, |tracker| {
                     // Without nodes the discard is forgotten, which is always allowed.
                     let _ = tracker.space.discard(span.clone(), &mut tracker.nodes);
                 });
@@ -144,20 +147,28 @@ impl Bow {
         Some(bio)
     }
 
-    /// Changes the record of free space, for which it gets nodes before it takes the lock.
+    /// Changes the record of free space in `span`, for which it gets nodes before it takes the lock.
     ///
     /// It does not wait for memory: the bio may be what frees some. Free space that cannot be
     /// recorded is lost.
-    fn record(&self, change: impl FnOnce(&mut Tracker)) {
+    ///
+    /// The lock is not held for long: what `span` holds is forgotten in pieces, and the change itself
+    /// made together with the last of them. Between two pieces less is free than could be, which is
+    /// safe; others may change the same sectors, but with those bios this one, which has not gone down or
+    /// ended yet, has no order. The ticket covers it all, so a checkpoint finds no change half made.
+    fn record(&self, span: &Range<u64>, change: impl FnOnce(&mut Tracker)) {
         let flags = GFP_NOWAIT | __GFP_NOWARN;
         // If this fails, the change does with what is in stock.
         let spare = super::Nodes::new(super::RangeTree::NODES_PER_SET, flags)
             .and_then(|mut nodes| nodes.fill(flags).map(|()| nodes));
-        if let Some(tracker) = &mut *self.tracker.lock() {
+        while let Some(tracker) = &mut *self.tracker.lock() {
+            if !tracker.space.forget(span, PIECE, &mut tracker.nodes) {
+                continue;
+            }
             if let Ok(mut spare) = spare {
                 tracker.nodes.top_up(&mut spare);
             }
-            change(tracker);
+            return change(tracker);
         }
     }
 

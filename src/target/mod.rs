@@ -146,6 +146,11 @@ struct Tracker {
 impl Tracker {
     /// Tree nodes in stock, for when none are to be had.
     const NODES: usize = 4 * RangeTree::NODES_PER_SET;
+
+    /// How much is free: sectors, and the ranges that they form.
+    fn figures(&self) -> (u64, usize) {
+        (self.space.sectors(), self.space.ranges())
+    }
 }
 
 /// A device-mapper device of this target.
@@ -161,6 +166,9 @@ pub(crate) struct Bow {
     /// Size of the device in sectors.
     sectors: u64,
     block: BlockSize,
+    /// Bytes in a logical block of the device below when this one was created. It may change: the
+    /// device below may be given another table.
+    logical: u32,
     on_full: OnFull,
     /// A [`Mode`].
     mode: Atomic<u32>,
@@ -332,11 +340,17 @@ impl Bow {
             ));
         }
         refuse_log(&device, logical)?;
-        Self::new(device, table.sectors(), block, on_full)
+        Self::new(device, table.sectors(), block, logical, on_full)
             .map_err(|error| Refusal(error, c"not enough memory"))
     }
 
-    fn new(device: Device, sectors: u64, block: BlockSize, on_full: OnFull) -> Result<Arc<Self>> {
+    fn new(
+        device: Device,
+        sectors: u64,
+        block: BlockSize,
+        logical: u32,
+        on_full: OnFull,
+    ) -> Result<Arc<Self>> {
         let queue = ReclaimQueue::new(c"dm-bow")?;
         let tracker = Tracker {
             space: FreeSpace::new(),
@@ -349,6 +363,7 @@ impl Bow {
                 device,
                 sectors,
                 block,
+                logical,
                 on_full,
                 mode: Atomic::new(Mode::State(State::Tracking).to_raw()),
                 settled: EpochCell::new(),

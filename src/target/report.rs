@@ -8,7 +8,8 @@
 
 use super::{
     map::BioData,
-    Bow, //
+    Bow,
+    Tracker, //
 };
 use crate::{
     abstractions::{
@@ -121,13 +122,13 @@ impl Report {
 
 impl Bow {
     /// What there is to know now.
-    fn look(&self) -> Report {
+    pub(super) fn look(&self) -> Report {
+        // In this order: once the record is gone the report has its figures.
+        let figures = self.tracker.lock().as_ref().map(Tracker::figures);
         let mut report = *self.report.lock();
-        if report.state == State::Tracking {
-            if let Some(tracker) = self.tracker.lock().as_ref() {
-                report.free = tracker.space.sectors();
-                report.ranges = tracker.space.ranges();
-            }
+        if let (Some((free, ranges)), State::Tracking) = (figures, report.state) {
+            report.free = free;
+            report.ranges = ranges;
         }
         report
     }

@@ -203,7 +203,7 @@ impl Worker {
         }
     }
 
-    fn publish(&self, bow: &Bow) {
+    pub(super) fn publish(&self, bow: &Bow) {
         if let Some(active) = &self.active {
             *bow.report.lock() = active.report();
         }
@@ -382,6 +382,7 @@ impl Active {
                  rollback stays possible\n",
                 bow.device.name()
             );
+            *bow.report.lock() = self.report();
             bow.events.raise();
         }
         if let Some(slot) = self.slots.get_mut(index) {

@@ -68,6 +68,8 @@ def show(results):
                   f"{number(r['flushes']):>8} {number(r['moved']):>6} {to_linear:>8} {to_snapshot:>9} {to_p99:>6}".rstrip())
             if "bytes_per_range" in r:
                 print(f"    {number(r['bytes_per_range'], 1)} bytes of memory a range")
+            if "longest_us" in r:
+                print(f"    {number(r['longest_us'], 1)} us, the longest write")
 
 
 def markdown(results):
@@ -83,6 +85,8 @@ def markdown(results):
             more = f"{number(bow['mib_per_s'])} MiB/s" if bow["mib_per_s"] else ""
             if "bytes_per_range" in bow:
                 more = f"{number(bow['bytes_per_range'])} bytes a range"
+            if "longest_us" in bow:
+                more = f"{number(bow['longest_us'], 1)} us, the longest write"
             single.append(f"| {row} | {number(bow['ms'], 1)} ms | {more} |")
             continue
         # Of large I/O nobody counts the operations.

@@ -8,9 +8,11 @@ what each row shows.
 
 import ctypes
 import json
+import mmap
 import os
 import random
 import struct
+import subprocess
 import time
 
 from devices import Device
@@ -273,6 +275,42 @@ class Ranges:
         return result, max(discarded, before - free_memory())
 
 
+class Beside:
+    """One writer beside a discard of 4 GiB, which has 500,000 free ranges in it."""
+
+    rows = ("write_beside_discard",)
+    devices = ("bow",)
+
+    def results(self, device, wanted):
+        disk = Disk("bench2", device.model, 8 << 10)
+        device = type(device)(device.name, [disk])
+        disk.zero(64 << 10)
+        path = device.attach()
+        run(helper("discard"), path, "500000")
+        yield measure(device, self.rows[0], self.write_beside, path)
+        device.down()
+        disk.gone()
+
+    @staticmethod
+    def write_beside(path):
+        lot = random.Random(1)
+        times = []
+        fd = os.open(path, os.O_WRONLY | os.O_DIRECT)
+        with mmap.mmap(-1, 4 * KIB) as block:
+            begin = time.monotonic_ns()
+            discard = subprocess.Popen(("blkdiscard", "-f", "-l", str(4 << 30), path))
+            while discard.poll() is None or not times:
+                start = time.monotonic_ns()
+                os.pwrite(fd, block, (5 << 30) + lot.randrange(4096) * 4 * KIB)
+                times.append(time.monotonic_ns() - start)
+        os.close(fd)
+        if discard.returncode:
+            raise RuntimeError(f"blkdiscard: status {discard.returncode}")
+        times.sort()
+        return dict(ms=round((time.monotonic_ns() - begin) / 1e6, 3), p99_us=round(times[len(times) * 99 // 100] / 1000, 1),
+                    longest_us=round(times[-1] / 1000, 1))
+
+
 def free_memory():
     """In bytes, with nothing cached that need not be; free pages that a CPU keeps for itself are free."""
     os.sync()
@@ -348,6 +386,7 @@ SETUPS = (
     Ranges(1000, "first_write_1k"),
     Ranges(100_000, "first_write_100k"),
     Ranges(1_000_000, "first_write_1m", taken="ranges_1m", commit="commit_1m"),
+    Beside(),
     Commit(),
     Restore(),
     RestoreHost(),

@@ -2,6 +2,8 @@
 
 //! Free space in state 0 against one bit a sector.
 
+use core::ops::Range;
+
 use kernel::prelude::GFP_KERNEL;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -57,6 +59,54 @@ proptest! {
                 let kind = ranges.run_at(sector).kind;
                 prop_assert_eq!(kind == Some(Kind::Free), whole, "sector {}", sector);
                 prop_assert!(kind.is_none() || kind == Some(Kind::Free));
+            }
+        }
+    }
+
+    /// Changes in pieces, with others between the pieces. What others say between them of the same
+    /// sectors has no order with the change; what it says itself holds in the end.
+    #[test]
+    fn a_change_in_pieces(
+        ops in vec((span(), any::<bool>(), 1..4usize, vec((span(), any::<bool>()), 0..4)), 0..30),
+    ) {
+        let mut free = FreeSpace::new();
+        let mut bits = [false; SECTORS as usize];
+        let mut change = |free: &mut FreeSpace, span: &Range<u64>, discard: bool| {
+            if discard {
+                free.discard(span.clone(), &mut stock()).unwrap();
+            } else {
+                free.write(span.clone(), &mut stock());
+            }
+            bits[span.start as usize..span.end as usize].fill(discard);
+            bits
+        };
+
+        for (span, discard, most, between) in ops {
+            let mut between = between.into_iter();
+
+            loop {
+                let before = free.ranges();
+                let done = free.forget(&span, most, &mut stock());
+
+                prop_assert!(before - free.ranges() <= most);
+                if done {
+                    break;
+                }
+                // A piece is a whole one, so that there is an end to it.
+                prop_assert_eq!(before - free.ranges(), most);
+                if let Some((other, discard)) = between.next() {
+                    change(&mut free, &other, discard);
+                }
+            }
+            let before = free.ranges();
+            let bits = change(&mut free, &span, discard);
+
+            // At the ends it may join two ranges, or part one.
+            prop_assert!(before.abs_diff(free.ranges()) <= 1);
+            for sector in 0..SECTORS {
+                let is_free = free.is_touched_by(&(sector..sector + 1));
+
+                prop_assert_eq!(is_free, bits[sector as usize], "sector {}", sector);
             }
         }
     }
