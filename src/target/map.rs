@@ -40,7 +40,6 @@ impl Bow {
     /// Decides about a bio of the mapped device: returns it to have it go down, or keeps it.
     #[inline]
     pub(super) fn map_bio(this: ArcBorrow<'_, Self>, mut bio: Bio<Self>) -> Option<Bio<Self>> {
-        bio.set_device(&this.device);
         let operation = bio.operation();
         let is_committed = this.mode() == Mode::State(State::Committed);
         let first_block = bio.sector() < this.block.sectors();

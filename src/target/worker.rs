@@ -66,12 +66,14 @@ pub(super) struct Worker {
     pub(super) change: Option<Change>,
 }
 
-/// Who wants a change of state.
+/// What is to be done when no batch is under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Change {
-    /// Someone who waits for the answer.
+    /// Nothing: someone waits for the answer, and with it for the batches to end.
+    None,
+    /// A change to that state, for someone who waits for the answer.
     Requested(State),
-    /// `on_full:commit`.
+    /// A commit, since that is what `on_full:commit` says.
     Policy,
 }
 
@@ -130,7 +132,7 @@ impl Worker {
     fn run(&mut self, bow: &Arc<Bow>) {
         loop {
             if self.change.is_none() {
-                self.change = bow.wanted.lock().take().map(Change::Requested);
+                self.change = bow.wanted.lock().take();
             }
             self.fresh.append(&mut bow.take_incoming());
             if let Some(active) = &mut self.active {
