@@ -12,7 +12,7 @@ dev=$(slice data $size)
 exercise fill "$dev" >/dev/null || bail "cannot fill $dev"
 dd if="$dev" of="$work/first" bs=4096 count=1 status=none
 head -c $((room << 9)) /dev/urandom >"$work/new"
-dmsetup create test-below --table "0 $size delay $dev 0 100 $dev 0 300" && dmsetup mknodes || bail "no device"
+dmsetup create test-below --table "0 $size delay $dev 0 50 $dev 0 200" && dmsetup mknodes || bail "no device"
 numbers=$(lsblk -dno MAJ:MIN "$dev" | tr -d ' ')
 
 written() {
@@ -32,7 +32,7 @@ ask() {
         echo $? >"$work/answer"
     } &
     asked=$!
-    sleep 0.15
+    sleep 0.1
 }
 
 # swap STATE HOW WHEN: from the state before; asked for before the suspension or in it.
@@ -50,7 +50,7 @@ swap() {
     dd if="$work/new" of=/dev/mapper/bow0 bs=1M oflag=direct seek=$((free << 9)) oflag=seek_bytes \
         conv=notrunc status=none
     before="$(written) writes, $(digest "$dev" 0 8)"
-    sleep 1.5
+    sleep 1
     after="$(written) writes, $(digest "$dev" 0 8)"
     wait "$asked"
     check "$what: was answered by then ($answer: $(cat "$work/said"))" test "$answer" != none
