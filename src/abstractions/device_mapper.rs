@@ -242,14 +242,13 @@ impl<T: Target> NewTable<'_, T> {
             dm_bindings::dm_get_device(self.ti, path.as_char_ptr(), mode, &mut dev)
         })?;
         let dev = NonNull::new(dev).ok_or(ENODEV)?;
-        // SAFETY: `dm_get_device` returned it.
-        let shared = self
-            .live
-            .as_ref()
-            .filter(|(_, device)| unsafe { device.is_of(dev) });
+        let shared = self.live.as_ref().filter(|(_, device)| {
+            // SAFETY: `dm_get_device` returned it.
+            unsafe { device.is_of(dev) }
+        });
         let device = match shared {
             Some((_, device)) => Ok(device.clone()),
-            // SAFETY: As above. `release` closes it before `dm_put_device` is called.
+            // SAFETY: As above. Whoever closes what a table line has opened closes it first.
             None => unsafe { Device::new(dev) },
         };
         match device {
@@ -513,11 +512,11 @@ impl<T: Target> Registration<T> {
         let Some((opened, device)) = opened else {
             return target.and(Err(Refusal(ENODEV, c"the device is missing")));
         };
-        // If that is live's, the last table in the list ends it.
+        // A live object, and its device, are ended by the last of its tables that is in the list.
         let is_shared = live
             .as_ref()
             .is_some_and(|(_, shared)| Arc::ptr_eq(shared, &device));
-        let ended = target.as_ref().ok().cloned();
+        let ended = target.as_ref().ok().filter(|_| live.is_none()).cloned();
         let instance = target.and_then(|target| {
             Self::enlist(
                 Instance {
@@ -550,11 +549,6 @@ impl<T: Target> Registration<T> {
         live: Option<(Arc<T>, Arc<Device>)>,
     ) -> core::result::Result<*mut Instance<T>, Refusal> {
         let memory = |_| Refusal(ENOMEM, c"not enough memory");
-        if let Some((_, device)) = &live {
-            if !Arc::ptr_eq(device, &instance.device) {
-                return Err(Refusal(EBUSY, c"the device cannot change"));
-            }
-        }
         let instance = KBox::new(instance, GFP_KERNEL).map_err(memory)?;
         // A device whose I/O is stopped takes the lock to start it again.
         let _noio = NoIo::enter();
@@ -575,6 +569,9 @@ impl<T: Target> Registration<T> {
                 EAGAIN,
                 c"another table has come or gone meanwhile; try again",
             ));
+        }
+        if live.is_some_and(|(_, device)| !Arc::ptr_eq(&device, &instance.device)) {
+            return Err(Refusal(EBUSY, c"the device cannot change"));
         }
         list.reserve(1, GFP_KERNEL).map_err(memory)?;
         let instance = KBox::into_raw(instance);
