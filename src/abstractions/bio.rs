@@ -11,10 +11,7 @@ use super::{
     buffer::Buffer,
     device::Device,
     device_mapper::Target,
-    epoch::{
-        Epoch,
-        Ticket, //
-    },
+    epoch::Ticket, //
 };
 use core::{
     marker::PhantomData,
@@ -30,7 +27,10 @@ use kernel::{
     error::to_result,
     page::PAGE_SIZE,
     prelude::*,
-    sync::ArcBorrow,
+    sync::{
+        Arc,
+        ArcBorrow, //
+    },
     types::Opaque, //
 };
 
@@ -74,7 +74,8 @@ impl Status {
 
 /// A bio that device mapper gave to the target `T`, which owns it until it gives it back: as the
 /// return value of [`Target::map`], with [`submit`](Self::submit) or with [`end`](Self::end).
-/// Dropping it ends it with an I/O error, so that none can be lost.
+/// Dropping it ends it with an I/O error, so that none can be lost. It is directed to the device of
+/// its table, which stays open until it has ended.
 ///
 /// # Invariants
 ///
@@ -172,13 +173,6 @@ impl<T: Target> Bio<T> {
         }
     }
 
-    /// Directs it to `device`.
-    #[inline]
-    pub(crate) fn set_device(&mut self, device: &Device) {
-        // SAFETY: By the type invariants the bio is valid; so is the block device of a `Device`.
-        unsafe { dm_bindings::helper_bio_set_dev(self.0.as_ptr(), device.bdev()) };
-    }
-
     /// The target's data of this bio.
     #[inline]
     pub(crate) fn data(&mut self) -> &mut T::BioData {
@@ -187,7 +181,7 @@ impl<T: Target> Bio<T> {
         unsafe { &mut *per_bio_data::<T>(self.0.as_ptr()) }
     }
 
-    /// Submits it to the device that it is directed to; not within [`Target::map`], which returns
+    /// Submits it to the device of its table; not within [`Target::map`], which returns
     /// it instead. Process context.
     pub(crate) fn submit(self) {
         // SAFETY: By the type invariants this is device mapper's clone, and the target has set
@@ -322,9 +316,11 @@ pub(crate) trait Submitter: Target {
     /// What a bio of its own carries to its end.
     type Tag: Copy + Send;
 
-    /// The epoch that its bios hold a ticket of. `Target::destroy` must not return before that
-    /// epoch has been drained.
-    fn epoch(&self) -> &Epoch;
+    /// The reserve that its bios come from.
+    fn bios(&self) -> &BioSet<Self>;
+
+    /// The device that its bios go to.
+    fn device(&self) -> &Device;
 
     /// A bio of its own has ended. Any context, also interrupt: must not sleep.
     fn ended(this: ArcBorrow<'_, Self>, tag: Self::Tag, status: Status);
@@ -351,11 +347,16 @@ pub(crate) fn plugged<R>(work: impl FnOnce() -> R) -> R {
     result
 }
 
-/// What stands in front of each bio of a [`BioSet`].
+/// What stands in front of each bio of a [`BioSet`]: what the bio needs until it has ended.
 #[repr(C)]
 struct Own<T: Submitter> {
-    target: *const T,
+    /// Keeps the reserve.
+    target: ManuallyDrop<Arc<T>>,
+    /// Keeps the pages.
+    buffer: ManuallyDrop<Arc<Buffer>>,
+    /// Keeps the device open, and itself until it is left.
     ticket: ManuallyDrop<Ticket>,
+    device: *const Device,
     tag: T::Tag,
     // Last: the C code places the bio at `front_pad`, which is this field's offset.
     bio: bindings::bio,
@@ -447,16 +448,15 @@ impl<T: Submitter> BioSet<T> {
         })
     }
 
-    /// Starts I/O between `pieces` of `buffer`, one after the other, and `device`.
+    /// Starts I/O of `target` between `pieces` of `buffer`, one after the other, and its device.
     ///
-    /// Process context. May sleep until another bio of this set has ended; never for other memory.
-    /// The pieces have [`BIO_PAGES_MAX`] pages at the most; more may be an I/O error.
+    /// Process context. May sleep until another bio of the set has ended; never for other memory.
+    /// The pieces have [`BIO_PAGES_MAX`] pages at the most; more may be an I/O error. So is any I/O
+    /// after the target's tables have gone.
     pub(crate) fn submit(
-        &self,
         target: ArcBorrow<'_, T>,
-        device: &Device,
         order: Order<T::Tag>,
-        buffer: &Buffer,
+        buffer: &Arc<Buffer>,
         pieces: impl Iterator<Item = Piece> + Clone,
     ) {
         let Order {
@@ -471,27 +471,34 @@ impl<T: Submitter> BioSet<T> {
         if runs > BIO_PAGES_MAX {
             return T::ended(target, tag, Status::IO_ERROR);
         }
+        let device = target.device();
+        let Some((bdev, ticket)) = device.enter() else {
+            return T::ended(target, tag, Status::IO_ERROR);
+        };
         // SAFETY: By the type invariants the set is initialised. With a mempool and flags that may
         // sleep the allocation does not fail; each bio of the set is submitted before the next is
         // allocated, so waiting for one to end is waiting for the device alone.
         let bio = unsafe {
             bindings::bio_alloc_bioset(
-                device.bdev(),
+                bdev.as_ptr(),
                 runs as u16,
                 operation.flags(),
                 dm_bindings::HELPER_GFP_NOIO,
-                self.set.get(),
+                target.bios().set.get(),
             )
         };
         if bio.is_null() {
+            device.leave(ticket);
             return T::ended(target, tag, Status::IO_ERROR);
         }
         // SAFETY: By the type invariants a bio of the set has an `Own<T>` around it, that nobody
         // else uses; the fields are written without being read or dropped.
         unsafe {
             let own = kernel::container_of!(bio, Own<T>, bio);
-            (&raw mut (*own).target).write(&raw const *target);
-            (&raw mut (*own).ticket).write(ManuallyDrop::new(target.epoch().enter()));
+            (&raw mut (*own).target).write(ManuallyDrop::new(target.into()));
+            (&raw mut (*own).buffer).write(ManuallyDrop::new(buffer.clone()));
+            (&raw mut (*own).ticket).write(ManuallyDrop::new(ticket));
+            (&raw mut (*own).device).write(device);
             (&raw mut (*own).tag).write(tag);
             (*bio).bi_iter.bi_sector = sector;
             (*bio).bi_end_io = Some(Self::end_io);
@@ -517,9 +524,8 @@ impl<T: Submitter> BioSet<T> {
                 index += added / PAGE_SIZE;
             }
         }
-        // SAFETY: The bio is set up. What it holds pointers to stays until it has ended: the pages,
-        // since buffers are only freed by targets after their bios have ended; the target, since
-        // it is kept until its epoch is drained.
+        // SAFETY: The bio is set up. What it holds pointers to stays until it has ended: `Own` has
+        // references to the pages and to the target, which has the set; and a ticket of the device.
         unsafe { bindings::submit_bio_noacct(bio) };
     }
 
@@ -530,25 +536,34 @@ impl<T: Submitter> BioSet<T> {
     /// `bio` came from [`submit`](Self::submit) and has ended.
     unsafe extern "C" fn end_io(bio: *mut bindings::bio) {
         // SAFETY: By the safety requirements there is an initialised `Own<T>` around the bio, read
-        // here once, before the bio is freed. The ticket in it keeps the target alive until `leave`.
-        unsafe {
+        // here once, before the bio is freed.
+        let (target, buffer, ticket, device, tag, status) = unsafe {
             let own = kernel::container_of!(bio, Own<T>, bio);
-            let ticket = ManuallyDrop::take(&mut (*own).ticket);
-            let tag = (*own).tag;
-            let target = ArcBorrow::from_raw((*own).target);
-            let status = Status((*bio).bi_status);
-            bindings::bio_put(bio);
-            T::ended(target, tag, status);
-            target.epoch().leave(ticket);
-        }
+            (
+                ManuallyDrop::take(&mut (*own).target),
+                ManuallyDrop::take(&mut (*own).buffer),
+                ManuallyDrop::take(&mut (*own).ticket),
+                (*own).device,
+                (*own).tag,
+                Status((*bio).bi_status),
+            )
+        };
+        // SAFETY: The bio has ended, and the set is there, since `target` is.
+        unsafe { bindings::bio_put(bio) };
+        T::ended(target.as_arc_borrow(), tag, status);
+        // Whoever waits for the ticket may drop the last of these, and not in an interrupt.
+        drop(buffer);
+        drop(target);
+        // SAFETY: The ticket is of this device, whose drop waits for it.
+        unsafe { (*device).leave(ticket) };
     }
 }
 
 #[pinned_drop]
 impl<T: Submitter> PinnedDrop for BioSet<T> {
     fn drop(self: Pin<&mut Self>) {
-        // SAFETY: By the type invariants the set is initialised. All its bios have ended, since the
-        // target was kept until they had.
+        // SAFETY: By the type invariants the set is initialised. All its bios have ended, since each
+        // has a reference to the target that it is part of.
         unsafe { bindings::bioset_exit(self.set.get()) };
     }
 }

@@ -1,80 +1,192 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The block device below a target.
+//! The underlying device of a target.
 //!
 //! C header: [`include/linux/blkdev.h`](srctree/include/linux/blkdev.h)
 
 use super::{
     bindings as dm_bindings,
-    buffer::Buffer, //
+    buffer::Buffer,
+    epoch::{
+        Epoch,
+        Ticket, //
+    },
 };
 use core::ptr::NonNull;
 use kernel::{
     bindings,
     error::to_result,
     page::PAGE_SIZE,
-    prelude::*, //
+    prelude::*,
+    str::CString,
+    sync::{
+        atomic::{
+            ordering::{
+                Acquire,
+                Full, //
+            },
+            Atomic, //
+        },
+        Arc, //
+    },
 };
 
-/// A block device that a target has opened. Device mapper closes it with the table.
+/// A block device that the tables of one target object have opened.
+///
+/// It may outlive them: when the last of these tables goes, the device is
+/// [closed](Self::close) first, and every use of it fails from then on.
 ///
 /// # Invariants
 ///
-/// The pointer is to a `struct dm_dev` that `dm_get_device` returned.
+/// - `bdev` is null, or points to a block device that is open.
+/// - It is not closed before every ticket of `epoch` that was handed out while `bdev` was not null
+///   has been given back.
+#[pin_data]
 pub(crate) struct Device {
-    pub(super) dev: NonNull<dm_bindings::dm_dev>,
+    bdev: Atomic<*mut bindings::block_device>,
+    number: u32,
+    name: CString,
+    logical_block_size: u32,
+    #[pin]
+    epoch: Epoch,
 }
 
-// SAFETY: `struct dm_dev` is not changed while it is open, and its block device may be used from
-// any thread.
-unsafe impl Send for Device {}
-// SAFETY: As above.
-unsafe impl Sync for Device {}
+/// Facts about a device that may change while it is open.
+pub(crate) struct Facts {
+    /// Size in sectors.
+    pub(crate) sectors: u64,
+    /// Whether it refuses writes.
+    pub(crate) is_read_only: bool,
+    /// Whether parts of it can only be written in sequence.
+    pub(crate) is_zoned: bool,
+}
 
 impl Device {
-    /// The C block device.
-    #[inline]
-    pub(super) fn bdev(&self) -> *mut bindings::block_device {
-        // SAFETY: By the type invariant.
-        unsafe { self.dev.as_ref().bdev }
+    /// Creates the handle of an open device. Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    ///
+    /// # Safety
+    ///
+    /// `dev` came from `dm_get_device`. The caller calls [`close`](Self::close) before it has the
+    /// device closed for the last time.
+    pub(super) unsafe fn new(dev: NonNull<dm_bindings::dm_dev>) -> Result<Arc<Self>> {
+        // SAFETY: By the safety requirements; `name` is a C string that is not changed.
+        let (bdev, name) = unsafe {
+            let dev = dev.as_ref();
+            (dev.bdev, CStr::from_char_ptr(dev.name.as_ptr()))
+        };
+        let name = CString::try_from(name)?;
+        // SAFETY: By the safety requirements the block device is open.
+        let (number, logical_block_size) = unsafe {
+            (
+                (*bdev).bd_dev,
+                dm_bindings::helper_bdev_logical_block_size(bdev),
+            )
+        };
+        // INVARIANT: The device is open, and not closed without `close`.
+        Arc::pin_init(
+            try_pin_init!(Self {
+                bdev: Atomic::new(bdev),
+                number,
+                name,
+                logical_block_size,
+                epoch <- Epoch::new(),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// Has every use of the device fail from now on, and waits for those that are under way: for
+    /// calls to return, and for bios of a [`BioSet`](super::bio::BioSet) to have ended. Sleeps.
+    pub(super) fn close(&self) {
+        self.bdev.xchg(core::ptr::null_mut(), Full);
+        self.epoch.drain();
+    }
+
+    /// Begins a use of the device, which lasts until the ticket is given to [`leave`](Self::leave).
+    /// Returns nothing if it has been closed.
+    pub(super) fn enter(&self) -> Option<(NonNull<bindings::block_device>, Ticket)> {
+        let ticket = self.epoch.enter();
+        match NonNull::new(self.bdev.load(Acquire)) {
+            Some(bdev) => Some((bdev, ticket)),
+            None => {
+                self.epoch.leave(ticket);
+                None
+            }
+        }
+    }
+
+    /// Ends a use of the device. Any context.
+    pub(super) fn leave(&self, ticket: Ticket) {
+        self.epoch.leave(ticket);
+    }
+
+    /// Calls `operation` with the block device, which is open until it returns.
+    ///
+    /// # Errors
+    ///
+    /// `ENODEV` if the device has been closed; those of `operation`.
+    fn with<R>(
+        &self,
+        operation: impl FnOnce(*mut bindings::block_device) -> Result<R>,
+    ) -> Result<R> {
+        let (bdev, ticket) = self.enter().ok_or(ENODEV)?;
+        let result = operation(bdev.as_ptr());
+        self.leave(ticket);
+        result
+    }
+
+    /// Whether this is the block device of `dev`.
+    ///
+    /// # Safety
+    ///
+    /// `dev` came from `dm_get_device` and is open.
+    pub(super) unsafe fn is_of(&self, dev: NonNull<dm_bindings::dm_dev>) -> bool {
+        // SAFETY: By the safety requirements. What is compared is addresses: of two devices that
+        // are open at a time they differ.
+        let bdev = unsafe { dev.as_ref().bdev };
+        self.bdev.load(Acquire) == bdev
     }
 
     /// Major and minor number, as the kernel packs them.
     pub(crate) fn number(&self) -> u32 {
-        // SAFETY: By the type invariant the block device is valid.
-        unsafe { (*self.bdev()).bd_dev }
+        self.number
     }
 
     /// `MAJOR:MINOR`, as tables name devices.
     pub(crate) fn name(&self) -> &str {
-        // SAFETY: By the type invariant; `name` is a C string that is not changed.
-        let name = unsafe { CStr::from_char_ptr(self.dev.as_ref().name.as_ptr()) };
         // Digits and a colon.
-        name.to_str().unwrap_or_default()
+        self.name.to_str().unwrap_or_default()
     }
 
-    /// Size in sectors.
-    pub(crate) fn sectors(&self) -> u64 {
-        // SAFETY: By the type invariant the block device is valid.
-        unsafe { dm_bindings::helper_bdev_nr_sectors(self.bdev()) }
-    }
-
-    /// Bytes in a logical block: what it can read and write at the least.
+    /// Bytes in a logical block when the device was opened: what it can read and write at the
+    /// least.
     pub(crate) fn logical_block_size(&self) -> u32 {
-        // SAFETY: By the type invariant the block device is valid.
-        unsafe { dm_bindings::helper_bdev_logical_block_size(self.bdev()) }
+        self.logical_block_size
     }
 
-    /// Whether it refuses writes.
-    pub(crate) fn is_read_only(&self) -> bool {
-        // SAFETY: By the type invariant the block device is valid.
-        unsafe { dm_bindings::helper_bdev_read_only(self.bdev()) }
-    }
-
-    /// Whether parts of it can only be written in sequence.
-    pub(crate) fn is_zoned(&self) -> bool {
-        // SAFETY: By the type invariant the block device is valid.
-        unsafe { dm_bindings::helper_bdev_is_zoned(self.bdev()) }
+    /// Returns what the device says of itself now.
+    ///
+    /// # Errors
+    ///
+    /// `ENODEV` if it has been closed.
+    pub(crate) fn facts(&self) -> Result<Facts> {
+        self.with(|bdev| {
+            // SAFETY: The block device is open.
+            let sectors = unsafe { dm_bindings::helper_bdev_nr_sectors(bdev) };
+            // SAFETY: As above.
+            let is_read_only = unsafe { dm_bindings::helper_bdev_read_only(bdev) };
+            // SAFETY: As above.
+            let is_zoned = unsafe { dm_bindings::helper_bdev_is_zoned(bdev) };
+            Ok(Facts {
+                sectors,
+                is_read_only,
+                is_zoned,
+            })
+        })
     }
 
     /// Makes everything that was written durable. Sleeps.
@@ -83,8 +195,10 @@ impl Device {
     ///
     /// The device's.
     pub(crate) fn flush(&self) -> Result {
-        // SAFETY: By the type invariant the block device is valid.
-        to_result(unsafe { bindings::blkdev_issue_flush(self.bdev()) })
+        self.with(|bdev| {
+            // SAFETY: The block device is open.
+            to_result(unsafe { bindings::blkdev_issue_flush(bdev) })
+        })
     }
 
     /// Reads `bytes` bytes from `sector` into the start of page `page` of `buffer`. Sleeps.
@@ -128,10 +242,10 @@ impl Device {
         if bytes > PAGE_SIZE {
             return Err(EINVAL);
         }
-        // SAFETY: By the type invariant the block device is valid; the page has that many bytes,
-        // lies in the direct mapping and stays until this returns, which is when the I/O has ended.
-        to_result(unsafe {
-            bindings::bdev_rw_virt(self.bdev(), sector, address.cast(), bytes, flags)
+        self.with(|bdev| {
+            // SAFETY: The block device is open; the page has that many bytes, lies in the direct
+            // mapping and stays until this returns, which is when the I/O has ended.
+            to_result(unsafe { bindings::bdev_rw_virt(bdev, sector, address.cast(), bytes, flags) })
         })
     }
 }

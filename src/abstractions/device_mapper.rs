@@ -2,12 +2,22 @@
 
 //! Device-mapper targets: the trait that a target implements, and its registration.
 //!
-//! A target type implements [`Target`] and is registered with [`Registration`]. Each table line of
-//! that type calls [`Target::create`], which returns the object that all other callbacks get.
+//! A target type implements [`Target`] and is registered with [`Registration`]. A table line of
+//! that type calls [`Target::create`], which says how the object is made that all other callbacks
+//! get.
 //!
-//! Several tables of one mapped device may share one object: while `dmsetup reload` waits for its
-//! `resume`, the device has two tables, and a target with state of its own has to go on with it.
-//! [`NewTable::live`] gives the object that the device has already.
+//! Several tables of one mapped device may share one object: while a table that was loaded waits
+//! for its `resume`, the device has two tables, and a target with state of its own has to go on
+//! with it. So for a mapped device that is live with an object already, [`Target::reload`] is
+//! called instead, and the new table gets the same object or is refused. A table that was never
+//! live has no state worth keeping: its object is not shared.
+//!
+//! # The end of an object
+//!
+//! When the last table of an object goes, its [`Device`] is closed: I/O of the object's own has
+//! ended then, and none can begin. Only after that does [`Target::destroy`] run, does the object
+//! go, and does device mapper close the block device. So none of it depends on what a target does
+//! with its references.
 //!
 //! C header: [`include/linux/device-mapper.h`](srctree/include/linux/device-mapper.h)
 
@@ -17,7 +27,8 @@ use super::{
         per_bio_data,
         Bio, //
     },
-    device::Device, //
+    device::Device,
+    queue::NoIo, //
 };
 use core::{
     ffi::CStr as CoreCStr,
@@ -40,6 +51,10 @@ use kernel::{
     },
     prelude::*,
     sync::{
+        atomic::{
+            ordering::Relaxed,
+            Atomic, //
+        },
         new_mutex,
         Arc,
         ArcBorrow,
@@ -72,15 +87,28 @@ pub(crate) trait Target: Sized + Send + Sync + 'static {
     fn create(
         table: &mut NewTable<'_, Self>,
         arguments: Words<'_>,
-    ) -> core::result::Result<Arc<Self>, Refusal>;
+    ) -> core::result::Result<impl PinInit<Self, Error>, Refusal>;
+
+    /// Takes over another table line, of the mapped device that is live with this object. Process
+    /// context; may sleep.
+    ///
+    /// # Errors
+    ///
+    /// As for [`create`](Self::create). The object stays as it is.
+    fn reload(
+        &self,
+        table: &mut NewTable<'_, Self>,
+        arguments: Words<'_>,
+    ) -> core::result::Result<(), Refusal>;
 
     /// Whether this object and that of another mapped device must not both be there. Must not sleep on
     /// anything: a lock is held.
     fn conflicts(&self, other: &Self) -> bool;
 
-    /// The last table with this object goes away; no bio is in flight. When this returns the target
-    /// has no I/O of its own in flight, and nothing that refers to it. May sleep.
-    fn destroy(this: &Arc<Self>);
+    /// Drops what the object has that refers to it, and waits for work of its own, so that the
+    /// caller has the last reference. The last table with the object goes away: no bio of the
+    /// mapped device and no I/O of the target's own is in flight, and none will be. May sleep.
+    fn destroy(&self);
 
     /// Decides about a bio: returns it to have it submitted to the device that it was directed to,
     /// or keeps it to submit or end it later. The submitter's context: may sleep, but not on I/O
@@ -93,8 +121,10 @@ pub(crate) trait Target: Sized + Send + Sync + 'static {
     /// The table with this object becomes the live one and I/O starts. May sleep.
     fn resume(this: &Arc<Self>, table: &LiveTable<'_>);
 
-    /// I/O has stopped and everything in flight has ended. May sleep.
-    fn suspended(&self);
+    /// I/O has stopped and everything in flight has ended. The next thing that happens may be that
+    /// another table goes live, or the end of this one, so when this returns the target has
+    /// nothing under way. May sleep, but must not wait for memory.
+    fn suspended(this: &Arc<Self>);
 
     /// Writes what `dmsetup status` (the target's part of it) prints.
     fn status(&self, out: &mut dyn fmt::Write) -> fmt::Result;
@@ -107,9 +137,6 @@ pub(crate) trait Target: Sized + Send + Sync + 'static {
 
     /// Handles `dmsetup message`. May sleep.
     fn message(this: ArcBorrow<'_, Self>, words: Words<'_>) -> Result;
-
-    /// The device below.
-    fn device(&self) -> &Device;
 
     /// Whether an ioctl that is passed to the device below could harm what the target keeps there,
     /// so that the caller needs `CAP_SYS_RAWIO`.
@@ -157,18 +184,28 @@ impl<'a> Iterator for Words<'a> {
 }
 
 /// What device mapper knows about one table line of ours: `ti->private`.
+///
+/// # Invariants
+///
+/// `opened` is what `dm_get_device` gave to this line, and the block device of `device`.
 struct Instance<T: Target> {
     target: Arc<T>,
+    device: Arc<Device>,
     opened: NonNull<dm_bindings::dm_dev>,
     mapped_device: *mut dm_bindings::mapped_device,
+    /// Whether the table has gone live. Changed with the lock of `INSTANCES` held.
+    is_live: Atomic<bool>,
+    /// Whether it must not go live any more. Changed with the lock of `INSTANCES` held.
+    is_stale: Atomic<bool>,
 }
 
 /// A table line that is being created.
 pub(crate) struct NewTable<'a, T: Target> {
     ti: &'a mut dm_bindings::dm_target,
-    opened: Option<NonNull<dm_bindings::dm_dev>>,
+    opened: Option<(NonNull<dm_bindings::dm_dev>, Arc<Device>)>,
     mapped_device: *mut dm_bindings::mapped_device,
-    live: Option<Arc<T>>,
+    /// The object that the mapped device is live with, and its device.
+    live: Option<(Arc<T>, Arc<Device>)>,
 }
 
 impl<T: Target> NewTable<'_, T> {
@@ -182,23 +219,19 @@ impl<T: Target> NewTable<'_, T> {
         self.ti.len
     }
 
-    /// The object that another table of the same mapped device has.
-    pub(crate) fn live(&self) -> Option<Arc<T>> {
-        self.live.clone()
-    }
-
     /// Whether `test` holds for the object of another mapped device.
     pub(crate) fn any_other(&self, test: impl Fn(&T) -> bool) -> bool {
         instances::<T>(&INSTANCES.lock())
             .any(|instance| instance.mapped_device != self.mapped_device && test(&instance.target))
     }
 
-    /// Opens the device below, once for each table line.
+    /// Opens the underlying device, once for each table line. For a mapped device that is live on
+    /// it this is the [`Device`] that its object has.
     ///
     /// # Errors
     ///
-    /// Those of opening the device; `EBUSY` when called twice.
-    pub(crate) fn open(&mut self, path: &CStr) -> Result<Device> {
+    /// Those of opening the device; `EBUSY` when called twice; `ENOMEM`.
+    pub(crate) fn open(&mut self, path: &CStr) -> Result<Arc<Device>> {
         if self.opened.is_some() {
             return Err(EBUSY);
         }
@@ -209,9 +242,26 @@ impl<T: Target> NewTable<'_, T> {
             dm_bindings::dm_get_device(self.ti, path.as_char_ptr(), mode, &mut dev)
         })?;
         let dev = NonNull::new(dev).ok_or(ENODEV)?;
-        self.opened = Some(dev);
-        // INVARIANT: `dm_get_device` returned it.
-        Ok(Device { dev })
+        let shared = self.live.as_ref().filter(|(_, device)| {
+            // SAFETY: `dm_get_device` returned it.
+            unsafe { device.is_of(dev) }
+        });
+        let device = match shared {
+            Some((_, device)) => Ok(device.clone()),
+            // SAFETY: As above. Whoever closes what a table line has opened closes it first.
+            None => unsafe { Device::new(dev) },
+        };
+        match device {
+            Ok(device) => {
+                self.opened = Some((dev, device.clone()));
+                Ok(device)
+            }
+            Err(error) => {
+                // SAFETY: Opened above for this `ti`.
+                unsafe { dm_bindings::dm_put_device(self.ti, dev.as_ptr()) };
+                Err(error)
+            }
+        }
     }
 
     /// Whether the table is to be read-only.
@@ -388,6 +438,7 @@ impl<T: Target> Registration<T> {
             map: Some(Self::map),
             end_io: Some(Self::end_io),
             postsuspend: Some(Self::postsuspend),
+            preresume: Some(Self::preresume),
             resume: Some(Self::resume),
             status: Some(Self::status),
             message: Some(Self::message),
@@ -417,91 +468,13 @@ impl<T: Target> Registration<T> {
         argc: c_uint,
         argv: *mut *mut c_char,
     ) -> c_int {
+        // SAFETY: By the safety requirements.
+        let (ti, words) = unsafe { (&mut *ti, Words::new(argc, argv)) };
         from_result(|| {
-            // SAFETY: By the safety requirements.
-            let (ti, words) = unsafe { (&mut *ti, Words::new(argc, argv)) };
-            // SAFETY: `ti` has a table, which has a mapped device.
-            let mapped_device = unsafe { dm_bindings::dm_table_get_md(ti.table) };
-            let mut list = INSTANCES.lock();
-            list.reserve(1, GFP_KERNEL)?;
-            let live = instances::<T>(&list)
-                .find(|instance| instance.mapped_device == mapped_device)
-                .map(|instance| instance.target.clone());
-            drop(list);
-
-            let mut table = NewTable {
-                ti,
-                opened: None,
-                mapped_device,
-                live,
-            };
-            let created = T::create(&mut table, words);
-            let NewTable {
-                ti, opened, live, ..
-            } = table;
-            let put = |ti: &mut dm_bindings::dm_target| {
-                if let Some(dev) = opened {
-                    // SAFETY: `dm_get_device` opened it for this `ti`.
-                    unsafe { dm_bindings::dm_put_device(ti, dev.as_ptr()) };
-                }
-            };
-            let target = match created {
-                Ok(target) => target,
-                Err(Refusal(error, sentence)) => {
-                    ti.error = sentence.as_char_ptr().cast_mut();
-                    put(ti);
-                    return Err(error);
-                }
-            };
-            let instance = opened.ok_or(ENODEV).and_then(|opened| {
-                Ok(KBox::new(
-                    Instance {
-                        target: target.clone(),
-                        opened,
-                        mapped_device,
-                    },
-                    GFP_KERNEL,
-                )?)
-            });
-            let instance = match instance {
-                Ok(instance) => KBox::into_raw(instance),
-                Err(error) => {
-                    Self::release(&target);
-                    put(ti);
-                    return Err(error);
-                }
-            };
-            let mut list = INSTANCES.lock();
-            // The last table with the object may have gone away, and the object with it.
-            let is_gone =
-                live.is_some_and(|live| Arc::ptr_eq(&live, &target) && !Self::has(&list, &target));
-            // And another table may have come.
-            let is_late = instances::<T>(&list).any(|other| {
-                if other.mapped_device == mapped_device {
-                    !Arc::ptr_eq(&other.target, &target)
-                } else {
-                    target.conflicts(&other.target)
-                }
-            });
-            let is_in = !is_gone && !is_late;
-            if !is_in || list.push(instance as usize, GFP_KERNEL).is_err() {
-                drop(list);
-                // SAFETY: Made above, and given to nobody.
-                drop(unsafe { KBox::from_raw(instance) });
-                if !is_gone {
-                    Self::release(&target);
-                }
-                put(ti);
-                if is_in {
-                    return Err(ENOMEM);
-                }
-                let sentence = c"another table has come or gone meanwhile; try again";
+            Self::construct(ti, words).map_err(|Refusal(error, sentence)| {
                 ti.error = sentence.as_char_ptr().cast_mut();
-                return Err(EAGAIN);
-            }
-            drop(list);
-
-            ti.private = instance.cast();
+                error
+            })?;
             ti.num_flush_bios = 1;
             ti.num_discard_bios = 1;
             ti.num_write_zeroes_bios = 1;
@@ -512,35 +485,161 @@ impl<T: Target> Registration<T> {
         })
     }
 
-    /// Destroys `target` unless another table has it.
-    fn release(target: &Arc<T>) {
-        let is_shared = Self::has(&INSTANCES.lock(), target);
-        if !is_shared {
-            T::destroy(target);
+    /// Makes the instance of a table line, and puts it into `ti`.
+    fn construct(
+        ti: &mut dm_bindings::dm_target,
+        words: Words<'_>,
+    ) -> core::result::Result<(), Refusal> {
+        // SAFETY: `ti` has a table, which has a mapped device.
+        let mapped_device = unsafe { dm_bindings::dm_table_get_md(ti.table) };
+        let live = instances::<T>(&INSTANCES.lock())
+            .find(|other| other.mapped_device == mapped_device && other.is_live.load(Relaxed))
+            .map(|other| (other.target.clone(), other.device.clone()));
+        let mut table = NewTable {
+            ti,
+            opened: None,
+            mapped_device,
+            live: live.clone(),
+        };
+        let target = match &live {
+            Some((target, _)) => target.reload(&mut table, words).map(|()| target.clone()),
+            None => T::create(&mut table, words).and_then(|target| {
+                Arc::pin_init(target, GFP_KERNEL)
+                    .map_err(|error| Refusal(error, c"not enough memory"))
+            }),
+        };
+        let NewTable { ti, opened, .. } = table;
+        let Some((opened, device)) = opened else {
+            return target.and(Err(Refusal(ENODEV, c"the device is missing")));
+        };
+        // A live object, and its device, are ended by the last of its tables that is in the list.
+        let is_shared = live
+            .as_ref()
+            .is_some_and(|(_, shared)| Arc::ptr_eq(shared, &device));
+        let ended = target.as_ref().ok().filter(|_| live.is_none()).cloned();
+        let instance = target.and_then(|target| {
+            Self::enlist(
+                Instance {
+                    target,
+                    device: device.clone(),
+                    opened,
+                    mapped_device,
+                    is_live: Atomic::new(false),
+                    is_stale: Atomic::new(false),
+                },
+                live,
+            )
+        });
+        match instance {
+            Ok(instance) => {
+                ti.private = instance.cast();
+                Ok(())
+            }
+            Err(refusal) => {
+                // SAFETY: `opened` is what this line has opened, and nobody else closes it.
+                unsafe { Self::close(ti, opened, device, is_shared, ended) };
+                Err(refusal)
+            }
         }
     }
 
-    /// Whether a table in the list has `target`.
-    fn has(list: &[usize], target: &Arc<T>) -> bool {
-        instances::<T>(list).any(|instance| Arc::ptr_eq(&instance.target, target))
+    /// Puts an instance into the list, whose object is new, or `live`.
+    fn enlist(
+        instance: Instance<T>,
+        live: Option<(Arc<T>, Arc<Device>)>,
+    ) -> core::result::Result<*mut Instance<T>, Refusal> {
+        let memory = |_| Refusal(ENOMEM, c"not enough memory");
+        let instance = KBox::new(instance, GFP_KERNEL).map_err(memory)?;
+        // A device whose I/O is stopped takes the lock to start it again.
+        let _noio = NoIo::enter();
+        let mut list = INSTANCES.lock();
+        // The last table with the object may have gone away, and the object with it.
+        let is_gone = live.is_some()
+            && !instances::<T>(&list).any(|other| Arc::ptr_eq(&other.target, &instance.target));
+        // And another table may have come.
+        let is_late = instances::<T>(&list).any(|other| {
+            if other.mapped_device == instance.mapped_device {
+                other.is_live.load(Relaxed) && !Arc::ptr_eq(&other.target, &instance.target)
+            } else {
+                instance.target.conflicts(&other.target)
+            }
+        });
+        if is_gone || is_late {
+            return Err(Refusal(
+                EAGAIN,
+                c"another table has come or gone meanwhile; try again",
+            ));
+        }
+        if live.is_some_and(|(_, device)| !Arc::ptr_eq(&device, &instance.device)) {
+            return Err(Refusal(EBUSY, c"the device cannot change"));
+        }
+        list.reserve(1, GFP_KERNEL).map_err(memory)?;
+        let instance = KBox::into_raw(instance);
+        // There is capacity.
+        let _ = list.push_within_capacity(instance as usize);
+        Ok(instance)
+    }
+
+    /// Has no table of the same mapped device go live for which `test` holds: it knows nothing of
+    /// what is done to the device without it, by the object of `instance` while that is live, and by
+    /// other targets when it is not any more.
+    fn outdate(list: &[usize], instance: &Instance<T>, test: impl Fn(&Instance<T>) -> bool) {
+        instances::<T>(list)
+            .filter(|other| other.mapped_device == instance.mapped_device && test(other))
+            .for_each(|other| other.is_stale.store(true, Relaxed));
+    }
+
+    /// Closes what a table line that is not in the list has opened. Unless another table has
+    /// `device`, which is shared then, first ends all use of it, and `target`.
+    ///
+    /// # Safety
+    ///
+    /// `opened` is what `dm_get_device` gave to this line, and the block device of `device`; nobody
+    /// closes it again.
+    unsafe fn close(
+        ti: &mut dm_bindings::dm_target,
+        opened: NonNull<dm_bindings::dm_dev>,
+        device: Arc<Device>,
+        is_shared: bool,
+        target: Option<Arc<T>>,
+    ) {
+        if !is_shared {
+            device.close();
+            if let Some(target) = &target {
+                target.destroy();
+            }
+        }
+        drop(target);
+        // SAFETY: By the safety requirements. Nobody uses the block device any more, or another
+        // table has it open.
+        unsafe { dm_bindings::dm_put_device(ti, opened.as_ptr()) };
     }
 
     /// # Safety
     ///
     /// As the C code calls `dm_dtr_fn`: `ti` was constructed, and nobody uses it any more.
     unsafe extern "C" fn dtr(ti: *mut dm_bindings::dm_target) {
-        // SAFETY: By the safety requirements `private` is what `ctr` put there.
-        let instance = unsafe { (*ti).private.cast::<Instance<T>>() };
-        INSTANCES
-            .lock()
-            .retain(|&mut other| other != instance as usize);
+        // SAFETY: By the safety requirements.
+        let ti = unsafe { &mut *ti };
+        let instance = ti.private.cast::<Instance<T>>();
+        let mut list = INSTANCES.lock();
+        list.retain(|&mut other| other != instance as usize);
         // SAFETY: `ctr` made it with `KBox::into_raw`, and it is not in the list any more.
-        let instance = unsafe { KBox::from_raw(instance) };
-        Self::release(&instance.target);
-        let opened = instance.opened;
-        drop(instance);
-        // SAFETY: `dm_get_device` opened it for this `ti`.
-        unsafe { dm_bindings::dm_put_device(ti, opened.as_ptr()) };
+        let instance = KBox::into_inner(unsafe { KBox::from_raw(instance) });
+        let is_shared =
+            instances::<T>(&list).any(|other| Arc::ptr_eq(&other.target, &instance.target));
+        if instance.is_live.load(Relaxed) {
+            Self::outdate(&list, &instance, |other| !other.is_live.load(Relaxed));
+        }
+        drop(list);
+        let Instance {
+            target,
+            device,
+            opened,
+            ..
+        } = instance;
+        // SAFETY: By the type invariant.
+        unsafe { Self::close(ti, opened, device, is_shared, Some(target)) };
     }
 
     /// # Safety
@@ -549,11 +648,10 @@ impl<T: Target> Registration<T> {
     unsafe extern "C" fn map(ti: *mut dm_bindings::dm_target, bio: *mut bindings::bio) -> c_int {
         // SAFETY: By the safety requirements `ti` was constructed, and there is per-bio data.
         let (instance, bio) = unsafe {
+            let instance = Self::instance(ti);
             per_bio_data::<T>(bio).write(T::BioData::default());
-            (
-                Self::instance(ti),
-                Bio::<T>::from_raw(NonNull::new_unchecked(bio)),
-            )
+            dm_bindings::helper_bio_set_dev(bio, instance.opened.as_ref().bdev);
+            (instance, Bio::<T>::from_raw(NonNull::new_unchecked(bio)))
         };
         match T::map(instance.target.as_arc_borrow(), bio) {
             Some(bio) => {
@@ -584,7 +682,23 @@ impl<T: Target> Registration<T> {
     /// As the C code calls `dm_postsuspend_fn`.
     unsafe extern "C" fn postsuspend(ti: *mut dm_bindings::dm_target) {
         // SAFETY: By the safety requirements `ti` was constructed.
-        unsafe { Self::instance(ti) }.target.suspended();
+        T::suspended(&unsafe { Self::instance(ti) }.target);
+    }
+
+    /// # Safety
+    ///
+    /// As the C code calls `dm_preresume_fn`.
+    unsafe extern "C" fn preresume(ti: *mut dm_bindings::dm_target) -> c_int {
+        // SAFETY: By the safety requirements `ti` was constructed.
+        let instance = unsafe { Self::instance(ti) };
+        if instance.is_stale.load(Relaxed) {
+            pr_err!(
+                "{}: another table has gone live since this one was loaded; load it again\n",
+                instance.device.name()
+            );
+            return EBUSY.to_errno();
+        }
+        0
     }
 
     /// # Safety
@@ -593,6 +707,12 @@ impl<T: Target> Registration<T> {
     unsafe extern "C" fn resume(ti: *mut dm_bindings::dm_target) {
         // SAFETY: By the safety requirements `ti` was constructed.
         let (instance, ti) = unsafe { (Self::instance(ti), &*ti) };
+        let list = INSTANCES.lock();
+        instance.is_live.store(true, Relaxed);
+        Self::outdate(&list, instance, |other| {
+            !Arc::ptr_eq(&other.target, &instance.target)
+        });
+        drop(list);
         T::resume(&instance.target, &LiveTable { ti });
     }
 
@@ -653,9 +773,9 @@ impl<T: Target> Registration<T> {
     ) -> c_int {
         // SAFETY: By the safety requirements.
         unsafe {
-            let target = &Self::instance(ti).target;
-            *bdev = target.device().bdev();
-            c_int::from(target.is_ioctl_dangerous())
+            let instance = Self::instance(ti);
+            *bdev = instance.opened.as_ref().bdev;
+            c_int::from(instance.target.is_ioctl_dangerous())
         }
     }
 

@@ -26,6 +26,7 @@ use crate::{
     abstractions::{
         bio::{
             BioList,
+            BioSet,
             Order,
             OwnOperation,
             Piece,
@@ -37,7 +38,7 @@ use crate::{
             crc32,
             Buffer, //
         },
-        epoch::Epoch,
+        device::Device,
     },
     decisions::{
         batch::{
@@ -240,8 +241,12 @@ impl Flight {
 impl Submitter for Bow {
     type Tag = Tag;
 
-    fn epoch(&self) -> &Epoch {
-        &self.epoch
+    fn bios(&self) -> &BioSet<Self> {
+        &self.bios
+    }
+
+    fn device(&self) -> &Device {
+        &self.device
     }
 
     fn ended(this: ArcBorrow<'_, Self>, tag: Tag, status: Status) {
@@ -278,7 +283,7 @@ pub(super) struct Slot {
     phase: Phase,
     pub(super) batch: Batch,
     pub(super) bios: BioList<Bow>,
-    buffer: Buffer,
+    buffer: Arc<Buffer>,
     /// How many of its copies are in the log in memory; none before the log was asked.
     laid: Option<usize>,
     /// Each copy is written by itself, since a write failed that may have been of several.
@@ -313,7 +318,7 @@ impl Slot {
             phase: Phase::Idle,
             batch: Batch::new(flags)?,
             bios: BioList::new(),
-            buffer: Buffer::new(REST_PAGE + RESTS_MAX)?,
+            buffer: Arc::new(Buffer::new(REST_PAGE + RESTS_MAX)?, flags)?,
             laid: None,
             apart: false,
             retries: 0,
@@ -415,9 +420,8 @@ impl Slot {
         pieces: impl Iterator<Item = Piece> + Clone,
         part: Part,
     ) {
-        bow.bios.submit(
+        BioSet::submit(
             bow.as_arc_borrow(),
-            &bow.device,
             Order {
                 operation,
                 sector,
@@ -640,7 +644,7 @@ impl Slot {
         }
         let piece = Piece {
             page: LOG_PAGE,
-            bytes: bow.logical as usize,
+            bytes: bow.device.logical_block_size() as usize,
         };
         self.launch(bow, |slot, flight| {
             flight.add();

@@ -55,23 +55,52 @@ use crate::{
 use core::mem::MaybeUninit;
 use kernel::{
     prelude::*,
-    sync::Arc, //
+    sync::{
+        Arc,
+        MutexGuard, //
+    },
 };
 
 /// The pages of the buffer that changes of state use.
 const FIRST_BLOCK: usize = 0;
 const LOG: usize = 1;
 
+/// The way on which a change of state was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    /// A message of device mapper, which keeps the table live until it has been answered.
+    Message,
+    /// The file in sysfs, of which device mapper knows nothing.
+    Sysfs,
+}
+
 impl Bow {
     /// Changes the state on a user's behalf, and waits until that is done. Process context; sleeps.
     ///
     /// # Errors
     ///
-    /// `EINVAL` if `state` is not the next one; `ENOSPC` if there is no free space at all; the
-    /// device's.
-    pub(super) fn change_state(self: &Arc<Self>, state: State) -> Result {
-        let _requests = self.requests.lock();
-        *self.wanted.lock() = Some(state);
+    /// `EINVAL` if `state` is not the next one; `ENOSPC` if there is no free space at all; `EAGAIN`
+    /// from sysfs while the device is suspended; the device's.
+    pub(super) fn change_state(self: &Arc<Self>, state: State, source: Source) -> Result {
+        let is_live = self.requests.lock();
+        if source == Source::Sysfs && !*is_live {
+            pr_err!(
+                "{}: is suspended; it takes a change of state as a message only\n",
+                self.device.name()
+            );
+            return Err(EAGAIN);
+        }
+        self.request(&is_live, Change::Requested(state))
+    }
+
+    /// Has the worker make a change when no batch is under way, and waits until that is done.
+    /// Process context; sleeps.
+    pub(super) fn request(
+        self: &Arc<Self>,
+        _requests: &MutexGuard<'_, bool>,
+        change: Change,
+    ) -> Result {
+        *self.wanted.lock() = Some(change);
         self.wake();
         let mut answer = self.answer.lock();
         loop {
@@ -80,6 +109,12 @@ impl Bow {
             }
             self.answered.wait(&mut answer);
         }
+    }
+
+    /// Tells who made the request how it ended.
+    fn reply(&self, result: Result) {
+        *self.answer.lock() = Some(result);
+        self.answered.notify_all();
     }
 
     /// The state, as users see it.
@@ -97,6 +132,7 @@ impl Worker {
     #[inline(never)]
     pub(super) fn carry_out(&mut self, bow: &Arc<Bow>, change: Change) {
         let wanted = match change {
+            Change::None => return bow.reply(Ok(())),
             Change::Requested(state) => state,
             Change::Policy => State::Committed,
         };
@@ -128,8 +164,7 @@ impl Worker {
             bow.events.raise();
         }
         if change != Change::Policy {
-            *bow.answer.lock() = Some(result);
-            bow.answered.notify_all();
+            bow.reply(result);
         }
     }
 

@@ -56,7 +56,6 @@ impl Bow {
     /// while too many bios are deferred, but not with a ticket.
     #[inline]
     pub(super) fn map_bio(this: ArcBorrow<'_, Self>, mut bio: Bio<Self>) -> Option<Bio<Self>> {
-        bio.set_device(&this.device);
         let operation = bio.operation();
         let first_block = bio.sector() < this.block.sectors();
         loop {

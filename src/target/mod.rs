@@ -2,6 +2,7 @@
 
 //! The target: it asks the [decisions](crate::decisions) what is to be done, and does it.
 //!
+//! - [`ctr`]: a table line becomes a [`Bow`], or a reason why not.
 //! - [`map`]: what happens to a bio at once, in its submitter's context.
 //! - [`deferred`]: bios on their way to the worker.
 //! - [`worker`]: what happens to the others, in the device's one worker.
@@ -24,14 +25,15 @@
 //!   context only): leaves, held for a few instructions or one operation on the range tree.
 //! - [`Bow::directory`] and the lock of [`Bow::events`] (mutexes): taken by resume, suspend and
 //!   removal; the second by the worker too, to raise an event, for which it does not wait on I/O.
-//! - [`Bow::requests`] (mutex) is held by who asks for a change of state, until it is done; the
-//!   worker does not take it. [`Bow::answer`] (mutex) is a leaf.
+//! - [`Bow::requests`] (mutex) is held by who asks for a change of state, until it is done, and by
+//!   resume and suspend; the worker does not take it. [`Bow::answer`] (mutex) is a leaf.
 //! - Order: `requests`, `worker`, then a leaf.
 //!
 //! No lock is held across I/O but `worker` and `requests`, which no writer of the device waits for.
 
 mod batch;
 mod change;
+mod ctr;
 mod deferred;
 mod map;
 mod report;
@@ -43,18 +45,16 @@ use self::{
     deferred::Deferred,
     report::Report,
     settled::SettledMap,
-    worker::Worker, //
+    worker::{
+        Change,
+        Worker, //
+    },
 };
 use crate::{
     abstractions::{
         bio::BioSet,
         device::Device,
-        device_mapper::{
-            Events,
-            NewTable,
-            Refusal,
-            Words, //
-        },
+        device_mapper::Events,
         epoch::{
             Epoch,
             EpochCell, //
@@ -65,19 +65,12 @@ use crate::{
     decisions::{
         block_size::BlockSize,
         free_space::FreeSpace,
-        log::{
-            self,
-            SECTOR_SIZE, //
-        },
         ranges::{
             Nodes,
             RangeTree, //
         },
         state::State,
-        table::{
-            Arguments,
-            OnFull, //
-        },
+        table::OnFull,
     },
 };
 use kernel::{
@@ -162,13 +155,10 @@ pub(crate) struct Bow {
     epoch: Epoch,
     #[pin]
     bios: BioSet<Bow>,
-    device: Device,
+    device: Arc<Device>,
     /// Size of the device in sectors.
     sectors: u64,
     block: BlockSize,
-    /// Bytes in a logical block of the device below when this one was created. It may change: the
-    /// device below may be given another table.
-    logical: u32,
     on_full: OnFull,
     /// A [`Mode`].
     mode: Atomic<u32>,
@@ -193,12 +183,13 @@ pub(crate) struct Bow {
     worker: Mutex<Worker>,
     #[pin]
     report: SpinLock<Report>,
-    /// Serialises requests for a change of state.
+    /// Held by who asks something of the worker. Whether a change of state is taken from sysfs: not
+    /// while the device is suspended.
     #[pin]
-    requests: Mutex<()>,
-    /// The state that was requested, until the worker takes it up.
+    requests: Mutex<bool>,
+    /// What was requested, until the worker takes it up.
     #[pin]
-    wanted: SpinLock<Option<State>>,
+    wanted: SpinLock<Option<Change>>,
     /// How the request ended, until the requester has seen it.
     #[pin]
     answer: Mutex<Option<Result>>,
@@ -272,154 +263,44 @@ impl Bow {
         let _ = self.queue.enqueue::<_, 0>(self.clone());
     }
 
-    /// Creates the device for a table line.
-    fn create(table: &mut NewTable<'_, Self>, mut words: Words<'_>) -> Result<Arc<Self>, Refusal> {
-        let path = words
-            .next()
-            .ok_or(Refusal(EINVAL, c"the device is missing"))?;
-        let arguments =
-            Arguments::parse(words.map(|word| word.to_bytes())).map_err(|(fault, word)| {
-                let word = core::str::from_utf8(word).unwrap_or("?");
-                pr_err!("table: argument '{}' is refused\n", word);
-                Refusal(EINVAL, fault.sentence())
-            })?;
-        if table.begin() != 0 {
-            return Err(Refusal(EINVAL, c"the target must start at sector 0"));
-        }
-        if table.is_read_only() {
-            return Err(Refusal(EROFS, c"the table must not be read-only"));
-        }
-        let device = table.open(path).map_err(|error| {
-            let path = path.to_str().unwrap_or("?");
-            pr_err!("table: device '{}': error {}\n", path, error.to_errno());
-            if error == EACCES || error == EROFS || error == EPERM {
-                Refusal(error, c"the device is read-only")
-            } else {
-                Refusal(error, c"the device cannot be opened")
-            }
-        })?;
-        if device.is_read_only() {
-            return Err(Refusal(EROFS, c"the device is read-only"));
-        }
-        if device.is_zoned() {
-            return Err(Refusal(EINVAL, c"zoned devices are not supported"));
-        }
-        if device.sectors() != table.sectors() {
-            pr_err!(
-                "{}: the table has {} sectors, the device {}\n",
-                device.name(),
-                table.sectors(),
-                device.sectors()
-            );
-            return Err(Refusal(EINVAL, c"the length must be that of the device"));
-        }
-        let logical = device.logical_block_size();
-        let block = arguments
-            .block_size_for(table.sectors(), logical)
-            .map_err(|fault| Refusal(EINVAL, fault.sentence()))?;
-        let on_full = arguments.on_full.unwrap_or(OnFull::Error);
-
-        if let Some(live) = table.live() {
-            let same = live.device.number() == device.number()
-                && live.sectors == table.sectors()
-                && live.block == block
-                && live.on_full == on_full;
-            return if same {
-                Ok(live)
-            } else {
-                Err(Refusal(
-                    EBUSY,
-                    c"device and arguments cannot change; remove the device and create it again",
-                ))
-            };
-        }
-        if table.any_other(|other| other.device.number() == device.number()) {
-            return Err(Refusal(
-                EBUSY,
-                c"another bow device is on this device already",
-            ));
-        }
-        refuse_log(&device, logical)?;
-        Self::new(device, table.sectors(), block, logical, on_full)
-            .map_err(|error| Refusal(error, c"not enough memory"))
-    }
-
     fn new(
-        device: Device,
+        device: Arc<Device>,
         sectors: u64,
         block: BlockSize,
-        logical: u32,
         on_full: OnFull,
-    ) -> Result<Arc<Self>> {
+    ) -> Result<impl PinInit<Self, Error>> {
         let queue = ReclaimQueue::new(c"dm-bow")?;
         let tracker = Tracker {
             space: FreeSpace::new(),
             nodes: Nodes::new(Tracker::NODES, GFP_KERNEL)?,
         };
-        Arc::pin_init(
-            try_pin_init!(Self {
-                epoch <- Epoch::new(),
-                bios <- BioSet::new(OWN_BIOS),
-                device,
-                sectors,
-                block,
-                logical,
-                on_full,
-                mode: Atomic::new(Mode::State(State::Tracking).to_raw()),
-                settled: EpochCell::new(),
-                hits: Atomic::new(0),
-                tracker <- new_spinlock!(Some(tracker), "dm_bow_tracker"),
-                deferred <- new_spinlock!(Deferred::new(), "dm_bow_deferred"),
-                room <- new_condvar!("dm_bow_room"),
-                first_block_io: Atomic::new(0),
-                flights: core::array::from_fn(|_| Flight::new()),
-                worker <- new_mutex!(Worker::new(), "dm_bow_worker"),
-                report <- new_spinlock!(Report::default(), "dm_bow_report"),
-                requests <- new_mutex!((), "dm_bow_requests"),
-                wanted <- new_spinlock!(None, "dm_bow_wanted"),
-                answer <- new_mutex!(None, "dm_bow_answer"),
-                answered <- new_condvar!("dm_bow_answered"),
-                events <- Events::new(),
-                directory <- new_mutex!(None, "dm_bow_directory"),
-                queue,
-                work <- new_work!("dm_bow_work"),
-                drain_work <- new_work!("dm_bow_drain"),
-                drained: Atomic::new(0),
-            }),
-            GFP_KERNEL,
-        )
+        Ok(try_pin_init!(Self {
+            epoch <- Epoch::new(),
+            bios <- BioSet::new(OWN_BIOS),
+            device,
+            sectors,
+            block,
+            on_full,
+            mode: Atomic::new(Mode::State(State::Tracking).to_raw()),
+            settled: EpochCell::new(),
+            hits: Atomic::new(0),
+            tracker <- new_spinlock!(Some(tracker), "dm_bow_tracker"),
+            deferred <- new_spinlock!(Deferred::new(), "dm_bow_deferred"),
+            room <- new_condvar!("dm_bow_room"),
+            first_block_io: Atomic::new(0),
+            flights: core::array::from_fn(|_| Flight::new()),
+            worker <- new_mutex!(Worker::new(), "dm_bow_worker"),
+            report <- new_spinlock!(Report::default(), "dm_bow_report"),
+            requests <- new_mutex!(false, "dm_bow_requests"),
+            wanted <- new_spinlock!(None, "dm_bow_wanted"),
+            answer <- new_mutex!(None, "dm_bow_answer"),
+            answered <- new_condvar!("dm_bow_answered"),
+            events <- Events::new(),
+            directory <- new_mutex!(None, "dm_bow_directory"),
+            queue,
+            work <- new_work!("dm_bow_work"),
+            drain_work <- new_work!("dm_bow_drain"),
+            drained: Atomic::new(0),
+        }))
     }
-
-    /// Ends everything. No bio of the mapped device is in flight, and none will come.
-    fn stop(&self) {
-        // Waits for reads and writes of its files, which may be requests for a change of state.
-        drop(self.directory.lock().take());
-        self.queue.flush();
-        // After this no interrupt of our own I/O uses `self` any more, or has the worker run.
-        self.epoch.drain();
-        self.queue.flush();
-    }
-}
-
-/// Refuses a device that holds an uncommitted checkpoint: a new one would destroy it.
-fn refuse_log(device: &Device, logical: u32) -> Result<(), Refusal> {
-    let memory = |_| Refusal(ENOMEM, c"not enough memory");
-    let buffer = crate::abstractions::buffer::Buffer::new(1).map_err(memory)?;
-    let mut sector = [0; SECTOR_SIZE];
-    device
-        .read(0, &buffer, 0, logical as usize)
-        .and_then(|()| buffer.read(0, &mut sector))
-        .map_err(|error| Refusal(error, c"the device's first block cannot be read"))?;
-    if log::probe(&sector).is_none() {
-        return Ok(());
-    }
-    pr_err!(
-        "{}: holds an uncommitted checkpoint; go back with `bowctl restore`, or keep the new \
-         contents with `bowctl commit`\n",
-        device.name()
-    );
-    Err(Refusal(
-        EBUSY,
-        c"the device holds an uncommitted checkpoint (bowctl restore goes back, bowctl commit keeps)",
-    ))
 }

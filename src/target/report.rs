@@ -7,14 +7,15 @@
 //! to wait for it.
 
 use super::{
+    change::Source,
     map::BioData,
+    worker::Change,
     Bow,
     Tracker, //
 };
 use crate::{
     abstractions::{
         bio::Bio,
-        device::Device,
         device_mapper::{
             Limits,
             LiveTable,
@@ -153,12 +154,21 @@ impl Target for Bow {
     fn create(
         table: &mut NewTable<'_, Self>,
         arguments: Words<'_>,
-    ) -> core::result::Result<Arc<Self>, Refusal> {
+    ) -> core::result::Result<impl PinInit<Self, Error>, Refusal> {
         Bow::create(table, arguments)
     }
 
-    fn destroy(this: &Arc<Self>) {
-        this.stop();
+    fn reload(
+        &self,
+        table: &mut NewTable<'_, Self>,
+        arguments: Words<'_>,
+    ) -> core::result::Result<(), Refusal> {
+        Bow::reload(self, table, arguments)
+    }
+
+    fn destroy(&self) {
+        drop(self.directory.lock().take());
+        self.queue.flush();
     }
 
     #[inline]
@@ -172,6 +182,7 @@ impl Target for Bow {
     }
 
     fn resume(this: &Arc<Self>, table: &LiveTable<'_>) {
+        *this.requests.lock() = true;
         this.events.attach(table);
         // I/O of the device waits until this returns, so memory must not wait for it.
         let _noio = NoIo::enter();
@@ -192,8 +203,15 @@ impl Target for Bow {
         self.device.number() == other.device.number()
     }
 
-    fn suspended(&self) {
-        self.events.detach();
+    fn suspended(this: &Arc<Self>) {
+        // The next table that goes live may be of another target. Messages hold that up, sysfs does
+        // not: so what it has asked for ends before, and it asks for nothing more.
+        let mut is_live = this.requests.lock();
+        *is_live = false;
+        // Nor does device mapper know of a batch that nobody waits for any more.
+        let _ = this.request(&is_live, Change::None);
+        drop(is_live);
+        this.events.detach();
     }
 
     fn status(&self, out: &mut dyn fmt::Write) -> fmt::Result {
@@ -244,13 +262,9 @@ impl Target for Bow {
             .and_then(|word| State::from_message(word.to_bytes()))
             .filter(|_| words.next().is_none());
         match state {
-            Some(state) => Arc::from(this).change_state(state),
+            Some(state) => Arc::from(this).change_state(state, Source::Message),
             None => Err(this.unknown_state("only the messages `checkpoint` and `commit` are")),
         }
-    }
-
-    fn device(&self) -> &Device {
-        &self.device
     }
 
     fn is_ioctl_dangerous(&self) -> bool {
@@ -295,7 +309,7 @@ impl Attributes for Bow {
             return Err(EPERM);
         }
         match State::from_text(text) {
-            Some(state) => this.change_state(state),
+            Some(state) => this.change_state(state, Source::Sysfs),
             None => Err(this.unknown_state("only the states 0, 1 and 2 are")),
         }
     }

@@ -73,12 +73,14 @@ pub(super) struct Worker {
     pub(super) change: Option<Change>,
 }
 
-/// Who wants a change of state.
+/// What is to be done when no batch is under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Change {
-    /// Someone who waits for the answer.
+    /// Nothing: someone waits for the answer, and with it for the batches to end.
+    None,
+    /// A change to that state, for someone who waits for the answer.
     Requested(State),
-    /// `on_full:commit`.
+    /// A commit, since that is what `on_full:commit` says.
     Policy,
 }
 
@@ -139,7 +141,7 @@ impl Worker {
     fn run(&mut self, bow: &Arc<Bow>) {
         loop {
             if self.change.is_none() {
-                self.change = bow.wanted.lock().take().map(Change::Requested);
+                self.change = bow.wanted.lock().take();
             }
             self.fresh.append(&mut bow.take_deferred(self.taken()));
             if let Some(active) = &mut self.active {
@@ -166,7 +168,7 @@ impl Worker {
 
     /// Returns the number of bios that the worker has taken and not sent on.
     fn taken(&self) -> usize {
-        let joined = self.active.as_ref().map_or(0, Active::enough);
+        let joined = self.active.as_ref().map_or(0, |active| active.enough());
         self.waiting.len() + self.fresh.len() + joined
     }
 

@@ -3,7 +3,7 @@
 # Suspend, resume and reload under load, in state 0 and 1.
 . "$(dirname "$0")/lib.sh"
 . "$here/common/bow.sh"
-plan 13
+plan 15
 load_bow
 
 dev=$(slice data 65536)
@@ -35,7 +35,9 @@ done
 
 # While the device stays suspended.
 dmsetup suspend bow0
-check "state 2 is taken while it is suspended" timeout 60 bash -c "echo 2 >'$(bow_sysfs bow0)/state'"
+fails "while it is suspended the state file refuses" "suspended.*message" bow_set bow0 2
+same "and can be read" 1 "$(bow_state bow0)"
+check "a message is taken" timeout 60 dmsetup message bow0 0 commit
 dmsetup resume bow0
 same "and it is 2" 2 "$(bow_state bow0)"
 check "everything reads as before" exercise verify /dev/mapper/bow0

@@ -1,0 +1,122 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# The table goes while copies that nobody waits for any more are in any of their phases: no write follows.
+# timeout: 300
+. "$(dirname "$0")/lib.sh"
+. "$here/common/bow.sh"
+need_module dm-delay
+load_bow
+
+size=32768 block=8 free=20480 room=512 delay=250
+phases="read backup apart full log"
+ways="remove force deferred linear error unload"
+plan 31
+
+dev=$(slice data $size)
+exercise fill "$dev" >/dev/null || bail "cannot fill $dev"
+dd if="$dev" of="$work/first" bs=4096 count=1 status=none
+numbers=$(lsblk -dno MAJ:MIN "$dev" | tr -d ' ')
+
+# part START SECTORS TARGET [READ-MS WRITE-MS]: a line of a table over the device.
+part() {
+    case $3 in
+    delay) echo "$1 $2 delay $dev $1 $4 $dev $1 $5" ;;
+    linear) echo "$1 $2 linear $dev $1" ;;
+    error) echo "$1 $2 error" ;;
+    esac
+}
+# below PHASE: the table of an underlying device that is slow in that phase only. The free space is filled
+# upwards with backups, downwards with full log blocks.
+below() {
+    local middle=$((free + room / 2)) end=$((free + room))
+    case $1 in
+    none) part 0 $size linear ;;
+    read) part 0 $size delay $delay 0 ;;
+    backup) part 0 $free linear && part $free $room delay 0 $delay && part $end $((size - end)) linear ;;
+    apart)
+        # A bad place in the middle: what was written in one go is written again in pieces.
+        part 0 $free linear && part $free $((middle - free)) delay 0 $delay && part $middle $block error &&
+            part $((middle + block)) $((end - middle - block)) delay 0 $delay && part $end $((size - end)) linear
+        ;;
+    full)
+        part 0 $((end - block)) linear && part $((end - block)) $block delay 0 $delay &&
+            part $end $((size - end)) linear
+        ;;
+    log) part 0 $block delay 0 $delay && part $block $((size - block)) linear ;;
+    esac
+}
+slow() {
+    below "$1" | dmsetup load test-below && dmsetup resume test-below
+}
+
+# begin PHASE: state 1, and a write that has just failed for want of space. $disk is in sysfs.
+begin() {
+    local number sysfs
+    slow none && bow_create bow0 /dev/mapper/test-below &&
+        blkdiscard -qf -o $((free << 9)) -l $((room << 9)) /dev/mapper/bow0 && bow_set bow0 1 || return
+    if [ "$1" = full ]; then
+        # With that of the first block they fill the log block.
+        for number in {1..16}; do
+            dd if=/dev/zero of=/dev/mapper/bow0 bs=4096 seek=$((number * 10)) count=1 oflag=direct \
+                status=none || return
+        done
+    fi
+    sysfs=$(bow_sysfs bow0) && disk=${sysfs%/bow} && slow "$1" || return
+    ! dd if=/dev/zero of=/dev/mapper/bow0 bs=1M count=1 seek=2 oflag=direct status=none 2>"$work/dd"
+    grep -q 'No space' "$work/dd"
+}
+
+# gone: a removal that was put off is done by a work item of device mapper's, which takes away the name
+# first and the disk last.
+gone() {
+    for _ in {1..200}; do
+        [ -e "$disk" ] || return 0
+        sleep 0.05
+    done
+    return 1
+}
+end() {
+    case $1 in
+    remove) dmsetup remove bow0 ;;
+    force) dmsetup remove --force bow0 2>/dev/null; gone ;;
+    deferred)
+        exec 9</dev/mapper/bow0
+        dmsetup remove --deferred bow0
+        exec 9<&-
+        gone
+        ;;
+    linear) dmsetup load bow0 --table "0 $size linear /dev/mapper/test-below 0" && dmsetup resume bow0 ;;
+    error) dmsetup load bow0 --table "0 $size error" && dmsetup resume bow0 ;;
+    unload) dmsetup remove bow0 && rmmod dm_bow ;;
+    esac
+}
+written() {
+    local fields
+    read -r -a fields <"/sys/dev/block/$numbers/stat"
+    echo "${fields[4]}"
+}
+
+below none | dmsetup create test-below && dmsetup mknodes || bail "no device"
+waited=0
+for phase in $phases; do
+    for way in $ways; do
+        said="" before="" after=""
+        if ! begin "$phase"; then
+            said="it did not begin: $(cat "$work/dd")"
+        else
+            began=$(date +%s%N)
+            end "$way" || said="it did not end"
+            [ $((($(date +%s%N) - began) / 1000000)) -lt $((delay * 3 / 5)) ] || waited=$((waited + 1))
+            before="$(written) writes, $(digest "$dev" 0 $block)"
+            # What follows the slow phase is fast; one that is gone through again is not.
+            sleep "$(awk -v ms=$delay 'BEGIN { print 1.3 * ms / 1000 }')"
+            after="$(written) writes, $(digest "$dev" 0 $block)"
+        fi
+        same "$phase, $way: no write after it" "$before" "$said$after"
+        ! dmsetup info bow0 >/dev/null 2>&1 || dmsetup remove --retry bow0
+        [ "$way" != unload ] || load_bow
+        dd if="$work/first" of="$dev" bs=4096 oflag=direct conv=notrunc status=none
+    done
+done
+# A machine on which each command takes long shows nothing.
+check "most of the $waited had to wait" test "$waited" -gt 10
