@@ -57,6 +57,14 @@ impl Copy {
         self.sectors.wrapping_mul(SECTOR_SIZE as u32)
     }
 
+    /// Returns how many bytes of the source are on a device of `sectors` sectors: all, unless its
+    /// last block is cut off by the end of the device. The rest of the backup is zeroes.
+    pub fn source_bytes(&self, sectors: u64) -> u32 {
+        let end = self.source_end().min(sectors);
+        // No more than `bytes`.
+        (end.saturating_sub(self.source) as u32).wrapping_mul(SECTOR_SIZE as u32)
+    }
+
     /// One past the last source sector.
     pub fn source_end(&self) -> u64 {
         self.source.wrapping_add(u64::from(self.sectors))

@@ -29,12 +29,6 @@ impl BlockSize {
         })
     }
 
-    /// The next smaller block size.
-    pub fn half(self) -> Option<Self> {
-        let shift = self.shift.checked_sub(1)?;
-        Some(Self { shift })
-    }
-
     /// Bytes in a block.
     #[inline]
     pub fn bytes(self) -> u32 {
@@ -45,12 +39,6 @@ impl BlockSize {
     #[inline]
     pub fn sectors(self) -> u64 {
         1u64.wrapping_shl(self.shift)
-    }
-
-    /// Whether `sector` is the first of a block.
-    #[inline]
-    pub fn divides(self, sector: u64) -> bool {
-        self.down(sector) == sector
     }
 
     /// The first sector of the block that `sector` is in.

@@ -15,6 +15,8 @@
 //!   log block of the durable chain.
 //! - All ranges start and end at multiples of the block size, and none contains block 0, which is
 //!   the log block.
+//! - The end of the device may cut off the last block. A range that has it ends beyond the device, and
+//!   is of kind [`Kind::Copying`] or [`Kind::Changed`]: it is never free, so it holds nobody's backup.
 //! - `unlogged` entries fit: `log.room() + rests.len() * (ENTRIES_MAX - 1) >= unlogged`, so that
 //!   laying a batch never needs space that is not there.
 //!
@@ -147,7 +149,7 @@ pub struct Checkpoint {
     draining: Spans,
     /// Backups moved out of the way so far, in sectors.
     moved: u64,
-    /// Size of the device in sectors.
+    /// Size of the device in sectors, rounded up to whole blocks.
     sectors: u64,
     window: Window,
 }
@@ -157,8 +159,9 @@ impl Checkpoint {
     /// checkpoint and the sector of that backup; the log is still empty
     /// ([`begin`](Self::begin)).
     ///
-    /// `ranges` is aligned to blocks of size `block` and does not contain block 0; `memory` is for
-    /// blocks of that size.
+    /// `ranges` is aligned to blocks of size `block` and contains neither block 0 nor a last block
+    /// that is cut off by the end of the device, which has `sectors` sectors; `memory` is for blocks of
+    /// that size.
     ///
     /// # Errors
     ///
@@ -189,7 +192,7 @@ impl Checkpoint {
             discarded: Spans::default(),
             draining: Spans::default(),
             moved: 0,
-            sectors,
+            sectors: block.up(sectors),
             window: Window::new(),
         };
         let blocks = checkpoint

@@ -43,6 +43,10 @@
 //! | 16 | u32 | size     | bytes, a multiple of `block_size`; an entry of size 0 says nothing |
 //! | 20 | u32 | checksum | of the saved data, seeded with [`entry_seed`]; 0 if not recorded |
 //!
+//! The end of the device may cut off its last block. An entry that has it in its source counts it as
+//! whole: the source ends beyond the device, and the saved data has zeroes there. The block is never
+//! part of a dest.
+//!
 //! Every checksum is the raw CRC-32: reflected, polynomial 0xEDB88320, no inversion before or
 //! after ([`Crc32`]). That of a header is seeded with [`HEADER_SEED`], so that a header of zeroes
 //! does not pass.
@@ -146,7 +150,8 @@ pub struct Entry {
     pub source: u64,
     /// Sector that the data is saved at.
     pub dest: u64,
-    /// Bytes, a multiple of the block size. An entry of size 0 says nothing.
+    /// Bytes, a multiple of the block size even where the device has less of the source's last
+    /// block. An entry of size 0 says nothing.
     pub size: u32,
     /// Checksum of the saved data, seeded with [`entry_seed`]. 0: not recorded.
     pub checksum: u32,

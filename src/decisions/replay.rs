@@ -11,7 +11,8 @@
 //!   block size and checkpoint are those of the newest, and its sequence is one less than that of
 //!   the block before, so that no chain is circular and no log of an earlier checkpoint gets in;
 //! - each entry: `source` and `dest` are on the device, whole blocks, and not the log block, they
-//!   do not overlap, and the saved data has its checksum;
+//!   do not overlap, and the saved data has its checksum. Of the last block of a device, if its end
+//!   cuts that off, only `source` may have a part, and the rest is padding;
 //! - that each log block ends (that is, begins) with the one entry that may overwrite it: the
 //!   backup of the log block before it, or in the oldest that of the device's first block.
 //!
@@ -82,7 +83,7 @@ impl Limits {
 pub enum EntryFault {
     /// `source`, `dest` or `size` is no multiple of the block size.
     Unaligned,
-    /// `source` to its end is not on the device.
+    /// `source` to its end is not on the device, whose last block counts as whole.
     SourceBeyondDevice,
     /// `dest` to its end is not on the device.
     DestBeyondDevice,
@@ -597,7 +598,7 @@ impl Check {
     fn check_bounds(&self, entry: Entry) -> Result<(), EntryFault> {
         let block = block_sectors(&self.header);
         let length = sectors(entry.size);
-        let on_device = |start: u64| start.checked_add(length).filter(|end| *end <= self.device);
+        let dest_end = entry.dest.checked_add(length);
 
         if entry.size % self.header.block_size != 0
             || entry.source % block != 0
@@ -605,8 +606,10 @@ impl Check {
         {
             return Err(EntryFault::Unaligned);
         }
-        let source_end = on_device(entry.source).ok_or(EntryFault::SourceBeyondDevice)?;
-        let dest_end = on_device(entry.dest).ok_or(EntryFault::DestBeyondDevice)?;
+        let source_end = source_end(&self.header, self.device, entry)?;
+        let dest_end = dest_end
+            .filter(|end| *end <= self.device)
+            .ok_or(EntryFault::DestBeyondDevice)?;
 
         if entry.dest == 0 {
             return Err(EntryFault::DestIsLog);
@@ -647,6 +650,21 @@ pub(super) fn check_first(header: &Header, index: u32, entry: Entry) -> Result<(
         (0, true) | (_, false) => Ok(()),
         (_, true) => Err(EntryFault::SourceIsLog),
     }
+}
+
+/// Returns one past the last sector of an entry's source.
+///
+/// It is on the device, of `device` sectors, but for this: if the end of the device cuts off the last
+/// block, the sectors that this has less are padding.
+pub(super) fn source_end(header: &Header, device: u64, entry: Entry) -> Result<u64, EntryFault> {
+    let block = block_sectors(header);
+    let most = device.div_ceil(block).saturating_mul(block);
+
+    entry
+        .source
+        .checked_add(sectors(entry.size))
+        .filter(|end| *end <= most)
+        .ok_or(EntryFault::SourceBeyondDevice)
 }
 
 /// Sectors of `bytes`.

@@ -45,12 +45,14 @@ use super::{
         Entry,
         Header,
         BLOCK_SIZE_MAX,
+        SECTOR_SHIFT,
         SECTOR_SIZE, //
     },
     replay::{
         block_sectors,
         check_first,
         sectors,
+        source_end,
         Invalid, //
     }, //
 };
@@ -69,7 +71,7 @@ pub enum Step<'a> {
         from: u64,
         /// Sector to write to.
         to: u64,
-        /// Bytes; a multiple of the block size.
+        /// Bytes; whole sectors.
         bytes: u32,
     },
     /// Read `len` bytes, a block, from `sector` on, and give them to `feed`.
@@ -154,6 +156,8 @@ enum State {
 /// A restore under way. See the [module](self).
 pub struct Restore {
     crc32: Crc32,
+    /// Size of the device in sectors.
+    device: u64,
     /// The first block as it is on the device, or will be when the step at hand is done.
     first: Block,
     /// Its header.
@@ -168,19 +172,21 @@ pub struct Restore {
 }
 
 impl Restore {
-    /// Begins, or takes up again, to restore a device whose first block is `first`.
+    /// Begins, or takes up again, to restore a device of `device` sectors whose first block is
+    /// `first`.
     ///
     /// The log must have been checked ([`super::replay::Check`]).
     ///
     /// # Errors
     ///
     /// If `first` is no log block.
-    pub fn new(first: &[u8], crc32: Crc32) -> Result<Self, Invalid> {
+    pub fn new(first: &[u8], device: u64, crc32: Crc32) -> Result<Self, Invalid> {
         let header = parse(first, crc32)?;
         let first = Block::new(first, header.block_size as usize).ok_or(Invalid::Unexpected)?;
 
         Ok(Self {
             crc32,
+            device,
             first,
             header,
             next: Block {
@@ -287,19 +293,28 @@ impl Restore {
             .ok_or(Invalid::Unexpected)?;
         let block = self.header.block_size;
         let count = index.saturating_add(1);
-
-        check_first(&self.header, index, entry).map_err(|fault| Invalid::Entry {
+        let wrong = |fault| Invalid::Entry {
             sequence: self.header.sequence,
             index,
             entry,
             fault,
-        })?;
+        };
 
-        // The first block is not copied like others; what follows it in its entry is.
+        check_first(&self.header, index, entry).map_err(wrong)?;
+
+        // The first block is not copied like others; what follows it in its entry is. What there is
+        // not of the device's last block is not copied either.
         let skip = if index == 0 { block } else { 0 };
         let bytes = match index {
             0 if self.rest_copied => 0,
-            _ => entry.size.saturating_sub(skip),
+            _ if entry.size <= skip => 0,
+            _ => {
+                let end = source_end(&self.header, self.device, entry).map_err(wrong)?;
+                let padding = end.saturating_sub(self.device) << SECTOR_SHIFT;
+                let there = entry.size.saturating_sub(padding as u32);
+
+                there.saturating_sub(skip)
+            }
         };
         let from = entry.dest.saturating_add(sectors(skip));
         let to = entry.source.saturating_add(sectors(skip));

@@ -5,6 +5,9 @@
 
 use super::block_size::BlockSize;
 
+/// The whole blocks that a checkpoint takes at least: the first, and two for copies of it.
+const BLOCKS_MIN: u64 = 3;
+
 /// What happens to a write for whose backup there is no free space.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnFull {
@@ -50,8 +53,8 @@ pub enum Fault {
     BlockSize,
     /// `block_size` is smaller than the logical block of the device.
     BlockSizeTooSmall,
-    /// The size of the device is no multiple of `block_size`.
-    BlockSizeDoesNotDivide,
+    /// The device has fewer whole blocks than a checkpoint takes.
+    DeviceTooSmall,
     /// `on_full` is neither `error` nor `commit`.
     OnFull,
 }
@@ -73,9 +76,7 @@ impl Fault {
             Fault::BlockSizeTooSmall => {
                 c"block_size must not be smaller than the device's logical block size"
             }
-            Fault::BlockSizeDoesNotDivide => {
-                c"the device's size must be a multiple of block_size"
-            }
+            Fault::DeviceTooSmall => c"the device must have at least three blocks of block_size",
             Fault::OnFull => c"on_full must be error or commit",
         }
     }
@@ -127,24 +128,20 @@ impl Arguments {
         Ok(())
     }
 
-    /// The block size for a device of `sectors` sectors with logical blocks of `logical`
-    /// bytes: the one given, or else the largest that divides the device.
+    /// Returns the block size for a device of `sectors` sectors with logical blocks of `logical`
+    /// bytes: the one given, or else the largest there is. It need not divide the device.
     ///
     /// # Errors
     ///
-    /// The one given does not fit the device, or none does.
+    /// The device has no such blocks, or too few.
     pub fn block_size_for(&self, sectors: u64, logical: u32) -> Result<BlockSize, Fault> {
-        let mut size = self.block_size.unwrap_or(BlockSize::MAX);
-        while self.block_size.is_none() && !size.divides(sectors) {
-            // The smallest divides every device.
-            size = size.half().ok_or(Fault::BlockSizeDoesNotDivide)?;
-        }
+        let size = self.block_size.unwrap_or(BlockSize::MAX);
         if size.bytes() < logical {
             Err(Fault::BlockSizeTooSmall)
-        } else if size.divides(sectors) {
-            Ok(size)
+        } else if size.number(sectors) < BLOCKS_MIN {
+            Err(Fault::DeviceTooSmall)
         } else {
-            Err(Fault::BlockSizeDoesNotDivide)
+            Ok(size)
         }
     }
 }

@@ -382,9 +382,14 @@ impl Slot {
         self.phase = Phase::Reading;
         self.launch(bow, |slot, flight| {
             for (index, copy) in slot.batch.copies().iter().enumerate() {
+                let bytes = copy.source_bytes(bow.sectors) as usize;
+                if bytes < copy.bytes() as usize {
+                    // The end of the device cuts off the last block. There is such a page.
+                    let _ = slot.buffer.fill(copy.page + bytes / PAGE_SIZE, &[]);
+                }
                 let piece = Piece {
                     page: copy.page,
-                    bytes: copy.bytes() as usize,
+                    bytes,
                 };
                 flight.add();
                 slot.submit(

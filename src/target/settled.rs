@@ -86,7 +86,7 @@ impl SettledMap {
     /// Creates the map of a device of `sectors` sectors, in which no block is settled.
     /// `ENOMEM`.
     pub(super) fn new(sectors: u64, block: BlockSize) -> Result<Self> {
-        let count = usize::try_from(block.number(sectors).div_ceil(PAGE_BLOCKS))?;
+        let count = usize::try_from(block.number(block.up(sectors)).div_ceil(PAGE_BLOCKS))?;
         // A device may be too large for it.
         let mut pages = KVVec::with_capacity(count, GFP_KERNEL | __GFP_NOWARN)?;
         for _ in 0..count {
@@ -296,6 +296,12 @@ mod tests {
         map.set_ahead(&(8..9));
         assert_eq!(map.clear(&(15..16)), 1);
         assert!(!map.admit(&(9..10)).0);
+
+        // The last block, which the end of the device cuts off, has a page of its own.
+        let last = PAGE_BLOCKS * block.sectors();
+        let map = SettledMap::new(last + 3, block)?;
+        map.set(&(last..last + 8));
+        assert!(map.admit(&(last + 2..last + 3)).0);
         Ok(())
     }
 }

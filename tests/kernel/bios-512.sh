@@ -23,4 +23,4 @@ done
 
 dev=$(slice odd 8194)
 bow_create bow0 "$dev"
-same "the default block_size is the largest that divides the device" 1024 "$(bow_field bow0 block_size)"
+same "the default block_size" 4096 "$(bow_field bow0 block_size)"

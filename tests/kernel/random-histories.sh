@@ -11,7 +11,8 @@ load_bow
 # raise LENGTH and `# timeout:`. A seed makes the same history again, but for the
 # order in which the device completes what is in flight.
 seed=${FIRST:-1} length=${LENGTH:-20} histories=0
-dev=$(slice data 32768)
+# Of most block sizes the end cuts off the last one.
+dev=$(slice data 32773)
 
 # history: one checkpoint from beginning to end. Says why when something is wrong.
 history() {

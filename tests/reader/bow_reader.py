@@ -147,7 +147,7 @@ class Image:
 
     def write_moves(self):
         """Make the simulated copies real. Everything is read before a byte is written."""
-        target = [s for s in sorted(self.moved) if self.moved[s] != s]
+        target = [s for s in sorted(self.moved) if self.moved[s] != s and s < self.sectors]
         data = [self.read(s, SECTOR) for s in target]
         for sector, content in zip(target, data):
             self.file.seek(sector * SECTOR)
@@ -164,8 +164,13 @@ def check_entry(image, block, index):
     if entry.size % block.block_size:
         raise BadLog(f"{where}: size {entry.size} is no multiple of {block.block_size}")
     count = entry.size // SECTOR
-    for name, start in (("source", entry.source), ("dest", entry.dest)):
-        if start + count > image.sectors:
+    # The last block may be cut off by the end of the device; it is never a dest.
+    whole = -(-image.sectors * SECTOR // block.block_size) * (block.block_size // SECTOR)
+    for name, start, end in (
+        ("source", entry.source, whole),
+        ("dest", entry.dest, image.sectors),
+    ):
+        if start + count > end:
             raise BadLog(f"{where}: {name} {start} + {count} is past the end of the device")
     if entry.checksum:
         found = checksum(image.read(entry.dest, entry.size), entry.source, block.block_size)

@@ -34,6 +34,7 @@ class Writer:
     def __init__(self, rng, block_size, blocks, free, header_size=28, version=0x0100, tail=0):
         self.rng, self.bs, self.spb = rng, block_size, block_size // SECTOR
         self.header_size, self.version = header_size, version
+        self.blocks = blocks + bool(tail)
         self.image = bytearray(rng.randbytes(block_size * blocks + tail))
         self.snapshot = bytes(self.image)
         self.free0 = set(free)
@@ -51,10 +52,12 @@ class Writer:
         self.write_log()
 
     def get(self, block, n=1):
-        return bytes(self.image[block * self.bs : (block + n) * self.bs])
+        # Zeroes where the end of the device cuts off the last block.
+        return bytes(self.image[block * self.bs : (block + n) * self.bs]).ljust(n * self.bs, b"\0")
 
     def put(self, block, data):
-        self.image[block * self.bs : block * self.bs + len(data)] = data
+        there = len(self.image) - block * self.bs
+        self.image[block * self.bs : block * self.bs + len(data)] = data[:there]
 
     def take(self):
         return self.free.pop(self.rng.randrange(len(self.free)))
@@ -151,7 +154,7 @@ class ReaderTest(unittest.TestCase):
         for _ in range(writes):
             if len(writer.free) < 5:
                 break
-            writer.write(rng.randrange(400), rng.randbytes(block_size))
+            writer.write(rng.randrange(writer.blocks), rng.randbytes(block_size))
         return writer
 
     def test_checksum_is_the_polynomial_of_the_format(self):
@@ -177,10 +180,27 @@ class ReaderTest(unittest.TestCase):
 
     def test_every_block_size(self):
         for block_size in (512, 1024, 2048, 4096):
-            writer = self.busy(block_size, block_size, writes=60, tail=512)
+            writer = self.busy(block_size, block_size, writes=60)
             status, out, image = self.run_reader(writer.image, "restore")
             self.assertEqual(status, 0, out)
             self.assert_rolled_back(writer, image)
+
+    def test_last_block_is_cut_off(self):
+        for block_size, tail in ((1024, 512), (4096, 512), (4096, 3584)):
+            writer = self.busy(tail, block_size, writes=60, tail=tail)
+            writer.write(400, writer.rng.randbytes(block_size))
+            self.assertNotEqual(writer.snapshot[-tail:], writer.image[-tail:])
+            status, out, image = self.run_reader(writer.image, "restore")
+            self.assertEqual(status, 0, out)
+            self.assertEqual(len(image), len(writer.snapshot))
+            self.assert_rolled_back(writer, image)
+            status, _, image = self.run_reader(writer.image, "restore", "--keep")
+            self.assertEqual((status, image), (0, writer.kept()))
+            # The block after it is not on the device, and it holds no backups.
+            for offset, sector in ((0, 401 * writer.spb), (8, 400 * writer.spb)):
+                bad = bytearray(writer.image)
+                struct.pack_into("<Q", bad, 28 + 24 + offset, sector)
+                self.assert_refused(bad, "past the end")
 
     def test_longer_header_and_other_version(self):
         writer = self.busy(5, header_size=100, version=0x0101)

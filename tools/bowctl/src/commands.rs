@@ -101,7 +101,24 @@ fn create(args: &cli::Create) -> Result {
         table.push_str(&format!(" {} {}", options.len(), options.join(" ")));
     }
     live::create(&args.name, &table)?;
-    print(&format!("/dev/mapper/{}: {table}\n", args.name))
+    print(&format!("/dev/mapper/{}: {table}\n", args.name))?;
+    match Live::find(Path::new(&args.name)).and_then(|live| live.block_size()) {
+        Some(block) => print(&format!("{}: {}\n", args.name, blocks(block, sectors))),
+        None => Ok(()),
+    }
+}
+
+/// Says in what blocks a device of `sectors` sectors is backed up.
+fn blocks(block_size: u64, sectors: u64) -> String {
+    let rest = sectors * SECTOR_SIZE as u64 % block_size.max(1);
+
+    match rest {
+        0 => format!("block size {block_size}"),
+        _ => format!(
+            "block size {block_size}; the last {rest} bytes of the device are less than a block: \
+             they are backed up too, but never hold a backup"
+        ),
+    }
 }
 
 fn checkpoint(args: &cli::Checkpoint) -> Result {

@@ -188,6 +188,14 @@ impl Live {
         mount::points_of(&self.number)
     }
 
+    /// Returns the unit of backup in bytes, if `dmsetup` can be run.
+    pub fn block_size(&self) -> Option<u64> {
+        // After start, length, target and state.
+        let status = self.target_status()?;
+
+        status.split_whitespace().nth(4)?.parse().ok()
+    }
+
     /// The target's own status line, if `dmsetup` can be run.
     pub fn target_status(&self) -> Option<String> {
         let output = Command::new("dmsetup")

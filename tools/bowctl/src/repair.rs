@@ -147,7 +147,7 @@ pub fn check<D: BlockDevice>(
 /// If the device errs. The restore can then be begun again, and again come to the same end.
 pub fn restore<D: BlockDevice>(device: &mut D, progress: &mut Progress) -> Result<(), RepairError> {
     let first = read_first(device)?;
-    let mut restore = Restore::new(&first, crc32)?;
+    let mut restore = Restore::new(&first, device.sectors(), crc32)?;
     let mut buffer = vec![0; READ_MAX];
 
     loop {

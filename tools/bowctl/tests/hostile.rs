@@ -124,6 +124,52 @@ fn entries_beyond_the_device() {
     }
 }
 
+/// A device that ends in the middle of one more block.
+#[test]
+fn a_last_block_that_is_cut_off() {
+    let odd = |entries: &[Entry]| {
+        let mut disk = disk(&with(entries));
+        disk.data.extend(Random::new(6).bytes(SECTOR));
+        disk
+    };
+    let fault = |entry| match invalid(&odd(&[entry])) {
+        Invalid::Entry { fault, .. } => fault,
+        other => panic!("{other}"),
+    };
+
+    // By itself, and as the end of a longer entry.
+    for entry in [entry(BLOCKS, 30, 1), entry(BLOCKS - 2, 30, 3)] {
+        let mut disk = odd(&[entry]);
+        let old = disk.data.clone();
+        let (source, dest) = (entry.source as usize * SECTOR, 30 * BLOCK);
+        let length = old.len() - source;
+
+        check(&disk).unwrap();
+        repair::restore(&mut disk, &mut Progress::hidden()).unwrap();
+        assert_eq!(disk.data.len(), old.len());
+        assert_eq!(disk.data[source..], old[dest..dest + length]);
+        assert!(examine(&old, 1).restored);
+    }
+    // Nothing is beyond it, and no backup is in it.
+    for beyond in [
+        entry(BLOCKS, 30, 2),
+        entry(BLOCKS - 2, 30, 4),
+        entry(BLOCKS + 1, 30, 1),
+    ] {
+        assert_eq!(fault(beyond), EntryFault::SourceBeyondDevice);
+    }
+    for beyond in [entry(20, BLOCKS, 1), entry(20, BLOCKS - 2, 3)] {
+        assert_eq!(fault(beyond), EntryFault::DestBeyondDevice);
+    }
+    let live = Log {
+        sector0: BLOCKS * SECTORS,
+        ..good()
+    };
+    let mut disk = disk(&live);
+    disk.data.extend([0; SECTOR]);
+    assert!(matches!(invalid(&disk), Invalid::Sector0 { .. }));
+}
+
 #[test]
 fn entries_that_are_not_whole_blocks() {
     for odd in [

@@ -32,13 +32,22 @@ fn both_readers_agree() {
         let version = [Version::V1_0, Version::V1_1][round % 2];
         let block_size = 512 << (round / 2 % 4);
         let free: Vec<_> = (0..150).map(|_| !random.once_in(3)).collect();
-        let mut history = History::new(version, block_size, &free, random.bits()).unwrap();
-        let ops: Vec<_> = (0..40)
-            .map(|_| Op::Write {
-                block: random.below(150),
-                blocks: 1 + random.below(4),
-            })
-            .collect();
+        // Half of the devices end in the middle of a block.
+        let tail = match round / 2 % 2 {
+            0 => 0,
+            _ => 1 + random.below(block_size / 512 - 1),
+        };
+        let mut history =
+            History::with_tail(version, block_size, &free, tail, random.bits()).unwrap();
+        let end = Op::Write {
+            block: history.blocks() - 2,
+            blocks: 2,
+        };
+        let writes = (0..40).map(|_| Op::Write {
+            block: random.below(150),
+            blocks: 1 + random.below(4),
+        });
+        let ops: Vec<_> = std::iter::once(end).chain(writes).collect();
         history.run(&ops);
 
         let restored = |command: &mut Command| {

@@ -24,8 +24,10 @@ const MIB: u64 = (1 << 20) / SECTOR as u64;
 /// The most sectors that are copied and never written, whatever the load.
 const AHEAD_MAX: u64 = 24 * MIB;
 
-/// A device of which the upper half is free at the checkpoint.
+/// A device of which the upper half is free at the checkpoint, but for a last block that its end cuts
+/// off.
 struct Device {
+    sectors: u64,
     disk: Vec<u8>,
     /// What a bare device would hold, and what it held at the checkpoint.
     bare: Vec<u8>,
@@ -42,6 +44,8 @@ struct Device {
     /// One copy in so many fails.
     failures: Option<usize>,
     copies: u64,
+    /// Copies of a last block that the end of the device cuts off.
+    tails: u64,
     written: u64,
     refused: u64,
 }
@@ -82,7 +86,9 @@ impl Device {
             disk[place].copy_from_slice(&old[first.clone()]);
         }
         checkpoint.begin(backup, crc(entry_seed(0, block.bytes()), &old[first]));
+        let free = free.start..block.down(free.end);
         let mut device = Self {
+            sectors,
             bare: old.clone(),
             old,
             disk,
@@ -95,6 +101,7 @@ impl Device {
             random,
             failures: None,
             copies: 0,
+            tails: 0,
             written: 0,
             refused: 0,
         };
@@ -113,8 +120,10 @@ impl Device {
         let mut data = Vec::new();
         let mut failed = Vec::new();
         for copy in self.batch.copies_mut() {
-            let source = bytes(&(copy.source..copy.source_end()));
-            let read = self.disk[source].to_vec();
+            let start = copy.source as usize * SECTOR;
+            let end = start + copy.source_bytes(self.sectors) as usize;
+            let mut read = self.disk[start..end].to_vec();
+            read.resize(copy.bytes() as usize, 0);
             copy.checksum = crc(entry_seed(copy.source, self.block.bytes()), &read);
             data.push(read);
             let fails = self.failures.is_some_and(|n| self.random.once_in(n));
@@ -127,6 +136,7 @@ impl Device {
             if failed.is_none() {
                 self.disk[bytes(&(copy.dest..copy.dest_end()))].copy_from_slice(data);
                 self.copies += 1;
+                self.tails += u64::from(copy.source_end() > self.sectors);
             }
         }
         // How the backups end is known only later: then perhaps once more.
@@ -274,17 +284,17 @@ impl Device {
 
 /// Random writes of all shapes everywhere, discards, and now and then a copy that fails.
 fn random_load(block: u32, failures: Option<usize>, free: u64, seed: u64) -> Device {
-    let sectors = 4096;
-    let mut device = Device::new(sectors, sectors - free..sectors, block, seed);
+    let sectors = 4096 + seed % 8;
+    let mut device = Device::new(sectors, 4096 - free..sectors, block, seed);
     device.failures = failures;
     for step in 0..400 {
         let mut spans: Vec<Range<u64>> = Vec::new();
         for _ in 0..1 + device.random.below(6) {
             let start = device.random.below(sectors as usize) as u64;
-            let start = if device.random.once_in(8) {
-                start % 8
-            } else {
-                start
+            let start = match device.random.below(16) {
+                0..2 => start % 8,
+                2 => sectors - 1 - start % 16,
+                _ => start,
             };
             let length = 1 + device.random.below(40) as u64;
             // As `map` does: what begins in the first block ends there.
@@ -320,6 +330,8 @@ fn random_loads() {
         for block in [512, 1024, 4096] {
             let device = random_load(block, None, 2048, seed);
             assert!(device.copies > 50 && device.written > 1000);
+            let is_cut_off = device.sectors % device.block.sectors() > 0;
+            assert_eq!(device.tails > 0, is_cut_off);
         }
     }
 }

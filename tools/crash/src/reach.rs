@@ -17,13 +17,15 @@ pub(crate) struct Reach {
     pub(crate) moved: usize,
     /// Moves of the live first block.
     pub(crate) first_block: usize,
+    /// Backups of a last block that the end of the device cuts off.
+    pub(crate) cut_off: usize,
     /// Whether the checkpoint was given up.
     pub(crate) commit: usize,
 }
 
 impl Reach {
-    /// Reads it from all that was written to the first sector.
-    pub(crate) fn new(lower: &Level, contents: &Contents, is_given_up: bool) -> Self {
+    /// Reads it from all that was written to the first sector of a device of `sectors` sectors.
+    pub(crate) fn new(lower: &Level, contents: &Contents, sectors: u64, is_given_up: bool) -> Self {
         // The newest of each sequence.
         let mut chain: BTreeMap<u32, Vec<Entry>> = BTreeMap::new();
         let mut live = Vec::new();
@@ -40,9 +42,10 @@ impl Reach {
         live.dedup();
 
         let mut taken: Vec<(u64, u64)> = Vec::new();
-        let mut moved = 0;
+        let (mut moved, mut cut_off) = (0, 0);
         for entry in chain.values().flatten() {
             let end = |start| start + u64::from(entry.size) / 512;
+            cut_off += usize::from(end(entry.source) > sectors);
             moved += usize::from(
                 taken
                     .iter()
@@ -54,6 +57,7 @@ impl Reach {
             chain: chain.len(),
             moved,
             first_block: live.len().saturating_sub(1),
+            cut_off,
             commit: usize::from(is_given_up),
         }
     }
@@ -66,6 +70,7 @@ impl Reach {
                 "chain" => self.chain,
                 "moved" => self.moved,
                 "first_block" => self.first_block,
+                "cut_off" => self.cut_off,
                 "commit" => self.commit,
                 _ => return Err(format!("at_least: {name} is nothing that is counted")),
             };

@@ -106,7 +106,7 @@ impl Recording {
         });
         let from = [reported("sweep"), reported("asked 1"), taken.start];
         let fs = field("fs")?.to_owned();
-        let reach = Reach::new(&lower, &contents, given_up.is_some());
+        let reach = Reach::new(&lower, &contents, sectors, given_up.is_some());
         let mut recording = Self {
             name: field("name")?.to_owned(),
             sectors,

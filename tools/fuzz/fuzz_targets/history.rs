@@ -6,7 +6,7 @@
 #![no_main]
 
 use arbitrary::Arbitrary;
-use bow_fuzz::{block_size, Damage};
+use bow_fuzz::{block_size, tail, Damage};
 use bow_model::disk::Disk;
 use bow_model::history::{History, Op, Version};
 use bow_model::hostile::examine;
@@ -48,7 +48,9 @@ fuzz_target!(|input: Input| {
         .take(FREE)
         .flat_map(|byte| (0..8).map(move |bit| byte >> bit & 1 != 0))
         .collect();
-    let Some(mut history) = History::new(version, block_size, &free, input.seed.into()) else {
+    let tail = tail(input.block_size / 8, block_size);
+    let seed = input.seed.into();
+    let Some(mut history) = History::with_tail(version, block_size, &free, tail, seed) else {
         return;
     };
     let ops: Vec<_> = input

@@ -8,7 +8,7 @@
 use arbitrary::Arbitrary;
 use bow_decisions::log::Entry;
 use bow_fuzz::checksums::{fill, RIGHT, WRONG};
-use bow_fuzz::{block_size, Damage};
+use bow_fuzz::{block_size, tail, Damage};
 use bow_model::disk::SECTOR;
 use bow_model::history::Version;
 use bow_model::hostile::{examine, Log};
@@ -63,10 +63,14 @@ fuzz_target!(|input: Input| {
         true => Version::V1_1,
         false => Version::V1_0,
     };
-    let mut image = Random::new(input.seed.into()).bytes(blocks as usize * block_size);
+    let tail = tail(input.blocks / BLOCKS as u8, block_size);
+    let size = blocks as usize * block_size + tail * SECTOR;
+    let mut image = Random::new(input.seed.into()).bytes(size);
     let chain = &input.chain[..input.chain.len().min(CHAIN)];
     // Any block but the first.
     let place = |block: u8| 1 + u64::from(block) % (blocks - 1);
+    // Sources may reach into the last block, which the end of the device may cut off.
+    let end = blocks + u64::from(tail > 0);
 
     // The oldest first, so that of two in one place the newer is there.
     for (index, block) in chain.iter().enumerate().rev() {
@@ -98,10 +102,10 @@ fuzz_target!(|input: Input| {
             Version::V1_1 => SECTOR,
         };
         log.entries.extend(block.entries.iter().map(|saved| {
-            let (source, dest) = (place(saved.source), place(saved.dest));
+            let (source, dest) = (1 + u64::from(saved.source) % (end - 1), place(saved.dest));
             let most = match saved.how & 7 {
                 0 => u64::MAX,
-                _ => (blocks - source.max(dest)).min(source.abs_diff(dest)),
+                _ => (end - source).min(blocks - dest).min(source.abs_diff(dest)),
             };
 
             Entry {

@@ -64,16 +64,12 @@ fn same(found: &[u8], value: &[u8]) -> bool {
         .is_some_and(|zeroes| zeroes.iter().all(|byte| *byte == b'0'))
 }
 
-/// The block size is the one given, or the largest that fits.
+/// The block size is the one given, or the largest; the device has three such blocks.
 fn fits(arguments: &Arguments, sectors: u64, logical: u32) {
-    let divides = |bytes: u32| sectors % u64::from(bytes / 512) == 0;
-    let largest = [4096, 2048, 1024, 512]
-        .into_iter()
-        .find(|bytes| divides(*bytes));
-    let wanted = match arguments.block_size.map(BlockSize::bytes).or(largest) {
-        Some(bytes) if bytes < logical => Err(Fault::BlockSizeTooSmall),
-        Some(bytes) if divides(bytes) => Ok(bytes),
-        _ => Err(Fault::BlockSizeDoesNotDivide),
+    let wanted = match arguments.block_size.map_or(4096, BlockSize::bytes) {
+        bytes if bytes < logical => Err(Fault::BlockSizeTooSmall),
+        bytes if sectors < u64::from(3 * bytes / 512) => Err(Fault::DeviceTooSmall),
+        bytes => Ok(bytes),
     };
 
     assert_eq!(

@@ -47,15 +47,16 @@ fn fill_block(image: &mut [u8], mut origins: Vec<usize>, expected: Option<u32>) 
         );
         // Where this log block is, before it is replaced.
         let places = origins[..sectors].to_vec();
-        let end = (dest + size).max(source + size);
-        if end > origins.len() {
+        let there = size.min(origins.len().saturating_sub(source));
+        if dest + size > origins.len() || size - there >= sectors {
             // No good entry: nothing goes on from here.
             seal_at(image, origins[0]);
             return;
         }
         let saved = origins[dest..dest + size].to_vec();
 
-        origins.splice(source..source + size, saved.iter().copied());
+        // The end of the device may cut off the last block.
+        origins.splice(source..source + there, saved[..there].iter().copied());
         if index == 0 && sequence > 0 {
             // Its checksum covers the log block before it, which has to be right by then.
             fill_block(image, origins.clone(), Some(sequence - 1));

@@ -20,6 +20,11 @@ pub fn block_size(choice: u8) -> usize {
     }
 }
 
+/// How many sectors of one more block a device has before it ends.
+pub fn tail(choice: u8, block_size: usize) -> usize {
+    usize::from(choice) % (block_size / SECTOR)
+}
+
 /// What happens to a device.
 #[derive(Arbitrary, Debug)]
 pub struct Damage {

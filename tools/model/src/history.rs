@@ -42,7 +42,8 @@ pub enum Op {
         /// Number of blocks.
         blocks: usize,
     },
-    /// Discards a block, which is free again if it was written since the checkpoint.
+    /// Discards a block, which is free again if it was written since the checkpoint and is a whole
+    /// one.
     Discard {
         /// The block.
         block: usize,
@@ -82,10 +83,24 @@ impl History {
     /// A device with random contents that enters state 1; `None` if there is not enough free
     /// space. `free` says which blocks are free; block 0 never is.
     pub fn new(version: Version, block_size: usize, free: &[bool], seed: u64) -> Option<Self> {
+        Self::with_tail(version, block_size, free, 0, seed)
+    }
+
+    /// The same, on a device that ends `tail` sectors into one more block, which is not free.
+    pub fn with_tail(
+        version: Version,
+        block_size: usize,
+        free: &[bool],
+        tail: usize,
+        seed: u64,
+    ) -> Option<Self> {
         let mut random = Random::new(seed);
-        let disk = random.bytes(block_size * free.len());
+        let disk = random.bytes(block_size * free.len() + tail * SECTOR);
         let mut free = free.to_vec();
         *free.first_mut()? = false;
+        if tail > 0 {
+            free.push(false);
+        }
         let kinds = free
             .iter()
             .map(|free| if *free { Kind::Free } else { Kind::Unchanged })
@@ -121,9 +136,14 @@ impl History {
         Some(history)
     }
 
-    /// Number of blocks.
+    /// Number of blocks; the end of the device may cut off the last.
     pub fn blocks(&self) -> usize {
         self.kinds.len()
+    }
+
+    /// Whether all of a block is on the device.
+    fn is_whole(&self, block: usize) -> bool {
+        (block + 1) * self.block_size <= self.disk.len()
     }
 
     /// The checkpoint's identity: uuid and time.
@@ -214,7 +234,7 @@ impl History {
             Op::Discard { block } => {
                 let block = block % self.blocks();
 
-                if block != 0 && self.kinds[block] == Kind::Changed {
+                if block != 0 && self.kinds[block] == Kind::Changed && self.is_whole(block) {
                     self.kinds[block] = Kind::Free;
                 }
             }
@@ -278,7 +298,8 @@ impl History {
     /// Gives blocks to the file system. If space runs out before it has written to them, it finds
     /// there what there is.
     fn changed(&mut self, block: usize, blocks: usize) {
-        let bytes = block * self.block_size..(block + blocks) * self.block_size;
+        let end = ((block + blocks) * self.block_size).min(self.disk.len());
+        let bytes = block * self.block_size..end;
 
         self.new[bytes.clone()].copy_from_slice(&self.disk[bytes]);
         self.kinds[block..block + blocks].fill(Kind::Changed);
@@ -310,10 +331,14 @@ impl History {
         Some(start)
     }
 
+    /// Copies blocks; what the device has not of them reads as zeroes.
     fn copy(&mut self, from: usize, to: usize, blocks: usize) {
-        let from = from * self.block_size..(from + blocks) * self.block_size;
+        let (from, to) = (from * self.block_size, to * self.block_size);
+        let size = blocks * self.block_size;
+        let there = size.min(self.disk.len() - from);
 
-        self.disk.copy_within(from, to * self.block_size);
+        self.disk.copy_within(from..from + there, to);
+        self.disk[to + there..to + size].fill(0);
     }
 
     fn sector(&self, block: usize) -> u64 {
@@ -392,9 +417,11 @@ impl History {
     }
 }
 
-/// Puts a block's data in its place.
+/// Puts a block's data in its place, as far as the device has it.
 fn put(disk: &mut [u8], block: usize, data: &[u8]) {
-    disk[block * data.len()..(block + 1) * data.len()].copy_from_slice(data);
+    for (to, from) in disk[block * data.len()..].iter_mut().zip(data) {
+        *to = *from;
+    }
 }
 
 /// The raw CRC-32.

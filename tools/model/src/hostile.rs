@@ -165,8 +165,10 @@ pub fn follow(image: &[u8]) -> Vec<u8> {
             assert!(index > 0 || size > 0);
             if size > 0 {
                 assert_good(&data, index, sequence, block_size, entry);
-                let dest = entry.dest as usize * SECTOR;
-                data.copy_within(dest..dest + size, entry.source as usize * SECTOR);
+                let (source, dest) = (entry.source as usize * SECTOR, entry.dest as usize * SECTOR);
+                // The last block may be cut off.
+                let there = size.min(data.len() - source);
+                data.copy_within(dest..dest + there, source);
             }
         }
         if sequence == 0 {
@@ -205,7 +207,8 @@ fn assert_good(data: &[u8], index: usize, sequence: u32, block_size: usize, entr
 
     assert_eq!(size % block_size, 0);
     assert!(entry.source % block == 0 && entry.dest % block == 0);
-    assert!(entry.source as usize <= device && entry.source as usize + sectors <= device);
+    assert!(entry.source as usize <= device);
+    assert!(entry.source as usize + sectors <= device.next_multiple_of(block as usize));
     assert!(entry.dest as usize <= device && entry.dest as usize + sectors <= device);
     assert!(
         entry.source.abs_diff(entry.dest) as usize >= sectors,

@@ -5,6 +5,7 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 
+use crate::disk::SECTOR;
 use crate::history::{History, Op, Version};
 
 /// A history and how it came about, so that a failure can be told.
@@ -16,6 +17,8 @@ pub struct Case {
     pub block_size: usize,
     /// Which blocks are free at the checkpoint.
     pub free: Vec<bool>,
+    /// Sectors of one more block that the end of the device cuts off; 0: there is none.
+    pub tail: usize,
     /// What the file system does.
     pub ops: Vec<Op>,
     /// For all that is random beyond that.
@@ -32,8 +35,8 @@ impl std::fmt::Debug for Case {
 
         write!(
             f,
-            "{:?}, blocks of {}, {free}, seed {:#x}: {:?}",
-            self.version, self.block_size, self.seed, self.ops
+            "{:?}, blocks of {}, {free} and {} sectors, seed {:#x}: {:?}",
+            self.version, self.block_size, self.tail, self.seed, self.ops
         )
     }
 }
@@ -41,7 +44,13 @@ impl std::fmt::Debug for Case {
 impl Case {
     /// Runs the history; `None` if there is no free space for a checkpoint.
     pub fn run(&self) -> Option<History> {
-        let mut history = History::new(self.version, self.block_size, &self.free, self.seed)?;
+        let mut history = History::with_tail(
+            self.version,
+            self.block_size,
+            &self.free,
+            self.tail,
+            self.seed,
+        )?;
 
         history.run(&self.ops);
         Some(history)
@@ -59,15 +68,17 @@ pub fn case(blocks: usize, ops: usize) -> impl Strategy<Value = Case> {
     (
         prop_oneof![Just(Version::V1_0), Just(Version::V1_1)],
         prop_oneof![Just(512), Just(1024), Just(2048), Just(4096usize)],
+        0..8usize,
         (4..blocks, 0.3..0.95)
             .prop_flat_map(|(blocks, free)| vec(prop::bool::weighted(free), blocks)),
         vec(op, 0..ops),
         any::<u64>(),
     )
-        .prop_map(|(version, block_size, free, ops, seed)| Case {
+        .prop_map(|(version, block_size, tail, free, ops, seed)| Case {
             version,
             block_size,
             free,
+            tail: tail % (block_size / SECTOR),
             ops,
             seed,
         })

@@ -148,7 +148,5 @@ proptest! {
         prop_assert_eq!(block.down(sector), sector / size * size);
         prop_assert_eq!(block.up(sector), sector.div_ceil(size) * size);
         prop_assert_eq!(block.number(sector), sector / size);
-        prop_assert_eq!(block.divides(sector), sector % size == 0);
-        prop_assert_eq!(block.half().map(BlockSize::sectors), (shift > 0).then_some(size / 2));
     }
 }

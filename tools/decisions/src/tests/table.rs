@@ -62,7 +62,7 @@ fn what_is_refused() {
 }
 
 #[test]
-fn the_default_is_the_largest_that_fits() {
+fn the_default_is_4096_whatever_the_size() {
     let default = Arguments::default();
     let chosen = |sectors, logical| {
         default
@@ -70,21 +70,23 @@ fn the_default_is_the_largest_that_fits() {
             .map(BlockSize::bytes)
     };
 
-    assert_eq!(chosen(131_072, 512), Ok(4096));
-    assert_eq!(chosen(131_076, 512), Ok(2048));
-    assert_eq!(chosen(131_074, 512), Ok(1024));
-    assert_eq!(chosen(131_073, 512), Ok(512));
-    assert_eq!(chosen(131_072, 4096), Ok(4096));
-    assert_eq!(chosen(131_076, 4096), Err(Fault::BlockSizeTooSmall));
+    for sectors in [24, 31, 131_071, 131_072, u64::MAX] {
+        for logical in [512, 1024, 2048, 4096] {
+            assert_eq!(chosen(sectors, logical), Ok(4096));
+        }
+    }
+    assert_eq!(chosen(131_072, 8192), Err(Fault::BlockSizeTooSmall));
+    // A checkpoint takes three blocks.
+    for sectors in [0, 1, 7, 8, 23] {
+        assert_eq!(chosen(sectors, 512), Err(Fault::DeviceTooSmall));
+    }
+
     let given = parse("1 block_size:2048").unwrap();
-    assert_eq!(
-        given.block_size_for(131_074, 512),
-        Err(Fault::BlockSizeDoesNotDivide)
-    );
-    assert_eq!(
-        given.block_size_for(131_072, 4096),
-        Err(Fault::BlockSizeTooSmall)
-    );
+    let chosen = |sectors, logical| given.block_size_for(sectors, logical);
+    assert_eq!(chosen(131_071, 512), Ok(given.block_size.unwrap()));
+    assert_eq!(chosen(12, 512), Ok(given.block_size.unwrap()));
+    assert_eq!(chosen(11, 512), Err(Fault::DeviceTooSmall));
+    assert_eq!(chosen(131_072, 4096), Err(Fault::BlockSizeTooSmall));
 }
 
 #[test]
