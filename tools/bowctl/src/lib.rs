@@ -10,7 +10,7 @@
 //! - [`users`]: who uses a block device or image;
 //! - [`live`]: device-mapper devices with a bow target, through sysfs and `dmsetup`;
 //! - [`mount`]: trimming and freezing the file system on one;
-//! - [`commands`]: one function for each command;
+//! - [`commands`]: one file for each command;
 //! - [`failure`]: errors with their exit codes and advice.
 
 #![forbid(unsafe_code)]

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `bowctl create`: a bow device over a block device.
+
+use std::path::PathBuf;
+
+use bow_decisions::log::{block_size_valid, probe, SECTOR_SIZE};
+use clap::ValueEnum;
+
+use super::print;
+use crate::device::{Access, BlockDevice, FileDevice};
+use crate::failure::{Code, Failure, Result};
+use crate::live;
+
+/// `bowctl create`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Name of the new device, which will be /dev/mapper/NAME.
+    pub name: String,
+    /// The block device below.
+    pub device: PathBuf,
+    /// Unit of backup in bytes: 512, 1024, 2048 or 4096 [default: the target's choice].
+    #[arg(long, value_parser = block_size)]
+    pub block_size: Option<u32>,
+    /// What happens when free space runs out [default: error].
+    #[arg(long, value_enum)]
+    pub on_full: Option<OnFull>,
+}
+
+/// What happens when free space runs out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OnFull {
+    /// The write fails with ENOSPC; rollback stays possible.
+    Error,
+    /// The checkpoint is given up, the new state stays, writes go on.
+    Commit,
+}
+
+fn block_size(text: &str) -> std::result::Result<u32, String> {
+    text.parse()
+        .ok()
+        .filter(|size| block_size_valid(*size))
+        .ok_or_else(|| "not a power of two from 512 to 4096".to_owned())
+}
+
+pub(super) fn run(args: &Args) -> Result {
+    // Opened to see that it is there and free, and closed again for the target.
+    let device = FileDevice::open(&args.device, Access::Check)?;
+    let path = args
+        .device
+        .canonicalize()
+        .map_err(|error| Failure::io(args.device.display(), &error))?;
+    let sectors = device.sectors();
+    let mut first = [0; SECTOR_SIZE];
+
+    device
+        .read_at(0, &mut first)
+        .map_err(|error| Failure::io(path.display(), &error))?;
+    if probe(&first).is_some() {
+        return Err(Failure::new(
+            Code::State,
+            format!(
+                "{}: it holds a checkpoint that is still open",
+                path.display()
+            ),
+        )
+        .advise(format!(
+            "`bowctl restore {0}` goes back to it, `bowctl commit {0}` keeps the new state.",
+            args.device.display()
+        )));
+    }
+    drop(device);
+
+    let mut options = Vec::new();
+    if let Some(size) = args.block_size {
+        options.push(format!("block_size:{size}"));
+    }
+    if let Some(on_full) = args.on_full {
+        let policy = match on_full {
+            OnFull::Error => "error",
+            OnFull::Commit => "commit",
+        };
+        options.push(format!("on_full:{policy}"));
+    }
+
+    let mut table = format!("0 {sectors} bow {}", path.display());
+    if !options.is_empty() {
+        table.push_str(&format!(" {} {}", options.len(), options.join(" ")));
+    }
+    live::create(&args.name, &table)?;
+    print(&format!("/dev/mapper/{}: {table}\n", args.name))
+}

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `bowctl status`: the state of live devices, and the log on plain ones.
+
+use std::path::{Path, PathBuf};
+
+use super::log_failure::{failure, For};
+use super::{print, print_json};
+use crate::device::{Access, FileDevice};
+use crate::failure::Result;
+use crate::live::Live;
+use crate::repair::{self, RepairError};
+use crate::report::{Block, LiveStatus, PlainStatus, Status};
+use crate::users;
+
+/// `bowctl status`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Live bow devices, plain devices or images [default: all live bow devices].
+    pub targets: Vec<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+pub(super) fn run(args: &Args) -> Result {
+    let targets: Vec<PathBuf> = match args.targets.as_slice() {
+        [] => Live::all()
+            .iter()
+            .map(|live| live.name.clone().into())
+            .collect(),
+        targets => targets.to_vec(),
+    };
+    let mut reports = Vec::new();
+
+    for target in &targets {
+        reports.push(match Live::find(target) {
+            Some(live) => Status::Live(live_status(&live)?),
+            None => Status::Plain(plain_status(target)?),
+        });
+    }
+    if args.json {
+        return print_json(&reports);
+    }
+    if reports.is_empty() {
+        return print("no live bow devices\n");
+    }
+    print(&reports.iter().map(Status::text).collect::<String>())
+}
+
+fn live_status(live: &Live) -> Result<LiveStatus> {
+    let state = live.state()?;
+
+    Ok(LiveStatus {
+        name: live.name.clone(),
+        device: format!("/dev/{}", live.node),
+        state: state.number(),
+        state_name: state.word(),
+        free_bytes: live.free()?,
+        size_bytes: live.size()?,
+        below: live.slaves(),
+        mounted_on: live
+            .mount_points()
+            .iter()
+            .map(|point| point.display().to_string())
+            .collect(),
+        target_status: live.target_status(),
+    })
+}
+
+fn plain_status(path: &Path) -> Result<PlainStatus> {
+    let device = FileDevice::open(path, Access::Look)?;
+    let mut status = PlainStatus {
+        device: path.display().to_string(),
+        log: "none",
+        error: None,
+        header: None,
+        in_use: users::of(path),
+    };
+
+    match repair::header(&device) {
+        Ok(header) => {
+            status.log = if header.restoring {
+                "restoring"
+            } else {
+                "checkpoint"
+            };
+            status.header = Some(Block::new(0, &header));
+        }
+        Err(RepairError::NoLog) => {}
+        Err(error @ RepairError::Invalid(_)) => {
+            status.log = "damaged";
+            status.error = Some(error.to_string());
+        }
+        Err(error) => return Err(failure(path, error, For::Check)),
+    }
+    Ok(status)
+}
