@@ -5,9 +5,11 @@
 use std::path::{Path, PathBuf};
 
 use super::print;
+use crate::device::{Access, FileDevice};
 use crate::failure::{Code, Failure, Result};
 use crate::live::{Live, State};
 use crate::mount::{self, Frozen};
+use crate::signature;
 
 /// `bowctl checkpoint`.
 #[derive(Debug, clap::Args)]
@@ -17,6 +19,9 @@ pub struct Args {
     /// Do not trim the file system first; only what it has discarded so far is free.
     #[arg(long)]
     pub no_trim: bool,
+    /// Also over a layer or file system that does not belong on a bow device.
+    #[arg(long)]
+    pub force: bool,
 }
 
 pub(super) fn run(args: &Args) -> Result {
@@ -45,6 +50,12 @@ pub(super) fn run(args: &Args) -> Result {
                  `dmsetup remove {name}`, `bowctl create`."
             )))
         }
+    }
+
+    if !args.force {
+        let node = Path::new("/dev").join(&live.node);
+
+        signature::refuse(&FileDevice::open(&node, Access::Look)?, &node)?;
     }
 
     let point = live.mount_points().into_iter().next();

@@ -11,6 +11,7 @@ use super::print;
 use crate::device::{Access, BlockDevice, FileDevice};
 use crate::failure::{Code, Failure, Result};
 use crate::live;
+use crate::signature;
 
 /// `bowctl create`.
 #[derive(Debug, clap::Args)]
@@ -25,6 +26,9 @@ pub struct Args {
     /// What happens when free space runs out [default: error].
     #[arg(long, value_enum)]
     pub on_full: Option<OnFull>,
+    /// Also over a layer or file system that does not belong on a bow device.
+    #[arg(long)]
+    pub force: bool,
 }
 
 /// What happens when free space runs out.
@@ -68,6 +72,9 @@ pub(super) fn run(args: &Args) -> Result {
             "`bowctl restore {0}` goes back to it, `bowctl commit {0}` keeps the new state.",
             args.device.display()
         )));
+    }
+    if !args.force {
+        signature::refuse(&device, &args.device)?;
     }
     drop(device);
 
