@@ -4,14 +4,14 @@
 
 use std::path::{Path, PathBuf};
 
-use bow_decisions::replay::{Limits, Summary};
+use bow_decisions::replay::Limits;
 
 use super::log_failure::{failure, For};
 use super::{print, print_json};
 use crate::device::{Access, FileDevice};
 use crate::failure::Result;
 use crate::progress::Progress;
-use crate::repair::{self, CheckOptions};
+use crate::repair::{self, CheckOptions, Checked};
 use crate::report::Totals;
 
 /// `bowctl check`.
@@ -33,7 +33,7 @@ pub struct Args {
 
 pub(super) fn run(args: &Args) -> Result {
     let device = FileDevice::open(&args.device, Access::Check)?;
-    let totals = checked(&device, &args.device, args.no_limit, args.quiet, For::Check)?;
+    let totals = checked(&device, &args.device, args.no_limit, args.quiet, For::Check)?.summary;
 
     if args.json {
         return print_json(&Totals::from(totals));
@@ -59,7 +59,7 @@ pub(super) fn checked(
     no_limit: bool,
     quiet: bool,
     purpose: For,
-) -> Result<Summary> {
+) -> Result<Checked> {
     let mut progress = Progress::new("checking", None, quiet);
 
     repair::check(device, options(no_limit), &mut progress, |_| ())

@@ -57,7 +57,7 @@ pub(super) fn run(args: &Args) -> Result {
     );
 
     match &result {
-        Ok(summary) => log.summary = Some((*summary).into()),
+        Ok(checked) => log.summary = Some(checked.summary.into()),
         Err(error) => log.error = Some(error.to_string()),
     }
     if args.json {

@@ -8,8 +8,10 @@ use super::log_failure::{failure, For};
 use super::{print, print_json};
 use crate::device::{Access, FileDevice};
 use crate::failure::Result;
+use crate::foreign;
 use crate::live::Live;
-use crate::repair::{self, RepairError};
+use crate::progress::Progress;
+use crate::repair::{self, CheckOptions, RepairError};
 use crate::report::{Block, LiveStatus, PlainStatus, Status};
 use crate::users;
 
@@ -76,6 +78,7 @@ fn plain_status(path: &Path) -> Result<PlainStatus> {
         error: None,
         header: None,
         in_use: users::of(path),
+        foreign_writes: Vec::new(),
     };
 
     match repair::header(&device) {
@@ -86,6 +89,10 @@ fn plain_status(path: &Path) -> Result<PlainStatus> {
                 "checkpoint"
             };
             status.header = Some(Block::new(0, &header));
+            // A log that is being written cannot be followed.
+            if status.in_use.is_empty() {
+                status.foreign_writes = foreign_writes(&device);
+            }
         }
         Err(RepairError::NoLog) => {}
         Err(error @ RepairError::Invalid(_)) => {
@@ -95,4 +102,16 @@ fn plain_status(path: &Path) -> Result<PlainStatus> {
         Err(error) => return Err(failure(path, error, For::Check)),
     }
     Ok(status)
+}
+
+/// Traces of writes without dm-bow; none if the log cannot be followed. Saved data is not read.
+fn foreign_writes(device: &FileDevice) -> Vec<String> {
+    let options = CheckOptions {
+        verify: false,
+        ..CheckOptions::default()
+    };
+
+    repair::check(device, options, &mut Progress::hidden(), |_| ())
+        .and_then(|log| foreign::traces(device, &log))
+        .unwrap_or_default()
 }
