@@ -21,9 +21,9 @@
 use bow_decisions::log::SECTOR_SIZE;
 
 use crate::device::BlockDevice;
-use crate::ext::Superblock;
 use crate::repair::{read, Checked, RepairError};
 use crate::report::utc;
+use crate::superblock::Superblock;
 
 /// The first log version in which what follows a log block's first sector has no meaning.
 const ONE_SECTOR: u16 = 0x0101;

@@ -7,7 +7,8 @@
 //! - [`device`]: a device as the repairs see it, and how one is opened;
 //! - [`repair`]: checking a log, restoring the old state, keeping the new one. What is decided is
 //!   decided by [`bow_decisions`], the code of the kernel module; here it is carried out;
-//! - [`foreign`]: traces of writes that did not go through dm-bow; [`ext`] is what it knows of ext4;
+//! - [`foreign`]: traces of writes that did not go through dm-bow; [`superblock`] reads those of
+//!   ext2, ext3 and ext4 for it;
 //! - [`signature`]: layers and file systems that must not be on a bow device;
 //! - [`aftermath`]: dangers of a rollback that depend on the file system;
 //! - [`users`]: who uses a block device or image;
@@ -23,7 +24,6 @@ pub mod cli;
 pub mod commands;
 pub mod crc;
 pub mod device;
-pub mod ext;
 pub mod failure;
 pub mod foreign;
 pub mod live;
@@ -32,4 +32,5 @@ pub mod progress;
 pub mod repair;
 pub mod report;
 pub mod signature;
+pub mod superblock;
 pub mod users;
