@@ -113,9 +113,8 @@ pub fn refuse<D: BlockDevice>(device: &D, path: &Path) -> Result {
             ),
         )
         .advise(format!(
-            "{}. If it is left over from an earlier use, remove it (`wipefs {shown}` lists what \
-             there is, `wipefs --offset {offset} {shown}` removes this); `--force` goes on in spite \
-             of it.",
+            "{}. If it is left over from an earlier use, `wipefs` lists and removes it; `--force` \
+             goes on in spite of it.",
             layer.instead
         )))
     })
