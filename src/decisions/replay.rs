@@ -39,7 +39,10 @@ use super::{
         SECTOR_SHIFT,
         SECTOR_SIZE, //
     },
-    relocations::Relocations, //
+    relocations::{
+        Piece,
+        Relocations, //
+    }, //
 };
 use kernel::{
     fmt,
@@ -394,6 +397,12 @@ impl Check {
     /// The log block found last.
     pub fn header(&self) -> &Header {
         &self.header
+    }
+
+    /// Returns where the data is that a restore gives `sector`, and how many of `sectors` follow it
+    /// without a gap. To be called after [`Finding::Valid`].
+    pub fn restored(&self, sector: u64, sectors: u64) -> Piece {
+        self.relocations.find(sector, sectors)
     }
 
     /// Goes on to the next finding. After [`Finding::Read`] call [`Self::feed`] first; after

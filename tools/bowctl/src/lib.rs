@@ -7,22 +7,30 @@
 //! - [`device`]: a device as the repairs see it, and how one is opened;
 //! - [`repair`]: checking a log, restoring the old state, keeping the new one. What is decided is
 //!   decided by [`bow_decisions`], the code of the kernel module; here it is carried out;
+//! - [`foreign`]: traces of writes that did not go through dm-bow; [`superblock`] reads those of
+//!   ext2, ext3 and ext4 for it;
+//! - [`signature`]: layers and file systems that must not be on a bow device;
+//! - [`aftermath`]: dangers of a rollback that depend on the file system;
 //! - [`users`]: who uses a block device or image;
 //! - [`live`]: device-mapper devices with a bow target, through sysfs and `dmsetup`;
 //! - [`mount`]: trimming and freezing the file system on one;
-//! - [`commands`]: one function for each command;
+//! - [`commands`]: one file for each command;
 //! - [`failure`]: errors with their exit codes and advice.
 
 #![forbid(unsafe_code)]
 
+pub mod aftermath;
 pub mod cli;
 pub mod commands;
 pub mod crc;
 pub mod device;
 pub mod failure;
+pub mod foreign;
 pub mod live;
 pub mod mount;
 pub mod progress;
 pub mod repair;
 pub mod report;
+pub mod signature;
+pub mod superblock;
 pub mod users;

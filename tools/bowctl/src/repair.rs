@@ -99,6 +99,48 @@ impl Default for CheckOptions {
     }
 }
 
+/// A log that has been checked.
+pub struct Checked {
+    /// The header of the newest log block.
+    pub header: Header,
+    /// Where the newest log block says that its place is backed up.
+    pub before: u64,
+    /// What the log comes to.
+    pub summary: Summary,
+    check: Box<Check>,
+}
+
+impl Checked {
+    /// Whether the log has old contents for `sector`.
+    pub fn is_saved(&self, sector: u64) -> bool {
+        self.check.restored(sector, 1).data != sector
+    }
+
+    /// Reads what a restore would give `sector` and those that follow.
+    ///
+    /// # Errors
+    ///
+    /// The device's.
+    pub fn read_old<D: BlockDevice>(
+        &self,
+        device: &D,
+        mut sector: u64,
+        mut data: &mut [u8],
+    ) -> Result<(), RepairError> {
+        while !data.is_empty() {
+            let piece = self
+                .check
+                .restored(sector, (data.len() / SECTOR_SIZE) as u64);
+            let (now, rest) = data.split_at_mut(piece.sectors as usize * SECTOR_SIZE);
+
+            read(device, piece.data, now)?;
+            sector += piece.sectors;
+            data = rest;
+        }
+        Ok(())
+    }
+}
+
 /// Checks the whole log of `device`, and tells `observe` of each log block and entry. Writes
 /// nothing.
 ///
@@ -110,7 +152,7 @@ pub fn check<D: BlockDevice>(
     options: CheckOptions,
     progress: &mut Progress,
     mut observe: impl FnMut(&Finding),
-) -> Result<Summary, RepairError> {
+) -> Result<Checked, RepairError> {
     let sectors = device.sectors();
     let limits = options.limits.unwrap_or(Limits {
         bytes: sectors
@@ -119,7 +161,9 @@ pub fn check<D: BlockDevice>(
         pieces: PIECES,
     });
     let first = read_first(device)?;
-    let mut check = Check::new(&first, sectors, limits, options.verify, crc32)?;
+    let mut check = Box::new(Check::new(&first, sectors, limits, options.verify, crc32)?);
+    let header = *check.header();
+    let mut before = None;
     let mut buffer = vec![0; READ_MAX];
 
     loop {
@@ -134,8 +178,18 @@ pub fn check<D: BlockDevice>(
                 check.feed(data)?;
                 progress.advance(len as u64);
             }
+            Finding::Entry { index: 0, entry } => {
+                before.get_or_insert(entry.dest);
+            }
             Finding::Block { .. } | Finding::Entry { .. } => {}
-            Finding::Valid(summary) => return Ok(summary),
+            Finding::Valid(summary) => {
+                return Ok(Checked {
+                    header,
+                    before: before.unwrap_or_default(),
+                    summary,
+                    check,
+                })
+            }
         }
     }
 }
@@ -238,7 +292,12 @@ fn refused(refusal: Refusal) -> RepairError {
     }
 }
 
-fn read<D: BlockDevice>(device: &D, sector: u64, data: &mut [u8]) -> Result<(), RepairError> {
+/// Reads from a device.
+pub(crate) fn read<D: BlockDevice>(
+    device: &D,
+    sector: u64,
+    data: &mut [u8],
+) -> Result<(), RepairError> {
     let len = data.len();
 
     device

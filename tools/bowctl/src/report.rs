@@ -59,6 +59,8 @@ pub struct PlainStatus {
     pub header: Option<Block>,
     /// Who uses it.
     pub in_use: Vec<String>,
+    /// Traces of writes without dm-bow since the checkpoint.
+    pub foreign_writes: Vec<String>,
 }
 
 /// A log block.
@@ -243,6 +245,9 @@ impl Status {
                 }
                 if let Some(error) = &plain.error {
                     let _ = writeln!(text, "  {error}");
+                }
+                for trace in &plain.foreign_writes {
+                    let _ = writeln!(text, "  written to without dm-bow: {trace}");
                 }
                 for user in &plain.in_use {
                     let _ = writeln!(text, "  in use: {user}");

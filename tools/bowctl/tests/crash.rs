@@ -12,6 +12,7 @@ use bow_model::disk::{Disk, Request};
 use bow_model::history::{History, Op, Version};
 use bow_model::random::Random;
 use bow_model::strategy::case;
+use bowctl::foreign;
 use bowctl::progress::Progress;
 use bowctl::repair::{self, CheckOptions, RepairError};
 use proptest::prelude::*;
@@ -31,7 +32,7 @@ fn restore(disk: &mut Disk, what: &str) -> bool {
         &mut Progress::hidden(),
         |_| (),
     ) {
-        Ok(_) => {}
+        Ok(log) => assert_eq!(foreign::traces(disk, &log).unwrap(), [""; 0], "{what}"),
         Err(RepairError::NoLog) => return false,
         Err(error) => panic!("{error}: {what}"),
     }

@@ -465,7 +465,7 @@ fn memory_is_bounded() {
             verify,
             ..CheckOptions::default()
         };
-        let result = repair::check(&device, options, &mut Progress::hidden(), |_| ());
+        let result = repair::check(&device, options, &mut Progress::hidden(), |_| ()).map(|_| ());
 
         assert!(
             matches!(

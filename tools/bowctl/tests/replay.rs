@@ -16,6 +16,7 @@ fn check(disk: &Disk) -> Result<bow_decisions::replay::Summary, RepairError> {
         &mut Progress::hidden(),
         |_| (),
     )
+    .map(|checked| checked.summary)
 }
 
 fn rolls_back(history: &History) {

@@ -7,6 +7,7 @@ use crate::device::Device;
 use crate::recording::Recording;
 use crate::trace::Time;
 use bow_decisions::log;
+use bowctl::foreign;
 use bowctl::progress::Progress;
 use bowctl::repair::{self, CheckOptions, RepairError};
 
@@ -59,8 +60,12 @@ pub(crate) fn allowed(recording: &Recording, cut: Time, found: Found) -> Result<
 /// Checks the log and restores the device.
 pub(crate) fn restore(device: &mut Device<'_>) -> Result<(), String> {
     let mut progress = Progress::hidden();
-    repair::check(device, CheckOptions::default(), &mut progress, |_| ())
+    let log = repair::check(device, CheckOptions::default(), &mut progress, |_| ())
         .map_err(|error| format!("bowctl refuses the log: {error}"))?;
+    let traces = foreign::traces(device, &log).map_err(|error| format!("traces: {error}"))?;
+    if !traces.is_empty() {
+        return Err(format!("nobody else has written: {}", traces.join("; ")));
+    }
     if !device.requests.is_empty() {
         return Err("the check of the log has written".into());
     }

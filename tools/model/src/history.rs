@@ -96,6 +96,23 @@ impl History {
     ) -> Option<Self> {
         let mut random = Random::new(seed);
         let disk = random.bytes(block_size * free.len() + tail * SECTOR);
+        let time = random.bits();
+
+        Self::on(disk, version, block_size, free, time, seed)
+    }
+
+    /// A device that holds `disk`, which may end in the middle of a last block, and enters state 1 at
+    /// `time`, in seconds since the epoch.
+    pub fn on(
+        disk: Vec<u8>,
+        version: Version,
+        block_size: usize,
+        free: &[bool],
+        time: u64,
+        seed: u64,
+    ) -> Option<Self> {
+        let mut random = Random::new(!seed);
+        let tail = disk.len() % block_size;
         let mut free = free.to_vec();
         *free.first_mut()? = false;
         if tail > 0 {
@@ -117,7 +134,7 @@ impl History {
             sequence: 0,
             entries: Vec::new(),
             uuid: random.bytes(16),
-            time: random.bits(),
+            time,
             random,
             total_entries: 0,
             moves: 0,
@@ -406,13 +423,8 @@ impl History {
         if self.version == Version::V1_1 {
             let sum = crc(!0, &log);
             log[28..32].copy_from_slice(&sum.to_le_bytes());
-            // What follows the first sector means nothing.
-            log.resize(SECTOR, 0);
-            let rest = self.random.bytes(self.block_size - SECTOR);
-            log.extend(rest);
-        } else {
-            log.resize(self.block_size, 0);
         }
+        log.resize(self.block_size, 0);
         put(&mut self.disk, 0, &log);
     }
 }

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `bowctl check`: checks the log of a plain device, saved data included.
+
+use std::path::{Path, PathBuf};
+
+use bow_decisions::replay::Limits;
+
+use super::log_failure::{failure, For};
+use super::{print, print_json};
+use crate::device::{Access, FileDevice};
+use crate::failure::Result;
+use crate::progress::Progress;
+use crate::repair::{self, CheckOptions, Checked};
+use crate::report::Totals;
+
+/// `bowctl check`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The plain device or image.
+    pub device: PathBuf,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+    /// Believe a log that holds more than 64 times the device's size, or lies in more than 64
+    /// pieces an entry.
+    #[arg(long)]
+    pub no_limit: bool,
+    /// Show no progress.
+    #[arg(long, short)]
+    pub quiet: bool,
+}
+
+pub(super) fn run(args: &Args) -> Result {
+    let device = FileDevice::open(&args.device, Access::Check)?;
+    let totals = checked(&device, &args.device, args.no_limit, args.quiet, For::Check)?.summary;
+
+    if args.json {
+        return print_json(&Totals::from(totals));
+    }
+    print(&format!(
+        "{}: the log is good: {}\n",
+        args.device.display(),
+        Totals::from(totals).text()
+    ))
+}
+
+fn options(no_limit: bool) -> CheckOptions {
+    CheckOptions {
+        limits: no_limit.then_some(Limits::NONE),
+        ..CheckOptions::default()
+    }
+}
+
+/// Checks the log of `device`, which was opened by `path`.
+pub(super) fn checked(
+    device: &FileDevice,
+    path: &Path,
+    no_limit: bool,
+    quiet: bool,
+    purpose: For,
+) -> Result<Checked> {
+    let mut progress = Progress::new("checking", None, quiet);
+
+    repair::check(device, options(no_limit), &mut progress, |_| ())
+        .map_err(|error| failure(path, error, purpose))
+}

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `bowctl create`: a bow device over a block device.
+
+use std::path::{Path, PathBuf};
+
+use bow_decisions::log::{block_size_valid, probe, SECTOR_SIZE};
+use clap::ValueEnum;
+
+use super::print;
+use crate::device::{Access, BlockDevice, FileDevice};
+use crate::failure::{Code, Failure, Result};
+use crate::live::{self, Live};
+use crate::signature;
+
+/// `bowctl create`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Name of the new device, which will be /dev/mapper/NAME.
+    pub name: String,
+    /// The block device below.
+    pub device: PathBuf,
+    /// Unit of backup in bytes: 512, 1024, 2048 or 4096 [default: the target's choice].
+    #[arg(long, value_parser = block_size)]
+    pub block_size: Option<u32>,
+    /// What happens when free space runs out [default: error].
+    #[arg(long, value_enum)]
+    pub on_full: Option<OnFull>,
+    /// Also over a layer or file system that does not belong on a bow device.
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// What happens when free space runs out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OnFull {
+    /// The write fails with ENOSPC; rollback stays possible.
+    Error,
+    /// The checkpoint is given up, the new state stays, writes go on.
+    Commit,
+}
+
+fn block_size(text: &str) -> std::result::Result<u32, String> {
+    text.parse()
+        .ok()
+        .filter(|size| block_size_valid(*size))
+        .ok_or_else(|| "not a power of two from 512 to 4096".to_owned())
+}
+
+pub(super) fn run(args: &Args) -> Result {
+    // Opened to see that it is there and free, and closed again for the target.
+    let device = FileDevice::open(&args.device, Access::Check)?;
+    let path = args
+        .device
+        .canonicalize()
+        .map_err(|error| Failure::io(args.device.display(), &error))?;
+    let sectors = device.sectors();
+    let mut first = [0; SECTOR_SIZE];
+
+    device
+        .read_at(0, &mut first)
+        .map_err(|error| Failure::io(path.display(), &error))?;
+    if probe(&first).is_some() {
+        return Err(Failure::new(
+            Code::State,
+            format!(
+                "{}: it holds a checkpoint that is still open",
+                path.display()
+            ),
+        )
+        .advise(format!(
+            "`bowctl restore {0}` goes back to it, `bowctl commit {0}` keeps the new state.",
+            args.device.display()
+        )));
+    }
+    if !args.force {
+        signature::refuse(&device, &args.device)?;
+    }
+    drop(device);
+
+    let mut options = Vec::new();
+    if let Some(size) = args.block_size {
+        options.push(format!("block_size:{size}"));
+    }
+    if let Some(on_full) = args.on_full {
+        let policy = match on_full {
+            OnFull::Error => "error",
+            OnFull::Commit => "commit",
+        };
+        options.push(format!("on_full:{policy}"));
+    }
+
+    let mut table = format!("0 {sectors} bow {}", path.display());
+    if !options.is_empty() {
+        table.push_str(&format!(" {} {}", options.len(), options.join(" ")));
+    }
+    live::create(&args.name, &table)?;
+    print(&format!("/dev/mapper/{}: {table}\n", args.name))?;
+    match Live::find(Path::new(&args.name)).and_then(|live| live.block_size()) {
+        Some(block) => print(&format!("{}: {}\n", args.name, blocks(block, sectors))),
+        None => Ok(()),
+    }
+}
+
+/// Says in what blocks a device of `sectors` sectors is backed up.
+fn blocks(block_size: u64, sectors: u64) -> String {
+    let rest = sectors * SECTOR_SIZE as u64 % block_size.max(1);
+
+    match rest {
+        0 => format!("block size {block_size}"),
+        _ => format!(
+            "block size {block_size}; the last {rest} bytes of the device are less than a block: \
+             they are backed up too, but never hold a backup"
+        ),
+    }
+}

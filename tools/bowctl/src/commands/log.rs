@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `bowctl log`: prints the log of a plain device.
+
+use std::path::PathBuf;
+
+use bow_decisions::replay::{Finding, Limits};
+
+use super::log_failure::{failure, For};
+use super::{print, print_json};
+use crate::device::{Access, FileDevice};
+use crate::failure::Result;
+use crate::progress::Progress;
+use crate::repair::{self, CheckOptions, PIECES};
+use crate::report::{Block, Log, LogEntry};
+
+/// `bowctl log`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The plain device or image.
+    pub device: PathBuf,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+pub(super) fn run(args: &Args) -> Result {
+    let path = &args.device;
+    let device = FileDevice::open(path, Access::Look)?;
+    let mut log = Log {
+        device: path.display().to_string(),
+        blocks: Vec::new(),
+        summary: None,
+        error: None,
+    };
+    let options = CheckOptions {
+        verify: false,
+        // Saved data is not read, however much there is.
+        limits: Some(Limits {
+            bytes: u64::MAX,
+            pieces: PIECES,
+        }),
+    };
+    let result = repair::check(
+        &device,
+        options,
+        &mut Progress::hidden(),
+        |finding| match *finding {
+            Finding::Block { sector, header } => log.blocks.push(Block::new(sector, &header)),
+            Finding::Entry { index, entry } => {
+                if let Some(block) = log.blocks.last_mut() {
+                    block.entries.push(LogEntry::new(index, entry));
+                }
+            }
+            Finding::Read { .. } | Finding::Valid(_) => {}
+        },
+    );
+
+    match &result {
+        Ok(checked) => log.summary = Some(checked.summary.into()),
+        Err(error) => log.error = Some(error.to_string()),
+    }
+    if args.json {
+        print_json(&log)?;
+    } else {
+        print(&log.text())?;
+    }
+    result
+        .map(|_| ())
+        .map_err(|error| failure(path, error, For::Check))
+}

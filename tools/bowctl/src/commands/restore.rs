@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `bowctl restore`: rolls a plain device back to its checkpoint.
+
+use std::path::{Path, PathBuf};
+
+use super::check::checked;
+use super::log_failure::{failure, For};
+use super::print;
+use crate::aftermath;
+use crate::device::{Access, FileDevice};
+use crate::failure::{Code, Failure, Result};
+use crate::foreign;
+use crate::progress::Progress;
+use crate::repair;
+use crate::report::Totals;
+
+/// `bowctl restore`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The plain device or image.
+    pub device: PathBuf,
+    /// Check the log and say what would be done, and write nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Believe a log that holds more than 64 times the device's size, or lies in more than 64
+    /// pieces an entry.
+    #[arg(long)]
+    pub no_limit: bool,
+    /// Restore although the device has been written to without dm-bow since the checkpoint. What
+    /// was written then is not undone.
+    #[arg(long)]
+    pub force: bool,
+    /// Show no progress.
+    #[arg(long, short)]
+    pub quiet: bool,
+}
+
+pub(super) fn run(args: &Args) -> Result {
+    let path = &args.device;
+    let access = if args.dry_run {
+        Access::Check
+    } else {
+        Access::Write
+    };
+    let mut device = FileDevice::open(path, access)?;
+    let log = checked(&device, path, args.no_limit, args.quiet, For::Restore)?;
+    let totals = log.summary;
+    let failed = |error| failure(path, error, For::Restore);
+    let traces = foreign::traces(&device, &log).map_err(failed)?;
+    let advice = aftermath::advice(&device, &log, &path.display().to_string()).map_err(failed)?;
+
+    // Once a restore has begun, only its end helps.
+    if !traces.is_empty() && !args.force && !log.header.restoring {
+        return Err(refused(path, &traces));
+    }
+
+    if args.dry_run {
+        return print(&format!(
+            "{}: the log is good: {}. Nothing was written.\n",
+            path.display(),
+            Totals::from(totals).text()
+        ));
+    }
+
+    let mut progress = Progress::new("restoring", Some(totals.bytes), args.quiet);
+    repair::restore(&mut device, &mut progress).map_err(|error| {
+        Failure::new(Code::Failed, format!("{}: {error}", path.display())).advise(format!(
+            "The restore is not complete. When the cause is mended, run `bowctl restore {}` \
+             again; it takes up where it was.",
+            path.display()
+        ))
+    })?;
+    drop(progress);
+    print(&format!(
+        "{}: restored: {}\n",
+        path.display(),
+        Totals::from(totals).text()
+    ))?;
+    if !traces.is_empty() {
+        eprintln!(
+            "{0} was written to without dm-bow: {1}. What was written then is still there. Check \
+             the file system before it is mounted (`fsck -f {0}`); files may be damaged all the \
+             same.",
+            path.display(),
+            traces.join("; ")
+        );
+    }
+    if let Some(advice) = advice {
+        eprintln!("{}: {advice}", path.display());
+    }
+    Ok(())
+}
+
+/// The error for a device that was written to without dm-bow.
+fn refused(path: &Path, traces: &[String]) -> Failure {
+    Failure::new(
+        Code::State,
+        format!(
+            "{}: it seems to have been written to without dm-bow since the checkpoint: {}. \
+             Nothing was written.",
+            path.display(),
+            traces.join("; ")
+        ),
+    )
+    .advise(format!(
+        "A restore does not undo such writes, and what it leaves may be damaged. `bowctl restore \
+         --force {0}` does it all the same, and then `fsck -f {0}` is needed; `bowctl commit {0}` \
+         keeps the new state. Keep an image of the device if both may be wrong.",
+        path.display()
+    ))
+}

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `bowctl status`: the state of live devices, and the log on plain ones.
+
+use std::path::{Path, PathBuf};
+
+use super::log_failure::{failure, For};
+use super::{print, print_json};
+use crate::device::{Access, FileDevice};
+use crate::failure::Result;
+use crate::foreign;
+use crate::live::Live;
+use crate::progress::Progress;
+use crate::repair::{self, CheckOptions, RepairError};
+use crate::report::{Block, LiveStatus, PlainStatus, Status};
+use crate::users;
+
+/// `bowctl status`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Live bow devices, plain devices or images [default: all live bow devices].
+    pub targets: Vec<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+pub(super) fn run(args: &Args) -> Result {
+    let targets: Vec<PathBuf> = match args.targets.as_slice() {
+        [] => Live::all()
+            .iter()
+            .map(|live| live.name.clone().into())
+            .collect(),
+        targets => targets.to_vec(),
+    };
+    let mut reports = Vec::new();
+
+    for target in &targets {
+        reports.push(match Live::find(target) {
+            Some(live) => Status::Live(live_status(&live)?),
+            None => Status::Plain(plain_status(target)?),
+        });
+    }
+    if args.json {
+        return print_json(&reports);
+    }
+    if reports.is_empty() {
+        return print("no live bow devices\n");
+    }
+    print(&reports.iter().map(Status::text).collect::<String>())
+}
+
+fn live_status(live: &Live) -> Result<LiveStatus> {
+    let state = live.state()?;
+
+    Ok(LiveStatus {
+        name: live.name.clone(),
+        device: format!("/dev/{}", live.node),
+        state: state.number(),
+        state_name: state.word(),
+        free_bytes: live.free()?,
+        size_bytes: live.size()?,
+        below: live.slaves(),
+        mounted_on: live
+            .mount_points()
+            .iter()
+            .map(|point| point.display().to_string())
+            .collect(),
+        target_status: live.target_status(),
+    })
+}
+
+fn plain_status(path: &Path) -> Result<PlainStatus> {
+    let device = FileDevice::open(path, Access::Look)?;
+    let mut status = PlainStatus {
+        device: path.display().to_string(),
+        log: "none",
+        error: None,
+        header: None,
+        in_use: users::of(path),
+        foreign_writes: Vec::new(),
+    };
+
+    match repair::header(&device) {
+        Ok(header) => {
+            status.log = if header.restoring {
+                "restoring"
+            } else {
+                "checkpoint"
+            };
+            status.header = Some(Block::new(0, &header));
+            // A log that is being written cannot be followed.
+            if status.in_use.is_empty() {
+                status.foreign_writes = foreign_writes(&device);
+            }
+        }
+        Err(RepairError::NoLog) => {}
+        Err(error @ RepairError::Invalid(_)) => {
+            status.log = "damaged";
+            status.error = Some(error.to_string());
+        }
+        Err(error) => return Err(failure(path, error, For::Check)),
+    }
+    Ok(status)
+}
+
+/// Traces of writes without dm-bow; none if the log cannot be followed. Saved data is not read.
+fn foreign_writes(device: &FileDevice) -> Vec<String> {
+    let options = CheckOptions {
+        verify: false,
+        ..CheckOptions::default()
+    };
+
+    repair::check(device, options, &mut Progress::hidden(), |_| ())
+        .and_then(|log| foreign::traces(device, &log))
+        .unwrap_or_default()
+}
