@@ -279,7 +279,7 @@ class Beside:
     """One writer beside a discard of 4 GiB, which has 500,000 free ranges in it."""
 
     rows = ("write_beside_discard",)
-    devices = ("bow",)
+    devices = ("bow", "peer")
 
     def results(self, device, wanted):
         disk = Disk("bench2", device.model, 8 << 10)
