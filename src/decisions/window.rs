@@ -114,10 +114,9 @@ impl Window {
         free: u64,
         size: u64,
     ) -> Option<Span<u64>> {
-        let Some(begin) = wanted.start.checked_rem(size) else {
-            return None;
-        };
-        let window = wanted.start.saturating_sub(begin)..wanted.end.next_multiple_of(size);
+        let begin = wanted.start.checked_rem(size)?;
+        let window =
+            wanted.start.saturating_sub(begin)..wanted.end.checked_next_multiple_of(size)?;
         let length = window.end.saturating_sub(window.start);
         if self.closed || length > SIZE {
             return None;
