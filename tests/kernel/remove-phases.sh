@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 # The table goes while copies that nobody waits for any more are in any of their phases: no write follows.
-# timeout: 300
+# timeout: 400
 . "$(dirname "$0")/lib.sh"
 . "$here/common/bow.sh"
 need_module dm-delay

@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 # A change of state ends, or is refused, before another table goes live.
+# timeout: 300
 . "$(dirname "$0")/lib.sh"
 . "$here/common/bow.sh"
 need_module dm-delay
