@@ -15,6 +15,7 @@
 //! - [`live`]: device-mapper devices with a bow target, through sysfs and `dmsetup`;
 //! - [`mount`]: mounts, in every namespace; [`stack`]: what stands on a device; [`freeze`]: trimming
 //!   and freezing a file system; [`ext`]: what only an ext4's superblock tells;
+//! - [`lock`]: the lock on a whole disk that keeps udev away;
 //! - [`commands`]: one file for each command;
 //! - [`failure`]: errors with their exit codes and advice.
 
@@ -30,6 +31,7 @@ pub mod failure;
 pub mod foreign;
 pub mod freeze;
 pub mod live;
+pub mod lock;
 pub mod mount;
 pub mod progress;
 pub mod repair;
