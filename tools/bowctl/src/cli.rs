@@ -15,7 +15,7 @@ Examples:
     ...                                 the update
     bowctl commit data                  keep it, or:
 
-    umount /mnt; dmsetup remove data
+    umount /mnt; bowctl remove data
     bowctl restore /dev/vdb1            back to the checkpoint, bit for bit
 
   After a power cut, on the plain device:

@@ -8,9 +8,10 @@ use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use bow_decisions::log::SECTOR_SIZE;
-use rustix::fs::{fadvise, flock, Advice, FlockOperation, OFlags};
+use rustix::fs::{fadvise, Advice, OFlags};
 
 use crate::failure::{Code, Failure, Result};
+use crate::lock::lock;
 use crate::users;
 
 /// A block device, or what stands for one. Addresses are in sectors; a write is durable only after
@@ -60,13 +61,15 @@ pub struct FileDevice {
     file: File,
     path: PathBuf,
     sectors: u64,
+    /// The lock, if it is not only looked at.
+    _lock: Option<File>,
 }
 
 impl FileDevice {
     /// Opens a block device or image file.
     ///
     /// A block device that is not only looked at is opened exclusively, which the kernel refuses
-    /// while it is mounted or held by another device; an image file is locked.
+    /// while it is mounted or held by another device. Its whole disk, or the image file, is locked.
     ///
     /// # Errors
     ///
@@ -85,6 +88,7 @@ impl FileDevice {
         let exclusive = access != Access::Look;
         let mut options = OpenOptions::new();
         options.read(true).write(access == Access::Write);
+        let lock = exclusive.then(|| lock(path)).transpose()?;
         if exclusive {
             let users = users::of(path);
             if !users.is_empty() {
@@ -99,9 +103,6 @@ impl FileDevice {
             io::ErrorKind::ResourceBusy => users::in_use(path, &users::of(path)),
             _ => failed(error),
         })?;
-        if exclusive && flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-            return Err(users::in_use(path, &["another process's lock".into()]));
-        }
         // What the page cache holds may be older than what a device-mapper device wrote below it.
         let _ = fadvise(&file, 0, None, Advice::DontNeed);
 
@@ -110,6 +111,7 @@ impl FileDevice {
             file,
             path: path.to_owned(),
             sectors: size / SECTOR_SIZE as u64,
+            _lock: lock,
         })
     }
 

@@ -13,7 +13,9 @@
 //! - [`aftermath`]: dangers of a rollback that depend on the file system;
 //! - [`users`]: who uses a block device or image;
 //! - [`live`]: device-mapper devices with a bow target, through sysfs and `dmsetup`;
-//! - [`mount`]: trimming and freezing the file system on one;
+//! - [`mount`]: mounts, in every namespace; [`stack`]: what stands on a device; [`freeze`]: trimming
+//!   and freezing a file system; [`ext`]: what only an ext4's superblock tells;
+//! - [`lock`]: the lock on a whole disk that keeps udev away;
 //! - [`commands`]: one file for each command;
 //! - [`failure`]: errors with their exit codes and advice.
 
@@ -24,13 +26,17 @@ pub mod cli;
 pub mod commands;
 pub mod crc;
 pub mod device;
+pub mod ext;
 pub mod failure;
 pub mod foreign;
+pub mod freeze;
 pub mod live;
+pub mod lock;
 pub mod mount;
 pub mod progress;
 pub mod repair;
 pub mod report;
 pub mod signature;
+pub mod stack;
 pub mod superblock;
 pub mod users;

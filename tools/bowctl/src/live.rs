@@ -6,6 +6,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread::sleep;
+use std::time::Duration;
 
 use bow_decisions::log::SECTOR_SIZE;
 
@@ -183,8 +185,22 @@ impl Live {
             .collect()
     }
 
+    /// Whether a device below takes discards.
+    pub fn discards_below(&self) -> bool {
+        users::entries(&self.sysfs.join("slaves")).any(|below| {
+            // A partition has the queue of its disk.
+            ["queue", "../queue"].iter().any(|queue| {
+                below
+                    .canonicalize()
+                    .ok()
+                    .and_then(|below| users::read(&below.join(queue).join("discard_max_bytes")))
+                    .is_some_and(|bytes| bytes != "0")
+            })
+        })
+    }
+
     /// Where it is mounted.
-    pub fn mount_points(&self) -> Vec<PathBuf> {
+    pub fn mount_points(&self) -> Vec<String> {
         mount::points_of(&self.number)
     }
 
@@ -208,35 +224,89 @@ impl Live {
     }
 }
 
+/// Runs `dmsetup`, and has it make or remove device nodes where no udev does.
+fn dmsetup(name: &str, args: &[&str]) -> Result {
+    let output = Command::new("dmsetup")
+        .args(args)
+        .env("LC_ALL", "C")
+        .output()
+        .map_err(|error| {
+            Failure::io("dmsetup", &error).advise("Install `dmsetup` (package dmsetup).")
+        })?;
+
+    if !output.status.success() {
+        return Err(Failure::new(
+            Code::Failed,
+            format!(
+                "dmsetup {}: {}",
+                args.join(" "),
+                String::from_utf8_lossy(&output.stderr).trim()
+            ),
+        ));
+    }
+    // One that is right already, udev's, is left alone.
+    let _ = Command::new("dmsetup").args(["mknodes", name]).output();
+    Ok(())
+}
+
 /// Makes a device-mapper device with a bow target.
 ///
 /// # Errors
 ///
 /// What `dmsetup` says.
 pub fn create(name: &str, table: &str) -> Result {
-    let output = Command::new("dmsetup")
-        .args(["create", name, "--table", table])
-        .output()
-        .map_err(|error| {
-            Failure::io("dmsetup", &error).advise("Install `dmsetup` (package dmsetup).")
-        })?;
+    dmsetup(name, &["create", name, "--table", table]).map_err(|failure| {
+        failure.advise(
+            "The kernel's log says what it did not like (`dmesg | tail`); \
+             \"unknown target type\" means that the module dm-bow is not loaded.",
+        )
+    })
+}
 
-    if output.status.success() {
-        // Where no udev makes the node, dmsetup does.
-        if !Path::new("/dev/mapper").join(name).exists() {
-            let _ = Command::new("dmsetup").args(["mknodes", name]).status();
+impl Live {
+    /// Removes the device. One that somebody looks at for a moment, as udev does after a change, is
+    /// tried again for some seconds.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::InUse`] names who uses it.
+    pub fn remove(&self) -> Result {
+        const TRIES: u32 = 25;
+        const WAIT: Duration = Duration::from_millis(200);
+        let name = &self.name;
+        let mut tries = 0;
+
+        loop {
+            let users = users::of_number(&self.number);
+            let result = match users.as_slice() {
+                [] => dmsetup(name, &["remove", name]),
+                users => return Err(in_use(name, users)),
+            };
+            match result {
+                Err(failure) if failure.message.contains("busy") => {}
+                result => return result,
+            }
+            tries += 1;
+            if tries == TRIES {
+                return Err(in_use(name, &users::openers(&self.number)));
+            }
+            sleep(WAIT);
         }
-        return Ok(());
     }
-    Err(Failure::new(
-        Code::Failed,
-        format!(
-            "dmsetup create {name} --table \"{table}\": {}",
-            String::from_utf8_lossy(&output.stderr).trim()
-        ),
+}
+
+/// The error for a device that cannot be removed.
+fn in_use(name: &str, users: &[String]) -> Failure {
+    let by = match users {
+        [] => "by someone the kernel does not name".to_owned(),
+        users => users.join(", "),
+    };
+
+    Failure::new(
+        Code::InUse,
+        format!("{name}: it is in use: {by}. It was not removed."),
     )
     .advise(
-        "The kernel's log says what it did not like (`dmesg | tail`); \
-         «unknown target type» means that the module dm-bow is not loaded.",
-    ))
+        "Unmount what is mounted, remove what stands on it, end what has it open, then try again.",
+    )
 }

@@ -1,78 +1,174 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Mounted file systems: where a device is mounted, trimming, freezing.
+//! Mounts, in every mount namespace that a process is in.
 
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::Write;
 use std::os::unix::ffi::OsStringExt;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 
-use rustix::fs::syncfs;
+use rustix::fs::{statx, AtFlags, StatxFlags};
 
-use crate::failure::{Code, Failure, Result};
 use crate::users;
 
-/// Where the block device of a number («major:minor») is mounted.
+/// A mount.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mount {
+    /// The kernel's number for it, which no two mounts have at a time.
+    pub id: u64,
+    /// The file system's device number; one of its own (`0:31`) if it may be on several devices.
+    pub number: String,
+    /// The mount point, as processes of its namespace see it.
+    pub point: PathBuf,
+    /// The file system's type.
+    pub kind: String,
+    /// The source, in most cases the path of a block device.
+    pub source: PathBuf,
+    /// The options of the file system, separated by commas.
+    pub options: String,
+    /// A process that sees the mount; none if this one does.
+    pub process: Option<u32>,
+}
+
+impl Mount {
+    /// Opens the directory that is mounted. Returns `None` if it cannot be reached: another mount
+    /// hides it, or its namespace is gone.
+    pub fn open(&self) -> Option<File> {
+        let root = File::open(self.outside(&self.point)).ok()?;
+        let found = statx(&root, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID).ok()?;
+
+        (root.metadata().ok()?.is_dir() && found.stx_mnt_id == self.id).then_some(root)
+    }
+
+    /// Returns the number of the block device that is the source.
+    pub fn source_number(&self) -> Option<String> {
+        self.source
+            .starts_with("/dev")
+            .then(|| self.number_of(&self.source))
+            .flatten()
+    }
+
+    /// Returns the number of the block device at a path in the mount's namespace.
+    pub fn number_of(&self, path: &Path) -> Option<String> {
+        users::number(&self.outside(path)).or_else(|| users::number(path))
+    }
+
+    /// Returns the value of an option of the file system.
+    pub fn option(&self, name: &str) -> Option<&str> {
+        self.options
+            .split(',')
+            .find_map(|option| option.strip_prefix(name)?.strip_prefix('='))
+    }
+
+    /// Tells where it is, for messages.
+    pub fn shown(&self) -> String {
+        match self.process {
+            None => self.point.display().to_string(),
+            Some(process) => format!(
+                "{} (in the mount namespace of process {process})",
+                self.point.display()
+            ),
+        }
+    }
+
+    /// Returns this process's path for one of the mount's namespace.
+    fn outside(&self, path: &Path) -> PathBuf {
+        match self.process {
+            None => path.to_owned(),
+            Some(process) => Path::new("/proc")
+                .join(process.to_string())
+                .join("root")
+                .join(path.strip_prefix("/").unwrap_or(path)),
+        }
+    }
+}
+
+/// Returns all mounts, those that this process sees first.
+pub fn all() -> Vec<Mount> {
+    let mut mounts = own();
+    let mut ids: HashSet<_> = mounts.iter().map(|mount| mount.id).collect();
+    // What a process sees is decided by its namespace and its root.
+    let view = |process: &Path| {
+        Some((
+            fs::read_link(process.join("ns/mnt")).ok()?,
+            fs::read_link(process.join("root")).ok()?,
+        ))
+    };
+    let mut views: HashSet<_> = view(Path::new("/proc/self")).into_iter().collect();
+
+    for folder in users::entries(Path::new("/proc")) {
+        let Ok(process) = users::file_name(&folder).parse() else {
+            continue;
+        };
+        if view(&folder).is_some_and(|view| views.insert(view)) {
+            let text = fs::read_to_string(folder.join("mountinfo")).unwrap_or_default();
+
+            mounts.extend(
+                parse(&text, Some(process))
+                    .into_iter()
+                    .filter(|mount| ids.insert(mount.id)),
+            );
+        }
+    }
+    mounts
+}
+
+/// Returns the mounts that this process sees.
+fn own() -> Vec<Mount> {
+    parse(
+        &fs::read_to_string("/proc/self/mountinfo").unwrap_or_default(),
+        None,
+    )
+}
+
+/// Returns where the block device of a number (`major:minor`) is mounted, in any namespace.
 ///
 /// A file system over several devices (btrfs) has a number of its own; it is found by the device
 /// that it was mounted from.
-pub fn points_of(number: &str) -> Vec<PathBuf> {
-    let text = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-
-    parse(&text)
+pub fn points_of(number: &str) -> Vec<String> {
+    all()
         .into_iter()
-        .filter(|mount| {
-            mount.number == number
-                || (mount.source.starts_with("/dev/")
-                    && users::number(&mount.source).as_deref() == Some(number))
-        })
-        .map(|mount| mount.point)
+        .filter(|mount| mount.number == number || mount.source_number().as_deref() == Some(number))
+        .map(|mount| mount.shown())
         .collect()
 }
 
-/// Returns whether something is mounted on exactly this path.
+/// Returns the number of the device whose file system is mounted on exactly this path.
 pub fn number_at(point: &Path) -> Option<String> {
     let point = point.canonicalize().ok()?;
-    let text = fs::read_to_string("/proc/self/mountinfo").ok()?;
     // The last one hides those before.
-    let mount = parse(&text)
-        .into_iter()
-        .rfind(|mount| mount.point == point)?;
+    let mount = own().into_iter().rfind(|mount| mount.point == point)?;
 
-    users::number(&mount.source).or(Some(mount.number))
+    mount.source_number().or(Some(mount.number))
 }
 
-/// A line of `/proc/self/mountinfo`, as far as it is needed.
-#[derive(Debug, PartialEq, Eq)]
-struct Mount {
-    number: String,
-    point: PathBuf,
-    source: PathBuf,
-}
-
-fn parse(mountinfo: &str) -> Vec<Mount> {
+/// Reads the text of a `mountinfo`.
+fn parse(mountinfo: &str, process: Option<u32>) -> Vec<Mount> {
     mountinfo
         .lines()
         .filter_map(|line| {
             let (front, back) = line.split_once(" - ")?;
-            let mut front = front.split(' ').skip(2);
-            let number = front.next()?.to_owned();
+            let mut front = front.split(' ');
+            let id = front.next()?.parse().ok()?;
+            let number = front.nth(1)?.to_owned();
             let point = unescape(front.nth(1)?);
-            let source = unescape(back.split(' ').nth(1)?);
+            let mut back = back.split(' ');
 
             Some(Mount {
+                id,
                 number,
                 point,
-                source,
+                kind: back.next()?.to_owned(),
+                source: unescape(back.next()?),
+                options: back.next().unwrap_or_default().to_owned(),
+                process,
             })
         })
         .collect()
 }
 
-/// A path with `\ooo` for spaces and the like.
+/// Returns a path that has `\ooo` for spaces and the like.
 fn unescape(text: &str) -> PathBuf {
     let mut bytes = Vec::new();
     let mut rest = text.as_bytes();
@@ -90,169 +186,46 @@ fn unescape(text: &str) -> PathBuf {
     OsString::from_vec(bytes).into()
 }
 
-/// Discards all free space of the file system mounted on `point`. Returns how many bytes, if
-/// `fstrim` says so.
-///
-/// # Errors
-///
-/// What `fstrim` says.
-pub fn trim(point: &Path) -> Result<Option<u64>> {
-    let mut fstrim = Command::new("fstrim");
-    let text = run(fstrim.arg("--verbose").arg(point))?;
-
-    Ok(trimmed_bytes(&text))
-}
-
-/// The number in «/mnt: 25.5 MiB (26738688 bytes) trimmed».
-fn trimmed_bytes(text: &str) -> Option<u64> {
-    text.rsplit_once(" bytes)")?
-        .0
-        .rsplit_once('(')?
-        .1
-        .parse()
-        .ok()
-}
-
-/// What the helper does that thaws: if it is told a word it ends; if there is nothing more to be
-/// told, because this process says so or because it is gone, it thaws.
-const GUARD: &str = r#"read -r word || exec fsfreeze --unfreeze "$1""#;
-
-/// A frozen file system.
-///
-/// It is thawed when this is dropped, and also if this process is killed in between: a helper that
-/// is started beforehand waits for the end of a pipe, in a process group of its own, so that
-/// signals of a terminal do not reach it.
-#[derive(Debug)]
-pub struct Frozen {
-    guard: Child,
-}
-
-impl Frozen {
-    /// Freezes the file system mounted on `point`: it is made clean on disk, and writers wait.
-    ///
-    /// Returns `None` for one that cannot be frozen (vfat); it has been written out instead.
-    ///
-    /// # Errors
-    ///
-    /// What `fsfreeze` says.
-    pub fn new(point: &Path) -> Result<Option<Self>> {
-        let guard = Command::new("sh")
-            .args(["-c", GUARD, "sh"])
-            .arg(point)
-            .stdin(Stdio::piped())
-            .process_group(0)
-            .spawn()
-            .map_err(|error| Failure::io("sh", &error))?;
-        let frozen = Self { guard };
-
-        match run(Command::new("fsfreeze").arg("--freeze").arg(point)) {
-            Ok(_) => Ok(Some(frozen)),
-            Err(failure) => {
-                frozen.forget();
-                if !failure.message.contains("not supported") {
-                    return Err(failure);
-                }
-                File::open(point)
-                    .and_then(|root| Ok(syncfs(root)?))
-                    .map_err(|error| {
-                        Failure::io(format_args!("syncing {}", point.display()), &error)
-                    })?;
-                Ok(None)
-            }
-        }
-    }
-
-    /// Thaws the file system.
-    ///
-    /// # Errors
-    ///
-    /// If `fsfreeze` fails, which has said why.
-    pub fn thaw(mut self) -> Result {
-        drop(self.guard.stdin.take());
-        match self.guard.wait() {
-            Ok(status) if status.success() => Ok(()),
-            Ok(status) => Err(Failure::new(Code::Failed, format!("fsfreeze: {status}"))),
-            Err(error) => Err(Failure::io("fsfreeze", &error)),
-        }
-    }
-
-    /// There is nothing to thaw.
-    fn forget(mut self) {
-        if let Some(mut pipe) = self.guard.stdin.take() {
-            let _ = pipe.write_all(b"done\n");
-        }
-        let _ = self.guard.wait();
-    }
-}
-
-impl Drop for Frozen {
-    fn drop(&mut self) {
-        drop(self.guard.stdin.take());
-        let _ = self.guard.wait();
-    }
-}
-
-/// Runs a command of util-linux. Returns what it printed.
-fn run(command: &mut Command) -> Result<String> {
-    let name = command.get_program().to_string_lossy().into_owned();
-    let output = command.env("LC_ALL", "C").output().map_err(|error| {
-        Failure::io(&name, &error).advise(format!("Install `{name}` (package util-linux)."))
-    })?;
-
-    if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
-    }
-    Err(Failure::new(
-        Code::Failed,
-        String::from_utf8_lossy(&output.stderr).trim().to_owned(),
-    ))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn fstrim_is_understood() {
-        let text = "/mnt: 25.5 MiB (26738688 bytes) trimmed on /dev/dm-0\n";
-
-        assert_eq!(trimmed_bytes(text), Some(26_738_688));
-        assert_eq!(trimmed_bytes("/mnt: 0 B (0 bytes) trimmed"), Some(0));
-        assert_eq!(trimmed_bytes(""), None);
-    }
-
-    /// The helper thaws when the pipe ends, and does nothing when told a word. (`exec` finds no
-    /// file system where there is none, and fails.)
-    #[test]
-    fn the_guard_thaws_unless_told_not_to() {
-        let guard = |script: &str| Frozen {
-            guard: Command::new("sh")
-                .args([
-                    "-c",
-                    &script.replace("fsfreeze --unfreeze", "test -d"),
-                    "sh",
-                    "/",
-                ])
-                .stdin(Stdio::piped())
-                .process_group(0)
-                .spawn()
-                .unwrap(),
-        };
-
-        guard(GUARD).thaw().unwrap();
-        guard(&GUARD.replace("$1", "/missing")).thaw().unwrap_err();
-        guard(&GUARD.replace("$1", "/missing")).forget();
-    }
-
-    #[test]
     fn mountinfo_is_read() {
         let text = "36 35 98:0 /mnt1 /mnt/a\\040b rw,noatime master:1 - ext3 /dev/root rw\n\
-                    37 35 0:31 / /b rw - btrfs /dev/mapper/b rw\n";
-        let mounts = parse(text);
+                    37 35 0:31 / /b rw - btrfs /dev/mapper/b rw\n\
+                    38 35 8:1 / /c rw - xfs /dev/sda1 rw,logdev=/dev/sdb1,noquota\n";
+        let mounts = parse(text, Some(7));
 
+        assert_eq!(mounts[0].id, 36);
         assert_eq!(mounts[0].point, Path::new("/mnt/a b"));
         assert_eq!(mounts[0].number, "98:0");
+        assert_eq!(
+            mounts[0].outside(&mounts[0].point),
+            Path::new("/proc/7/root/mnt/a b")
+        );
         assert_eq!(mounts[1].source, Path::new("/dev/mapper/b"));
-        assert_eq!(mounts.len(), 2);
+        assert_eq!(mounts[1].kind, "btrfs");
+        assert_eq!(mounts[2].option("logdev"), Some("/dev/sdb1"));
+        assert_eq!(mounts[2].option("log"), None);
+        assert_eq!(mounts.len(), 3);
+    }
+
+    /// Each mount that this process sees is reached by its own number, or hidden.
+    #[test]
+    fn the_root_is_reached() {
+        let root = own()
+            .into_iter()
+            .rfind(|mount| mount.point == Path::new("/"))
+            .unwrap();
+
+        assert!(root.open().is_some());
+        assert!(Mount {
+            id: root.id + 1_000_000,
+            ..root
+        }
+        .open()
+        .is_none());
+        assert!(!all().is_empty());
     }
 }

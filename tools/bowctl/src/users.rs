@@ -26,6 +26,41 @@ pub fn sysfs(number: &str) -> PathBuf {
     Path::new("/sys/dev/block").join(number)
 }
 
+/// The device node of a number, by the name that the kernel gives it.
+pub fn node(number: &str) -> Option<PathBuf> {
+    read(&sysfs(number).join("uevent"))?
+        .lines()
+        .find_map(|line| line.strip_prefix("DEVNAME="))
+        .map(|name| Path::new("/dev").join(name))
+}
+
+/// A name for the block device of a number: that of device-mapper, or the kernel's.
+pub fn name(number: &str) -> String {
+    read(&sysfs(number).join("dm/name"))
+        .or_else(|| Some(node(number)?.display().to_string()))
+        .unwrap_or_else(|| number.to_owned())
+}
+
+/// Processes that have the block device of a number open, one phrase each.
+pub fn openers(number: &str) -> Vec<String> {
+    let has_open = |process: &Path| {
+        entries(&process.join("fd")).any(|file| self::number(&file).as_deref() == Some(number))
+    };
+
+    entries(Path::new("/proc"))
+        .filter(|folder| file_name(folder).parse::<u32>().is_ok() && has_open(folder))
+        .map(|folder| process(&file_name(&folder)))
+        .collect()
+}
+
+/// A process in words.
+pub fn process(id: &str) -> String {
+    match read(&Path::new("/proc").join(id).join("comm")) {
+        Some(name) => format!("{name} (process {id})"),
+        None => format!("process {id}"),
+    }
+}
+
 /// Who uses the block device or image file at `path`, one phrase each.
 pub fn of(path: &Path) -> Vec<String> {
     match number(path) {
@@ -59,16 +94,16 @@ pub fn in_use(path: &Path, users: &[String]) -> Failure {
     )
     .advise(
         "Unmount what is mounted and remove what is stacked on it \
-         (`umount`, `dmsetup remove`, `losetup -d`), then try again.",
+         (`umount`, `bowctl remove`, `dmsetup remove`, `losetup -d`), then try again.",
     )
 }
 
 /// Who uses the block device of a number.
-fn of_number(number: &str) -> Vec<String> {
+pub fn of_number(number: &str) -> Vec<String> {
     let mut users = Vec::new();
 
     for point in mount::points_of(number) {
-        users.push(format!("mounted on {}", point.display()));
+        users.push(format!("mounted on {point}"));
     }
     for holder in entries(&sysfs(number).join("holders")) {
         let device = file_name(&holder);
@@ -78,17 +113,19 @@ fn of_number(number: &str) -> Vec<String> {
             None => format!("held by {device}"),
         });
     }
-    for line in fs::read_to_string("/proc/swaps")
-        .unwrap_or_default()
-        .lines()
-    {
-        let device = line.split_whitespace().next().unwrap_or_default();
-
-        if self::number(Path::new(device)).as_deref() == Some(number) {
-            users.push(format!("swap ({device})"));
-        }
+    if is_swap(number) {
+        users.push("swap".to_owned());
     }
     users
+}
+
+/// Whether the block device of a number is swapped to.
+pub fn is_swap(number: &str) -> bool {
+    fs::read_to_string("/proc/swaps")
+        .unwrap_or_default()
+        .lines()
+        .filter_map(|line| self::number(Path::new(line.split_whitespace().next()?)))
+        .any(|swap| swap == number)
 }
 
 /// The loop devices over an image file.

@@ -301,6 +301,7 @@ fn the_command_line() {
         "create",
         "checkpoint",
         "commit",
+        "remove",
         "status",
         "restore",
         "log",
@@ -319,14 +320,52 @@ fn an_image_that_is_locked() {
 
     rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive).unwrap();
     for command in ["restore", "commit", "check"] {
-        ends(&image.run(&[command]), code::IN_USE);
+        let (_, err) = ends(&image.run(&[command]), code::IN_USE);
+
+        assert!(
+            err.contains(&format!("process {}", std::process::id())),
+            "{err}"
+        );
     }
     // Only looking needs no lock.
     ends(&image.run(&["log"]), 0);
     image.assert_untouched();
-    drop(file);
+    // A lock that is held for a moment is waited for.
+    let release = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_secs(1));
+        drop(file);
+    });
     ends(&image.run(&["restore"]), 0);
+    release.join().unwrap();
     image.assert_rolled_back();
+}
+
+/// A commit of several that was cut off is completed by the same command, and `status` says so.
+#[test]
+fn a_commit_of_several() {
+    let images = [
+        Image::new(Version::V1_1, 1024),
+        Image::new(Version::V1_1, 4096),
+        Image::new(Version::V1_1, 512),
+    ];
+    let paths = images.each_ref().map(|image| image.path.to_str().unwrap());
+    let all = |args: &[&str]| bowctl(&[args, &paths].concat());
+
+    ends(&images[1].run(&["commit"]), 0);
+    let (out, _) = ends(&all(&["status"]), 0);
+    let advice = format!("`bowctl commit {} {}` completes it", paths[0], paths[2]);
+    assert!(out.contains(&advice), "{out}");
+    // All are looked at first.
+    images[2].damage(100, &[images[2].data()[100] ^ 4]);
+    ends(&all(&["commit"]), code::DAMAGED);
+    images[0].assert_untouched();
+    images[2].damage(100, &[images[2].data()[100] ^ 4]);
+    let (out, _) = ends(&all(&["commit"]), 0);
+    assert!(out.contains("no checkpoint, nothing to do"), "{out}");
+    images.iter().for_each(Image::assert_kept);
+    ends(&all(&["commit"]), code::NO_LOG);
+    let (out, _) = ends(&all(&["status"]), 0);
+    assert!(!out.contains("completes it"), "{out}");
 }
 
 /// Fields at their limits, one at a time, each with a right checksum: the command says which it is,

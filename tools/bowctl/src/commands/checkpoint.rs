@@ -2,20 +2,27 @@
 
 //! `bowctl checkpoint`: trims, freezes, enters state 1, thaws.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+
+use indicatif::HumanBytes;
 
 use super::print;
 use crate::device::{Access, FileDevice};
+use crate::ext;
 use crate::failure::{Code, Failure, Result};
+use crate::freeze::{self, Frozen};
 use crate::live::{Live, State};
-use crate::mount::{self, Frozen};
 use crate::signature;
+use crate::stack::{self, FileSystem};
 
 /// `bowctl checkpoint`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// A live bow device: its name, its device node, or where it is mounted.
-    pub target: PathBuf,
+    /// Live bow devices, each by its name, its device node, or where it is mounted. Several get
+    /// their checkpoints at one moment.
+    #[arg(required = true)]
+    pub targets: Vec<PathBuf>,
     /// Do not trim the file system first; only what it has discarded so far is free.
     #[arg(long)]
     pub no_trim: bool,
@@ -25,69 +32,189 @@ pub struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result {
-    let live = Live::get(&args.target)?;
+    let mut seen = HashSet::new();
+    let mut lives = Vec::new();
+
+    for target in &args.targets {
+        let live = Live::get(target)?;
+
+        ready(&live)?;
+        if !args.force {
+            let node = Path::new("/dev").join(&live.node);
+
+            signature::refuse(&FileDevice::open(&node, Access::Look)?, &node)?;
+        }
+        if seen.insert(live.number.clone()) {
+            lives.push(live);
+        }
+    }
+    let numbers: Vec<_> = lives.iter().map(|live| live.number.clone()).collect();
+    let file_systems = stack::file_systems(&numbers)?;
+
+    for live in &lives {
+        let above = stack::above([live.number.clone()]);
+        let on = |system: &FileSystem| system.devices.iter().any(|number| above.contains(number));
+
+        if !file_systems.iter().any(on) {
+            eprintln!(
+                "{} is not mounted: only what has been discarded so far is free",
+                live.name
+            );
+        }
+    }
+    for system in &file_systems {
+        if !args.no_trim {
+            trim(system)?;
+        }
+        warn_of_lazy_init(system);
+    }
+    warn_of_little(&lives, &file_systems, args.no_trim)?;
+
+    enter(&lives, &file_systems)?;
+    for live in &lives {
+        print(&format!(
+            "{}: checkpoint taken, {} bytes free\n",
+            live.name,
+            live.free()?
+        ))?;
+    }
+    Ok(())
+}
+
+/// Checks that a device is in state 0.
+fn ready(live: &Live) -> Result {
     let name = &live.name;
 
     match live.state()? {
-        State::Trim => {}
-        State::Checkpoint => {
-            return Err(
-                Failure::new(Code::State, format!("{name}: a checkpoint is open already")).advise(
-                    format!(
-                        "`bowctl commit {name}` keeps what came after it; \
-                 to go back, remove the device and run `bowctl restore` on the one below."
-                    ),
-                ),
-            )
-        }
-        State::Committed => {
-            return Err(Failure::new(
-                Code::State,
-                format!("{name}: its checkpoint has been committed"),
-            )
-            .advise(format!(
-                "Remove the device and make it again for another: \
-                 `dmsetup remove {name}`, `bowctl create`."
-            )))
-        }
+        State::Trim => Ok(()),
+        State::Checkpoint => Err(Failure::new(
+            Code::State,
+            format!("{name}: a checkpoint is open already"),
+        )
+        .advise(format!(
+            "`bowctl commit {name}` keeps what came after it; to go back, remove the device \
+             (`bowctl remove {name}`) and run `bowctl restore` on the one below."
+        ))),
+        State::Committed => Err(Failure::new(
+            Code::State,
+            format!("{name}: its checkpoint has been committed"),
+        )
+        .advise(format!(
+            "Remove the device and make it again for another: \
+             `bowctl remove {name}`, `bowctl create`."
+        ))),
     }
-
-    if !args.force {
-        let node = Path::new("/dev").join(&live.node);
-
-        signature::refuse(&FileDevice::open(&node, Access::Look)?, &node)?;
-    }
-
-    let point = live.mount_points().into_iter().next();
-    if let Some(point) = point.as_deref().filter(|_| !args.no_trim) {
-        let trimmed = mount::trim(point).map_err(|failure| {
-            failure.advise("`--no-trim` takes the checkpoint with what is known to be free.")
-        })?;
-        let bytes = trimmed.map_or(String::new(), |bytes| format!(": {bytes} bytes"));
-
-        print(&format!("trimmed {}{bytes}\n", point.display()))?;
-    }
-    if point.is_none() {
-        eprintln!("{name} is not mounted: only what has been discarded so far is free");
-    }
-
-    enter(&live, point.as_deref())?;
-    print(&format!(
-        "{name}: checkpoint taken, {} bytes free\n",
-        live.free()?
-    ))
 }
 
-/// Enters state 1 while the file system mounted on `point`, if there is one, is frozen.
-fn enter(live: &Live, point: Option<&Path>) -> Result {
-    let frozen = point.map(Frozen::new).transpose()?.flatten();
-    // Nothing may return between here and the thaw.
-    let entered = live.set_state(State::Checkpoint);
-    let thawed = frozen.map_or(Ok(()), Frozen::thaw);
+/// Trims all free space of a file system, whatever it has trimmed before, and leaves it such that
+/// the next trim does so again.
+fn trim(system: &FileSystem) -> Result {
+    let forget = || {
+        system
+            .devices
+            .iter()
+            .for_each(|number| ext::forget_trims(number))
+    };
+    let shown = system.mount.shown();
 
-    entered.map_err(|error| {
-        Failure::io(format_args!("{}: taking the checkpoint", live.name), &error)
-            .advise("The kernel's log says why (`dmesg | tail`).")
+    forget();
+    let trimmed = freeze::trim(&system.mount).map_err(|failure| {
+        failure.advise("`--no-trim` takes the checkpoint with what is known to be free.")
     })?;
-    thawed
+    forget();
+    let bytes = trimmed.map_or(String::new(), |bytes| format!(": {bytes} bytes"));
+    print(&format!("trimmed {shown}{bytes}\n"))
+}
+
+/// Says what ext4's background zeroing of inode tables will cost.
+fn warn_of_lazy_init(system: &FileSystem) {
+    let mount = &system.mount;
+    let off = |option: &str| option == "ro" || option == "noinit_itable";
+
+    if !ext::is(&mount.kind) || mount.options.split(',').any(off) {
+        return;
+    }
+    let bytes = ext::lazy_bytes(&mount.number);
+    if bytes > 0 {
+        eprintln!(
+            "{}: ext4 has not zeroed all its inode tables yet and goes on with it in the \
+             background: up to {} of free space will be taken for that, and again after each \
+             rollback. Wait until it is done, or remount it with the option noinit_itable for now.",
+            mount.shown(),
+            HumanBytes(bytes)
+        );
+    }
+}
+
+/// Says so if far less is known to be free than the file systems have free.
+fn warn_of_little(lives: &[Live], file_systems: &[FileSystem], no_trim: bool) -> Result {
+    let mut known: u64 = 0;
+    for live in lives {
+        known = known.saturating_add(live.free()?);
+    }
+    let claimed: u64 = file_systems.iter().map(FileSystem::free).sum();
+
+    if known < claimed / 2 {
+        let reason = if no_trim {
+            "The file system was not trimmed (`--no-trim`)."
+        } else {
+            "Either a layer in between does not pass discards on (LUKS does with `cryptsetup \
+             --allow-discards`), or the file system does not repeat what it has trimmed since it \
+             was mounted (btrfs, F2FS): unmount it, mount it again, and take the checkpoint then."
+        };
+
+        eprintln!(
+            "only {} are known to be free, of {} that are free by the file system's own count; \
+             no more can be backed up. {reason}",
+            HumanBytes(known),
+            HumanBytes(claimed)
+        );
+    }
+    Ok(())
+}
+
+/// Enters state 1 on all devices while all file systems are frozen.
+fn enter(lives: &[Live], file_systems: &[FileSystem]) -> Result {
+    let mut frozen = Vec::new();
+    for system in file_systems {
+        frozen.extend(Frozen::new(&system.root, &system.mount.shown())?);
+    }
+
+    // Nothing may return between here and the thaw.
+    let entered = enter_all(lives);
+    let thawed: Vec<_> = frozen.into_iter().map(Frozen::thaw).collect();
+
+    entered?;
+    thawed.into_iter().collect()
+}
+
+/// Enters state 1 on all devices, or gives up the checkpoints of those that did. While all is
+/// frozen, nothing has been written since.
+fn enter_all(lives: &[Live]) -> Result {
+    for (done, live) in lives.iter().enumerate() {
+        let Err(error) = live.set_state(State::Checkpoint) else {
+            continue;
+        };
+        let mut advice = "The kernel's log says why (`dmesg | tail`).".to_owned();
+
+        for other in &lives[..done] {
+            advice.push_str(&match other.set_state(State::Committed) {
+                Ok(()) => format!(
+                    " The checkpoint of {0} was given up again; for another, make the device \
+                     again: `bowctl remove {0}`, `bowctl create`.",
+                    other.name
+                ),
+                Err(error) => format!(
+                    " {0} has a checkpoint, which could not be given up ({error}): \
+                     `bowctl commit {0}`.",
+                    other.name
+                ),
+            });
+        }
+        return Err(
+            Failure::io(format_args!("{}: taking the checkpoint", live.name), &error)
+                .advise(advice),
+        );
+    }
+    Ok(())
 }

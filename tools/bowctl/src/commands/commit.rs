@@ -1,76 +1,143 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `bowctl commit`: ends the checkpoint of a live device or of a plain one, and keeps the new state.
+//! `bowctl commit`: ends checkpoints of live devices or of plain ones, and keeps the new state.
 
 use std::path::{Path, PathBuf};
 
 use super::log_failure::{failure, For};
 use super::print;
 use crate::device::{Access, FileDevice};
+use crate::ext;
 use crate::failure::{Code, Failure, Result};
 use crate::live::{Live, State};
+use crate::mount;
 use crate::repair;
 use crate::report::Block;
+use crate::stack;
 
 /// `bowctl commit`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// A live bow device (its name, device node or mount point), or a plain device or image.
-    pub target: PathBuf,
+    /// Live bow devices (each by its name, device node or mount point), or plain devices or images.
+    /// Several are committed in this order: first what the machine needs to boot.
+    #[arg(required = true)]
+    pub targets: Vec<PathBuf>,
     /// Say what would be done, and write nothing.
     #[arg(long)]
     pub dry_run: bool,
 }
 
+/// What a commit is of.
+enum Target {
+    Live(Live),
+    Plain(PathBuf),
+}
+
 pub(super) fn run(args: &Args) -> Result {
-    match Live::find(&args.target) {
-        Some(live) => commit_live(&live, args.dry_run),
-        None => commit_plain(&args.target, args.dry_run),
+    let targets = args.targets.iter().map(|path| match Live::find(path) {
+        Some(live) => Target::Live(live),
+        None => Target::Plain(path.clone()),
+    });
+    let mut open = Vec::new();
+    let mut without = Vec::new();
+
+    // All are looked at before the first is changed.
+    for target in targets {
+        match target.ready() {
+            Ok(true) => open.push(target),
+            Ok(false) => {}
+            Err(failure) if failure.code == Code::NoLog => without.push((target, failure)),
+            Err(failure) => return Err(failure),
+        }
+    }
+    // One that has no checkpoint is done, if others have: a commit of all was cut off.
+    if open.is_empty() {
+        return without.pop().map_or(Ok(()), |(_, failure)| Err(failure));
+    }
+    for (target, _) in &without {
+        print(&format!(
+            "{}: no checkpoint, nothing to do\n",
+            target.shown()
+        ))?;
+    }
+    for target in &open {
+        if args.dry_run {
+            print(&format!(
+                "{}: the new state would be kept\n",
+                target.shown()
+            ))?;
+        } else {
+            target.commit()?;
+        }
+    }
+    Ok(())
+}
+
+impl Target {
+    fn shown(&self) -> String {
+        match self {
+            Self::Live(live) => live.name.clone(),
+            Self::Plain(path) => path.display().to_string(),
+        }
+    }
+
+    /// Whether there is a checkpoint to commit. Says so if it was committed already.
+    fn ready(&self) -> Result<bool> {
+        match self {
+            Self::Live(live) => match live.state()? {
+                State::Checkpoint => Ok(true),
+                State::Trim => Err(Failure::new(
+                    Code::State,
+                    format!("{}: there is no checkpoint to commit", live.name),
+                )
+                .advise(format!("`bowctl checkpoint {}` takes one.", live.name))),
+                State::Committed => {
+                    print(&format!("{}: committed already\n", live.name))?;
+                    Ok(false)
+                }
+            },
+            Self::Plain(path) => repair::can_keep_new(&FileDevice::open(path, Access::Check)?)
+                .map(|_| true)
+                .map_err(|error| failure(path, error, For::Commit)),
+        }
+    }
+
+    fn commit(&self) -> Result {
+        match self {
+            Self::Live(live) => commit_live(live),
+            Self::Plain(path) => commit_plain(path),
+        }
     }
 }
 
-fn commit_live(live: &Live, dry_run: bool) -> Result {
+fn commit_live(live: &Live) -> Result {
     let name = &live.name;
 
-    match live.state()? {
-        State::Checkpoint => {}
-        State::Trim => {
-            return Err(Failure::new(
-                Code::State,
-                format!("{name}: there is no checkpoint to commit"),
-            )
-            .advise(format!("`bowctl checkpoint {name}` takes one.")))
-        }
-        State::Committed => return print(&format!("{name}: committed already\n")),
-    }
-    if dry_run {
-        return print(&format!("{name}: the new state would be kept\n"));
-    }
     live.set_state(State::Committed).map_err(|error| {
         Failure::io(format_args!("{name}: committing"), &error)
             .advise("The kernel's log says why (`dmesg | tail`).")
     })?;
-    print(&format!("{name}: committed\n"))
+    print(&format!("{name}: committed\n"))?;
+
+    let devices = stack::above([live.number.clone()]);
+    devices.iter().for_each(|number| ext::forget_trims(number));
+    if live.discards_below() {
+        for point in devices.iter().flat_map(|number| mount::points_of(number)) {
+            print(&format!(
+                "{name}: the device below has not seen the discards since it was made: \
+                 trim {point} when it suits (`fstrim`)\n"
+            ))?;
+        }
+    }
+    Ok(())
 }
 
-fn commit_plain(path: &Path, dry_run: bool) -> Result {
-    let access = if dry_run {
-        Access::Check
-    } else {
-        Access::Write
-    };
-    let mut device = FileDevice::open(path, access)?;
+fn commit_plain(path: &Path) -> Result {
+    let mut device = FileDevice::open(path, Access::Write)?;
     let block = repair::can_keep_new(&device)
         .map(|header| Block::new(0, &header))
         .map_err(|error| failure(path, error, For::Commit))?;
 
-    if dry_run {
-        return print(&format!(
-            "{}: {}: the new state would be kept\n",
-            path.display(),
-            block.checkpoint()
-        ));
-    }
     repair::keep_new(&mut device).map_err(|error| failure(path, error, For::Commit))?;
     print(&format!(
         "{}: {}: committed, the new state is kept\n",

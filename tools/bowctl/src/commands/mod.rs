@@ -8,6 +8,7 @@ pub mod commit;
 pub mod create;
 pub mod log;
 mod log_failure;
+pub mod remove;
 pub mod restore;
 pub mod status;
 
@@ -27,6 +28,8 @@ pub enum Command {
     /// Keep the new state: end the checkpoint of a live device, or of a plain device or image that
     /// no bow device is over.
     Commit(commit::Args),
+    /// Remove live bow devices, in any state; an open checkpoint stays on the device below.
+    Remove(remove::Args),
     /// Tell what state live bow devices are in, and whether plain devices hold a checkpoint.
     Status(status::Args),
     /// Roll a plain device or image back to its checkpoint.
@@ -50,6 +53,7 @@ pub fn run(command: &Command) -> Result {
         Command::Create(args) => create::run(args),
         Command::Checkpoint(args) => checkpoint::run(args),
         Command::Commit(args) => commit::run(args),
+        Command::Remove(args) => remove::run(args),
         Command::Status(args) => status::run(args),
         Command::Restore(args) => restore::run(args),
         Command::Log(args) => log::run(args),

@@ -47,7 +47,33 @@ pub(super) fn run(args: &Args) -> Result {
     if reports.is_empty() {
         return print("no live bow devices\n");
     }
-    print(&reports.iter().map(Status::text).collect::<String>())
+    print(&reports.iter().map(Status::text).collect::<String>())?;
+    print(&left_to_do(&reports))
+}
+
+/// Says what is left to do where a commit or a restore of several devices was cut off.
+fn left_to_do(reports: &[Status]) -> String {
+    let with = |log: &str| -> Vec<&str> {
+        reports
+            .iter()
+            .filter_map(|report| match report {
+                Status::Plain(plain) if plain.log == log => Some(plain.device.as_str()),
+                _ => None,
+            })
+            .collect()
+    };
+    let (open, ended) = (with("checkpoint"), with("none"));
+
+    if open.is_empty() || ended.is_empty() {
+        return String::new();
+    }
+    format!(
+        "Of one checkpoint of all of these, {0} still has its part and {1} has not. If a commit \
+         was begun, or the checkpoint was only being taken: `bowctl commit {0}` completes it. \
+         If {1} was restored: `bowctl restore` on {0}.\n",
+        open.join(" "),
+        ended.join(" ")
+    )
 }
 
 fn live_status(live: &Live) -> Result<LiveStatus> {
@@ -61,11 +87,7 @@ fn live_status(live: &Live) -> Result<LiveStatus> {
         free_bytes: live.free()?,
         size_bytes: live.size()?,
         below: live.slaves(),
-        mounted_on: live
-            .mount_points()
-            .iter()
-            .map(|point| point.display().to_string())
-            .collect(),
+        mounted_on: live.mount_points(),
         target_status: live.target_status(),
     })
 }

@@ -1,0 +1,40 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# bowctl waits for locks and openers that are there for a moment, and names those that stay.
+. "$(dirname "$0")/lib.sh"
+. "$here/common/bow.sh"
+plan 10
+load_bow
+
+dev=$(partition $((64 << 11)))
+disk=/dev/$(lsblk -dno PKNAME "$dev")
+for_a_moment() {
+    flock -s "$disk" sleep 2 &
+    sleep 0.3
+}
+
+for_a_moment
+check "create waits for a lock on the whole disk" bowctl create bow0 "$dev" || bail "no device"
+wait
+blkdiscard -f -o 8M -l 8M /dev/mapper/bow0
+check "checkpoint" bowctl checkpoint bow0
+sleep 1000 </dev/mapper/bow0 &
+opener=$!
+fails "remove names who has the device open" "sleep \(process $opener\)" bowctl remove bow0
+kill "$opener" && wait "$opener" 2>/dev/null
+sleep 2 </dev/mapper/bow0 &
+sleep 0.3
+check "remove waits for who has it open for a moment" bowctl remove bow0
+wait
+same "the node is gone" gone "$([ -e /dev/mapper/bow0 ] || echo gone)"
+for_a_moment
+check "check waits" bowctl check "$dev"
+wait
+flock -s "$disk" sleep 1000 &
+holder=$!
+sleep 0.3
+fails "a lock that stays" "locked by .*process" bowctl restore "$dev"
+same "its exit code" 5 "$(bowctl restore "$dev" >/dev/null 2>&1; echo $?)"
+pkill -P "$holder"; kill "$holder" 2>/dev/null; wait "$holder" 2>/dev/null
+check "restore, after it" bowctl restore "$dev"
+no_log "restored" "$dev"

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Locking block devices and images.
+//!
+//! Programs that change a block device lock its *whole disk* (<https://systemd.io/BLOCK_DEVICE_LOCKING>);
+//! udev holds a shared lock on it while it looks, which takes a moment.
+
+use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use rustix::fs::{flock, major, minor, FlockOperation};
+use rustix::io::Errno;
+
+use crate::failure::{Failure, Result};
+use crate::users;
+
+/// How long others may hold the lock.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Locks the whole disk that the block device at `path` is on, or the image, until the file that is
+/// returned is dropped.
+///
+/// # Errors
+///
+/// [`Code::InUse`](crate::failure::Code::InUse) says who holds the lock, if that takes longer than
+/// some seconds.
+pub fn lock(path: &Path) -> Result<File> {
+    let disk = whole_disk(path);
+    let failed = |error| Failure::io(disk.display(), &error);
+    let file = File::open(&disk).map_err(failed)?;
+    let begun = Instant::now();
+
+    loop {
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(file),
+            Err(Errno::WOULDBLOCK) if begun.elapsed() < PATIENCE => {
+                sleep(Duration::from_millis(50));
+            }
+            Err(Errno::WOULDBLOCK) => {
+                let what = format!("{} is locked by {}", disk.display(), holders(&file));
+
+                return Err(users::in_use(path, &[what]));
+            }
+            Err(error) => return Err(failed(error.into())),
+        }
+    }
+}
+
+/// Returns the disk of a partition, or else `path` itself.
+fn whole_disk(path: &Path) -> PathBuf {
+    let disk = || {
+        let sysfs = users::sysfs(&users::number(path)?);
+
+        sysfs.join("partition").exists().then_some(())?;
+        users::node(&users::read(
+            &sysfs.canonicalize().ok()?.parent()?.join("dev"),
+        )?)
+    };
+
+    disk().unwrap_or_else(|| path.to_owned())
+}
+
+/// Returns who has a lock on a file.
+fn holders(file: &File) -> String {
+    let Ok(metadata) = file.metadata() else {
+        return "another process".to_owned();
+    };
+    let dev = metadata.dev();
+    let id = format!("{:02x}:{:02x}:{}", major(dev), minor(dev), metadata.ino());
+    let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
+    let names: Vec<_> = parse(&locks, &id).map(users::process).collect();
+
+    if names.is_empty() {
+        "another process".to_owned()
+    } else {
+        names.join(", ")
+    }
+}
+
+/// Returns the processes that have the file of an id locked, from the text of `/proc/locks`.
+fn parse<'a>(locks: &'a str, id: &'a str) -> impl Iterator<Item = &'a str> {
+    locks.lines().filter_map(move |line| {
+        // 1: FLOCK  ADVISORY  WRITE 708 08:01:131 0 EOF; those that wait have an arrow.
+        let fields: Vec<_> = line.split_whitespace().collect();
+
+        match fields.as_slice() {
+            [_, "FLOCK", _, _, process, file, ..] if *file == id => Some(*process),
+            _ => None,
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn locks_are_read() {
+        let text = "1: FLOCK  ADVISORY  READ 708 00:06:131 0 EOF\n\
+                    2: POSIX  ADVISORY  WRITE 709 00:06:131 0 EOF\n\
+                    3: FLOCK  ADVISORY  WRITE 710 00:06:132 0 EOF\n\
+                    3: -> FLOCK  ADVISORY  WRITE 711 00:06:131 0 EOF\n";
+
+        assert_eq!(parse(text, "00:06:131").collect::<Vec<_>>(), ["708"]);
+    }
+}
