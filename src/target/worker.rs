@@ -34,6 +34,7 @@ use crate::{
         },
         buffer::Buffer,
         queue::NoIo,
+        time,
     },
     decisions::{
         batch::COPIES_MAX,
@@ -105,7 +106,12 @@ pub(super) struct Active {
     draining: bool,
     /// Bios that had to wait, since the last that had not to.
     waits: usize,
+    /// The time of the last warning that space ran out, in seconds since the epoch; 0 before the first.
+    warned: u64,
 }
+
+/// Seconds between warnings that space ran out.
+const WARN_SECONDS: u64 = 10;
 
 /// So many bios in a row that had to wait, and the next one will have to as well.
 const WAITS_MANY: usize = 32;
@@ -254,6 +260,7 @@ impl Active {
             live_unknown: false,
             draining: false,
             waits: 0,
+            warned: 0,
         })
     }
 
@@ -529,17 +536,27 @@ impl Active {
         }
     }
 
+    /// Says in the kernel's log that space ran out, but not each time that a discard gives a little back.
+    fn warn_of_full(&mut self, bow: &Bow) {
+        let now = time::real_seconds();
+        if now.abs_diff(self.warned) < WARN_SECONDS {
+            return;
+        }
+        self.warned = now;
+        pr_warn!(
+            "{}: no free space is left for backups; writes to unchanged blocks fail, rollback stays \
+             possible\n",
+            bow.device.name()
+        );
+    }
+
     /// There is no free space for a backup that `bio` needs.
     fn out_of_space(&mut self, bow: &Arc<Bow>, bio: Bio<Bow>) -> Fate {
         let is_first = !core::mem::replace(&mut self.full, true);
         match bow.on_full {
             OnFull::Error => {
                 if is_first {
-                    pr_warn!(
-                        "{}: no free space is left for backups; writes to unchanged blocks fail, \
-                         rollback stays possible\n",
-                        bow.device.name()
-                    );
+                    self.warn_of_full(bow);
                     *bow.report.lock() = self.report();
                     bow.events.raise();
                 }
