@@ -3,7 +3,8 @@
 # bowctl checkpoint warns of little free space and of ext4's background zeroing of inode tables.
 . "$(dirname "$0")/lib.sh"
 . "$here/common/fs.sh"
-plan 6
+need_fs btrfs
+plan 8
 load_bow
 
 dev=$(slice data $((200 << 11)))
@@ -46,3 +47,18 @@ if [ -z "${crypt:-}" ]; then
     dmsetup remove --retry test-top
 fi
 check "remove" bowctl remove bow0
+
+# btrfs trims unallocated space once in a mount.
+dev=$(slice btrfs $((500 << 11)))
+size=$(sectors_of "$dev")
+mkfs.btrfs -q -f "$dev"
+begin
+bowctl checkpoint bow0 >/dev/null && bowctl commit bow0 >/dev/null
+dmsetup load bow0 --table "0 $size linear $dev 0" && dmsetup resume bow0
+dmsetup load bow0 --table "0 $size bow $dev" && dmsetup resume bow0
+says "btrfs that has trimmed in this mount" "only .* are known to be free.*unmount it, mount it again"
+begin
+bowctl checkpoint bow0 >"$work/out" 2>&1
+same "not after a new mount" 0 "$(grep -c "known to be free" "$work/out")"
+umount "$mnt"
+bow_remove bow0

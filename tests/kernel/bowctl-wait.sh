@@ -18,11 +18,11 @@ check "create waits for a lock on the whole disk" bowctl create bow0 "$dev" || b
 wait
 blkdiscard -f -o 8M -l 8M /dev/mapper/bow0
 check "checkpoint" bowctl checkpoint bow0
-sleep 1000 </dev/mapper/bow0 &
+tail -f /dev/null 3</dev/mapper/bow0 &
 opener=$!
-fails "remove names who has the device open" "sleep \(process $opener\)" bowctl remove bow0
+fails "remove names who has the device open" "tail \(process $opener\)" bowctl remove bow0
 kill "$opener" && wait "$opener" 2>/dev/null
-sleep 2 </dev/mapper/bow0 &
+sleep 2 3</dev/mapper/bow0 &
 sleep 0.3
 check "remove waits for who has it open for a moment" bowctl remove bow0
 wait

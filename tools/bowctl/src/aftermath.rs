@@ -76,7 +76,7 @@ fn xfs<D: BlockDevice>(device: &D, start: &[u8], shown: &str) -> Result<String, 
 /// Returns the cycle of the journal as it is now; `None` if that is on another device.
 fn cycle<D: BlockDevice>(device: &D, start: &[u8]) -> Result<Option<u32>, RepairError> {
     let word = |at: usize| u32::from_be_bytes(start[at..at + 4].try_into().unwrap_or_default());
-    let journal = u64::from(word(48)) << 32 | u64::from(word(52));
+    let journal = (u64::from(word(48)) << 32) | u64::from(word(52));
     let block_sectors = u64::from(word(4)) / SECTOR_SIZE as u64;
     // The number of an allocation group, and of a block in it.
     let bits = u32::from(start[124]);

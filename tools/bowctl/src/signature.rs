@@ -152,7 +152,7 @@ fn places(size: u64) -> impl Iterator<Item = (&'static Layer, u64, Matches)> {
     let from_end = |bytes: u64, align: u64| size.checked_sub(bytes).map(|at| at / align * align);
 
     // The second header follows the first, which is from 16 KiB to 4 MiB long.
-    places.extend((0..9).map(|shift| (&LUKS2, 16 * KIB << shift, luks2_second as Matches)));
+    places.extend((0..9).map(|shift| (&LUKS2, (16 * KIB) << shift, luks2_second as Matches)));
     // Versions 1.2, 1.1, 1.0 and 0.90.
     places.extend([4 * KIB, 0].map(|at| (&MD, at, md as Matches)));
     places.extend(from_end(8 * KIB, 4 * KIB).map(|at| (&MD, at, md as Matches)));

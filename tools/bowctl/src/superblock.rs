@@ -26,7 +26,7 @@ impl Superblock {
         let data = device.get(1024..2048)?;
         let word = |at: usize| u32::from_le_bytes(data[at..at + 4].try_into().unwrap_or_default());
         // The upper byte is elsewhere.
-        let time = |low: usize, high: usize| u64::from(word(low)) | u64::from(data[high]) << 32;
+        let time = |low: usize, high: usize| u64::from(word(low)) | (u64::from(data[high]) << 32);
 
         // The magic, a block size of at most 64 KiB, one of two revisions.
         (data[0x38..0x3a] == [0x53, 0xef] && word(0x18) <= 6 && word(0x4c) <= 1).then(|| Self {

@@ -179,7 +179,7 @@ fn a_cut_between_two_states() {
     for sectors in 0..1 << 7 {
         let mut disk = history.disk.clone();
 
-        for sector in (1..8).filter(|sector| sectors >> (sector - 1) & 1 == 1) {
+        for sector in (1..8).filter(|sector| (sectors >> (sector - 1)) & 1 == 1) {
             let range = sector * 512..(sector + 1) * 512;
 
             disk[range.clone()].copy_from_slice(&next.data[range]);
@@ -305,7 +305,7 @@ fn what_is_said_after_a_restore() {
     let mut xfs = vec![0; 512];
     xfs[..8].copy_from_slice(b"XFSB\0\0\x02\0");
     // An AG has 32 blocks of 512 bytes.
-    xfs[48..56].copy_from_slice(&(1_u64 << 5 | 8).to_be_bytes());
+    xfs[48..56].copy_from_slice(&((1_u64 << 5) | 8).to_be_bytes());
     xfs[84..88].copy_from_slice(&32_u32.to_be_bytes());
     xfs[124] = 5;
     let mut f2fs = vec![0; 2048];
