@@ -155,30 +155,20 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Takes the first two free blocks for the live first block and its backup. Returns the
-    /// checkpoint and the sector of that backup; the log is still empty
-    /// ([`begin`](Self::begin)).
+    /// Creates the checkpoint of a device of `sectors` sectors. The first block has no other place yet
+    /// ([`take_first_blocks`](Self::take_first_blocks)), and the log is empty ([`begin`](Self::begin)).
     ///
     /// `ranges` is aligned to blocks of size `block` and contains neither block 0 nor a last block
-    /// that is cut off by the end of the device, which has `sectors` sectors; `memory` is for blocks of
+    /// that is cut off by the end of the device; `memory` is for blocks of
     /// that size.
-    ///
-    /// # Errors
-    ///
-    /// `ENOSPC` if there are no two free blocks. The ranges come back unchanged.
-    pub fn new(
-        ranges: RangeTree,
-        block: BlockSize,
-        sectors: u64,
-        memory: Memory,
-    ) -> Result<(Self, u64), (Error, RangeTree)> {
+    pub fn new(ranges: RangeTree, block: BlockSize, sectors: u64, memory: Memory) -> Self {
         let Memory {
             nodes,
             rests,
             log,
             before,
         } = memory;
-        let mut checkpoint = Self {
+        Self {
             ranges,
             nodes,
             log,
@@ -194,16 +184,21 @@ impl Checkpoint {
             moved: 0,
             sectors: block.up(sectors),
             window: Window::new(),
-        };
-        let blocks = checkpoint
-            .take_block(Kind::Live)
-            .zip(checkpoint.take_block(Kind::Backup));
-        let Some((live, backup)) = blocks else {
-            return Err((ENOSPC, checkpoint.take_ranges()));
-        };
-        checkpoint.live = live;
-        checkpoint.log.set_sector0(live);
-        Ok((checkpoint, backup))
+        }
+    }
+
+    /// Takes the first two free blocks for the live first block and its backup. Returns the sector of
+    /// that backup.
+    ///
+    /// # Errors
+    ///
+    /// `ENOSPC` if there are no two free blocks.
+    pub fn take_first_blocks(&mut self) -> Result<u64> {
+        let live = self.take_block(Kind::Live).ok_or(ENOSPC)?;
+        let backup = self.take_block(Kind::Backup).ok_or(ENOSPC)?;
+        self.live = live;
+        self.log.set_sector0(live);
+        Ok(backup)
     }
 
     /// Gives up a checkpoint that was never begun: all its space is free again. Nothing may be asked of

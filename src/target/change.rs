@@ -243,21 +243,15 @@ impl Worker {
             tracker
                 .space
                 .into_ranges(bow.block, bow.block.sectors()..bow.sectors, &mut nodes)?;
-        let created = Checkpoint::new(ranges, bow.block, bow.sectors, memory);
-        let begun = created.and_then(|(checkpoint, backup)| {
-            let Ok(mut active) = place.write_init(Active::new(checkpoint, slots, buffer));
-            match active.write_first_log(bow, backup) {
-                Ok(()) => Ok(active),
-                Err(error) => Err((error, active.checkpoint.take_ranges())),
-            }
-        });
-        match begun {
-            Ok(active) => {
+        let checkpoint = Checkpoint::new(ranges, bow.block, bow.sectors, memory);
+        let Ok(mut active) = place.write_init(Active::new(checkpoint, slots, buffer));
+        match active.write_first_log(bow) {
+            Ok(()) => {
                 *bow.report.lock() = active.report();
                 self.active = Some(active);
                 Ok(())
             }
-            Err((error, ranges)) => {
+            Err(error) => {
                 if error == ENOSPC {
                     pr_err!(
                         "{}: no free space for a checkpoint; run fstrim on the mounted file \
@@ -265,7 +259,7 @@ impl Worker {
                         device.name()
                     );
                 }
-                let space = FreeSpace::from_ranges(ranges);
+                let space = FreeSpace::from_ranges(active.checkpoint.take_ranges());
                 *bow.tracker.lock() = Some(Tracker { space, nodes });
                 Err(error)
             }
@@ -300,8 +294,8 @@ fn fill_first_block(buffer: &Buffer, log: &Sector) -> Result {
 }
 
 impl Active {
-    /// Saves the first block, which is in the buffer, at `backup`, and writes the log over it.
-    fn write_first_log(&mut self, bow: &Bow, backup: u64) -> Result {
+    /// Saves the first block, which is in the buffer, and writes the log over it.
+    fn write_first_log(&mut self, bow: &Bow) -> Result {
         let device = &bow.device;
         let bytes = bow.block.bytes() as usize;
         let Self {
@@ -310,6 +304,7 @@ impl Active {
             durable: log,
             ..
         } = self;
+        let backup = checkpoint.take_first_blocks()?;
         checkpoint.begin(
             backup,
             buffer.crc32(entry_seed(0, bow.block.bytes()), FIRST_BLOCK, bytes),

@@ -71,14 +71,11 @@ impl Device {
             uuid: [7; 16],
             time: 1,
         };
-        let (mut checkpoint, backup) = Checkpoint::new(
-            ranges,
-            block,
-            sectors,
-            Memory::new(block, identity, GFP_KERNEL).unwrap(),
-        )
-        .ok()
-        .expect("there are two free blocks");
+        let memory = Memory::new(block, identity, GFP_KERNEL).unwrap();
+        let mut checkpoint = Checkpoint::new(ranges, block, sectors, memory);
+        let backup = checkpoint
+            .take_first_blocks()
+            .expect("there are two free blocks");
         let first = bytes(&(0..block.sectors()));
         let mut disk = old.clone();
         for place in [checkpoint.live(), backup] {

@@ -177,7 +177,7 @@ fn a_log_block_takes_18_entries() {
         assert_eq!(log.room(), 18 - index);
         assert_eq!(log.push(Entry::default()), Ok(()));
     }
-    let full = log.clone();
+    let full = log;
     assert_eq!(log.push(Entry::default()), Err(Full));
     assert_eq!(log, full);
 }
