@@ -24,7 +24,8 @@ noticed() {
     same "$1: nothing was written" "$before" "$(digest "$dev")"
 }
 
-dev=$(slice data $((64 << 11)))
+# Two block groups, so that there is another superblock.
+dev=$(slice data $((160 << 11)))
 
 leave "nobody"
 check "nobody: restore" bowctl restore --quiet "$dev"

