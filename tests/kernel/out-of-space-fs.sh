@@ -48,7 +48,7 @@ writes() { : >"$mnt/new-$1" && sync "$mnt/new-$1"; }
 # in_the_end: what becomes of it when more is written.
 in_the_end() {
     local try
-    for try in 1 2 3 4 5 6; do
+    for try in {1..20}; do
         chmod "60$((try % 2 * 4))" "$mnt"/more/* 2>/dev/null
         writes $try 2>/dev/null || { echo "refuses writes"; return; }
         sync -f "$mnt" 2>/dev/null
