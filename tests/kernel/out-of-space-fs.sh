@@ -50,7 +50,7 @@ in_the_end() {
     local try
     for try in {1..20}; do
         chmod "60$((try % 2 * 4))" "$mnt"/more/* 2>/dev/null
-        writes $try 2>/dev/null || { echo "refuses writes"; return; }
+        writes "$try" 2>/dev/null || { echo "refuses writes"; return; }
         sync -f "$mnt" 2>/dev/null
     done
     echo "goes on"
@@ -60,6 +60,7 @@ round() {
     local what=$1
     begin "${@:3}"
     klog_mark
+    echo "bow-test: a file system is made to fail" >/dev/kmsg
     check "$what: a write fails, and does not hang" within 150 fills_up
     sed 's/^/# /' "$work/within"
     same "$what: status says why" full "$(bow_field bow0 error)"
@@ -67,6 +68,7 @@ round() {
     same "$what: in the end it" "$2" "$(cat "$work/within")"
     klog | grep -avE 'Buffer I/O|EXT4-fs warning' | head -n 8 | sed 's/^/# /'
     check "$what: umount" within 60 umount "$mnt"
+    echo "bow-test: no file system is made to fail" >/dev/kmsg
     bow_remove bow0
     check "$what: rollback" bowctl restore --quiet "$dev"
     mount_fs "$dev"
