@@ -52,8 +52,11 @@ round() {
     umount "$mnt" 2>/dev/null
     check "$what: and it is clean" xfs_repair -n "$dev"
 }
-# advised: the command that restore has printed.
-advised() { sh -c "$(sed -n 's/.*`\(xfs_db .*\)`\..*/\1/p' "$work/said")"; }
+# advised: the journal is emptied, then the command that restore has printed.
+advised() {
+    mount "$dev" "$mnt" && umount "$mnt" || return
+    sh -c "$(sed -n 's/.*`\(xfs_db .*\)`\..*/\1/p' "$work/said")"
+}
 # zeroed: all that is free, before anything is written there.
 zeroed() {
     mount "$dev" "$mnt" && fstrim "$mnt" && umount "$mnt"

@@ -55,8 +55,8 @@ pub fn advice<D: BlockDevice>(
 fn xfs<D: BlockDevice>(device: &D, start: &[u8], shown: &str) -> Result<String, RepairError> {
     let cure = match cycle(device, start)? {
         Some(cycle) => format!(
-            "Before the first mount, move its journal beyond that: `xfs_db -x -c 'logformat -c {}' \
-             {shown}`.",
+            "Before it is used, mount it and unmount it again, which empties its journal, and then move \
+             the journal beyond that: `xfs_db -x -c 'logformat -c {}' {shown}`.",
             // Where it has just begun anew, the first sector has not been written yet.
             cycle.saturating_add(2)
         ),
