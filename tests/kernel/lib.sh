@@ -207,10 +207,13 @@ partition() {
     *[0-9]) part=${disk}p1 ;;
     *) part=${disk}1 ;;
     esac
-    for _ in 1 2 3 4 5 6 7 8 9 10; do
+    # What was removed last may have the disk open for a moment: device mapper takes a name away first.
+    for _ in {1..25}; do
         [ ! -b "$part" ] || break
         sleep 0.2
+        blockdev --rereadpt "$disk" 2>/dev/null
     done
+    [ -b "$part" ] || bail "$disk is in use, so $part does not come: $(ls "/sys/block/${disk##*/}/holders")"
     blkdiscard -qfz "$part"
     echo "$part"
 }
