@@ -11,8 +11,6 @@ pub struct Superblock {
     pub written: u64,
     /// Time of the last full check.
     pub checked: u64,
-    /// Mounts since the last full check.
-    pub mounts: u16,
 }
 
 impl Superblock {
@@ -33,7 +31,6 @@ impl Superblock {
             mounted: time(0x2c, 0x275),
             written: time(0x30, 0x274),
             checked: time(0x40, 0x277),
-            mounts: u16::from_le_bytes([data[0x34], data[0x35]]),
         })
     }
 }

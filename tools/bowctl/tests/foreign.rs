@@ -230,18 +230,13 @@ fn a_superblock_with_a_backup() {
             disk
         };
 
-        // A mounted file system writes its superblock.
-        not_noticed(&history, &with(&ext4(TIME - 9, TIME + 60, TIME - 99, 3)));
-        noticed(
-            &history,
-            &with(&ext4(TIME + 60, TIME + 60, TIME - 99, 4)),
-            "mounted 2027-01-15 08:01:00 UTC",
-        );
-        noticed(
-            &history,
-            &with(&ext4(TIME - 9, TIME + 60, TIME + 60, 3)),
-            "checked 2027-01-15 08:01:00 UTC",
-        );
+        // It is written through dm-bow, and mounted or remounted, too.
+        for superblock in [
+            ext4(TIME - 9, TIME + 60, TIME - 99, 3),
+            ext4(TIME + 60, TIME + 60, TIME - 99, 4),
+        ] {
+            not_noticed(&history, &with(&superblock));
+        }
     }
 }
 
