@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 # Writes to the underlying device without bow while it holds a checkpoint are noticed by status and restore.
+# timeout: 300
 . "$(dirname "$0")/lib.sh"
 . "$here/common/fs.sh"
 plan 16
