@@ -4,7 +4,7 @@
 # timeout: 300
 . "$(dirname "$0")/lib.sh"
 . "$here/common/fs.sh"
-plan 16
+plan 14
 load_bow
 
 # leave NAME [BOW-ARGUMENT]...: an ext4 whose partition holds an open checkpoint, as after a power cut. Sets old.
