@@ -347,7 +347,7 @@ pub(crate) fn plugged<R>(work: impl FnOnce() -> R) -> R {
     result
 }
 
-/// What stands in front of each bio of a [`BioSet`]: what the bio needs until it has ended.
+/// Header in front of each bio of a [`BioSet`], with all that the bio needs until it has ended.
 #[repr(C)]
 struct Own<T: Submitter> {
     /// Keeps the reserve.

@@ -55,9 +55,9 @@ pub(crate) struct Device {
 pub(crate) struct Facts {
     /// Size in sectors.
     pub(crate) sectors: u64,
-    /// Whether it refuses writes.
+    /// Set if the device refuses writes.
     pub(crate) is_read_only: bool,
-    /// Whether parts of it can only be written in sequence.
+    /// Set if parts of the device can only be written in sequence.
     pub(crate) is_zoned: bool,
 }
 
@@ -139,7 +139,7 @@ impl Device {
         result
     }
 
-    /// Whether this is the block device of `dev`.
+    /// Returns whether this is the block device of `dev`.
     ///
     /// # Safety
     ///

@@ -193,9 +193,9 @@ struct Instance<T: Target> {
     device: Arc<Device>,
     opened: NonNull<dm_bindings::dm_dev>,
     mapped_device: *mut dm_bindings::mapped_device,
-    /// Whether the table has gone live. Changed with the lock of `INSTANCES` held.
+    /// Set when the table has gone live. Changed with the lock of `INSTANCES` held.
     is_live: Atomic<bool>,
-    /// Whether it must not go live any more. Changed with the lock of `INSTANCES` held.
+    /// Set when the table must not go live any more. Changed with the lock of `INSTANCES` held.
     is_stale: Atomic<bool>,
 }
 

@@ -209,6 +209,12 @@ impl Flight {
         status(&self.writes).map(|failed| (Failure::WriteFailed, failed))
     }
 
+    /// Has all copies fail: no log block on the device names them.
+    fn fail_copies(&self, status: Status) {
+        let count = self.writes.len();
+        self.record(Part::Write { first: 0, count }, status);
+    }
+
     /// The writes of copies are made once more.
     fn forget_writes(&self) {
         for write in &self.writes {
@@ -521,8 +527,7 @@ impl Slot {
         let rest = self.rests.get(index).copied().unwrap_or_default();
         let is_replaced = self.retries <= RETRIES_MAX && checkpoint.replace_rest(rest).is_ok();
         if let Some(flight) = self.flight(bow).filter(|_| !is_replaced) {
-            let count = self.batch.copies().len();
-            flight.record(Part::Write { first: 0, count }, status);
+            flight.fail_copies(status);
         }
     }
 
@@ -599,8 +604,7 @@ impl Slot {
         };
         if self.enter(flight, checkpoint).is_err() {
             // Cannot be; but what is not in the log has no backup.
-            let count = self.batch.copies().len();
-            flight.record(Part::Write { first: 0, count }, Status::IO_ERROR);
+            flight.fail_copies(Status::IO_ERROR);
         }
         for (index, &rest) in self.rests.iter().enumerate() {
             let piece = Piece {
