@@ -17,6 +17,8 @@
 //!   the log block.
 //! - The end of the device may cut off the last block. A range that has it ends beyond the device, and
 //!   is of kind [`Kind::Copying`] or [`Kind::Changed`]: it is never free, so it holds nobody's backup.
+//! - `places` is empty but while a batch takes copies. Until then the tree still has these sectors as free,
+//!   and nobody else is given them: one change of the tree reserves them all.
 //! - `unlogged` entries fit: `log.room() + rests.len() * (ENTRIES_MAX - 1) >= unlogged`, so that
 //!   laying a batch never needs space that is not there.
 //!
@@ -24,6 +26,8 @@
 //!
 //! No decision waits for memory. Tree nodes come from a stock; when it is empty and cannot be filled,
 //! what is optional is left out, and for what is not, free ranges are forgotten and their nodes used.
+//! Each copy sets one node of the stock aside until it ends: if copies fail, the range that holds the
+//! destinations of several is divided.
 
 use super::{
     batch::{
@@ -67,15 +71,16 @@ const ARENA_SECTORS: u64 = 16384;
 /// The most blocks reserved for full log blocks, beside those that a batch may give back.
 const RESERVED_MAX: usize = 3 * RESTS_MAX;
 
-/// Tree nodes that one copy can take: its source and its destination.
+/// Tree nodes that one copy can take: its source, and the destinations of those before it.
 const NODES_PER_COPY: usize = 2 * RangeTree::NODES_PER_SET;
 
 /// Tree nodes kept in stock.
 const NODES_STOCK: usize = 8 * COPIES_MAX;
 
-/// Tree nodes without which nothing is decided: for a copy, for a block for a full log block, and
-/// for the end of a copy, which gives back what it takes.
-const NODES_LOW: usize = NODES_PER_COPY + 2 * RangeTree::NODES_PER_SET;
+/// Tree nodes without which nothing is decided, beside those that are set aside: for a copy, for a block
+/// for a full log block, for the destinations of the batch, and for the end of a copy, which gives back what
+/// it takes.
+const NODES_LOW: usize = NODES_PER_COPY + 3 * RangeTree::NODES_PER_SET;
 
 /// What is to be done with a write.
 #[derive(Clone, core::marker::Copy, Debug, PartialEq, Eq)]
@@ -141,6 +146,10 @@ pub struct Checkpoint {
     ceiling: u64,
     /// First sectors of the blocks reserved for full log blocks.
     rests: KVec<u64>,
+    /// Destinations of the batch that takes copies, which the tree still has as free.
+    places: Span<u64>,
+    /// Copies that have not ended.
+    copying: usize,
     /// Entries of batches that are not laid yet.
     unlogged: usize,
     /// Where all sectors of kind [`Kind::Discarded`] are.
@@ -178,6 +187,8 @@ impl Checkpoint {
             arena: 0..0,
             ceiling: sectors,
             rests,
+            places: 0..0,
+            copying: 0,
             unlogged: 0,
             discarded: Spans::default(),
             draining: Spans::default(),
@@ -274,6 +285,21 @@ impl Checkpoint {
         self.window.reconsider();
     }
 
+    /// Ends what [`open`](Self::open) began: the batch takes no more copies.
+    pub fn close(&mut self) {
+        self.reserve_places();
+    }
+
+    /// Reserves in the tree the destinations that were handed out since the last time.
+    fn reserve_places(&mut self) {
+        let places = core::mem::take(&mut self.places);
+        let reserved = Some(Kind::Reserved);
+        if self.ranges.set(places, reserved, &mut self.nodes).is_err() {
+            // Cannot be: nothing is decided without nodes left for this.
+            debug_assert!(false);
+        }
+    }
+
     /// Fills the stock of tree nodes with `flags` if it is low.
     pub fn replenish(&mut self, flags: Flags) {
         if self.nodes.len() < NODES_STOCK / 2 {
@@ -284,7 +310,7 @@ impl Checkpoint {
 
     /// Whether there are tree nodes for a decision.
     fn has_nodes(&self) -> bool {
-        self.nodes.len() >= NODES_LOW
+        self.nodes.len() >= NODES_LOW.saturating_add(self.copying)
     }
 
     /// The same; if need be it allocates some, and if there are none, forgets free ranges, lowest
@@ -292,6 +318,9 @@ impl Checkpoint {
     fn find_nodes(&mut self) -> bool {
         if !self.has_nodes() {
             self.replenish(flags::GFP_NOWAIT | flags::__GFP_NOWARN);
+        }
+        if !self.has_nodes() {
+            self.reserve_places();
         }
         let mut position = 0;
         while !self.has_nodes() && self.ranges.total(Kind::Free) > 0 {
@@ -320,6 +349,9 @@ impl Checkpoint {
             let end = run.end.min(blocks.end);
             match run.kind {
                 Some(Kind::Changed) => position = end,
+                Some(Kind::Free) if position < self.places.end && self.places.start < end => {
+                    self.reserve_places();
+                }
                 Some(Kind::Free | Kind::Discarded | Kind::Draining) => {
                     if !self.find_nodes() {
                         return Verdict::Full;
@@ -443,17 +475,26 @@ impl Checkpoint {
         if sectors == 0 {
             return Err(Verdict::Full);
         }
-        // There are nodes for both.
-        let set = self
+        // The live first block is a range of its own when it gets there, so its place is one too.
+        let is_live = kind == Some(Kind::Live);
+        if is_live || self.places.end != dest.start {
+            self.reserve_places();
+            self.places = dest.start..dest.start;
+        }
+        self.places.end = dest.end;
+        if is_live {
+            self.reserve_places();
+        }
+        // There are nodes.
+        let copying = Some(Kind::Copying);
+        if self
             .ranges
-            .set(dest.clone(), Some(Kind::Reserved), &mut self.nodes)
-            .and_then(|()| {
-                self.ranges
-                    .set(source.clone(), Some(Kind::Copying), &mut self.nodes)
-            });
-        if set.is_err() {
+            .set(source.clone(), copying, &mut self.nodes)
+            .is_err()
+        {
             return Err(Verdict::Full);
         }
+        self.copying += 1;
         self.unlogged += 1;
         let needed = needed.start.min(source.end)..needed.end.min(source.end);
         if kind.is_none() {
@@ -511,6 +552,8 @@ impl Checkpoint {
                 }
                 self.arena.start = end;
             }
+            // What is looked for now are free ranges of the tree.
+            self.reserve_places();
             let mut run = self.ranges.last_below(self.ceiling, Kind::Free);
             if run.is_none() {
                 self.ceiling = self.sectors;
@@ -545,28 +588,28 @@ impl Checkpoint {
     }
 
     /// Takes back a copy that failed, which must not be laid. The source is what it was; a
-    /// destination that is known to be bad is not used again, unless it is discarded.
-    pub fn abandon(&mut self, copy: &Copy, outcome: Failure) {
-        let kind = match outcome {
-            // Nothing in it is worth keeping, as if it had been written. If it was more than was needed,
-            // which part of it is bad will be known from the next backup there.
-            Failure::WriteFailed if !copy.is_extended() => Kind::Changed,
-            _ => Kind::Free,
-        };
+    /// destination that is known to be bad is not used again, unless it is discarded. Returns what the
+    /// destination is now.
+    fn abandon(&mut self, copy: &Copy, outcome: Failure) -> Kind {
         if copy.is_extended() {
             self.window.close();
         }
         self.set_copied(copy.source..copy.source_end(), copy.from);
-        self.set_copied(copy.dest..copy.dest_end(), Some(kind));
         self.ceiling = self.ceiling.max(copy.dest_end());
         self.unlogged = self.unlogged.saturating_sub(1);
+        match outcome {
+            // Nothing in it is worth keeping, as if it had been written. If it was more than was needed,
+            // which part of it is bad will be known from the next backup there.
+            Failure::WriteFailed if !copy.is_extended() => Kind::Changed,
+            _ => Kind::Free,
+        }
     }
 
-    /// Changes the kind of a whole range of kind [`Kind::Copying`] or [`Kind::Reserved`], which
-    /// takes no more nodes than it gives.
+    /// Changes the kind of a range of kind [`Kind::Copying`] or [`Kind::Reserved`], or of the first part
+    /// of one; for the part a node is set aside.
     fn set_copied(&mut self, span: Span<u64>, kind: Option<Kind>) {
         if self.ranges.change(span, kind, &mut self.nodes).is_err() {
-            // Cannot be: copies are not begun without nodes left for their end. The range would
+            // Cannot be: copies are not begun without nodes for their end. The range would
             // stay as it is, and its writers wait.
             debug_assert!(false);
         }
@@ -677,9 +720,30 @@ impl Checkpoint {
         self.set_copied(rest..self.end_of(rest), Some(Kind::Backup));
     }
 
-    /// The log that has `copy` in it is durable: writes to its source may go out.
-    pub fn settle(&mut self, copy: &Copy) {
-        let dest = match copy.from {
+    /// Ends the copies of `batch`, whose log is durable if one of them did not fail: writes to the sources of
+    /// those may go out. `failure` says how a copy failed, by its number.
+    pub fn settle(&mut self, batch: &Batch, failure: impl Fn(usize) -> Option<Failure>) {
+        // Destinations that follow each other and are of one kind.
+        let mut places = (0..0, Kind::Backup);
+        for (index, copy) in batch.copies.iter().enumerate() {
+            let kind = match failure(index) {
+                Some(outcome) => self.abandon(copy, outcome),
+                None => self.keep(copy),
+            };
+            self.copying = self.copying.saturating_sub(1);
+            if places.0.end != copy.dest || places.1 != kind {
+                self.set_copied(places.0, Some(places.1));
+                places = (copy.dest..copy.dest, kind);
+            }
+            places.0.end = copy.dest_end();
+        }
+        self.set_copied(places.0, Some(places.1));
+    }
+
+    /// Has writes to the source of `copy` go out. Returns what the destination is now.
+    fn keep(&mut self, copy: &Copy) -> Kind {
+        self.set_copied(copy.source..copy.source_end(), Some(Kind::Changed));
+        match copy.from {
             Some(Kind::Live) => {
                 self.live = copy.dest;
                 Kind::Live
@@ -689,9 +753,7 @@ impl Checkpoint {
                 Kind::Backup
             }
             _ => Kind::Backup,
-        };
-        self.set_copied(copy.source..copy.source_end(), Some(Kind::Changed));
-        self.set_copied(copy.dest..copy.dest_end(), Some(dest));
+        }
     }
 
     /// `blocks` blocks that were backed up ahead of their first write were written or discarded.

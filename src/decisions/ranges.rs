@@ -51,8 +51,8 @@ pub enum Kind {
     Live,
     /// The source of a copy under way. One range a copy.
     Copying,
-    /// The destination of a copy under way, or of a full log block about to be written. One range
-    /// a copy.
+    /// The destinations of copies under way that follow each other, or that of a full log block about to be
+    /// written.
     Reserved,
 }
 

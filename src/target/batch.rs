@@ -368,7 +368,8 @@ impl Slot {
     }
 
     /// Takes up no more writes, and starts to copy if there is anything to copy.
-    pub(super) fn close(&mut self, bow: &Arc<Bow>) {
+    pub(super) fn close(&mut self, bow: &Arc<Bow>, checkpoint: &mut Checkpoint) {
+        checkpoint.close();
         if self.batch.copies().is_empty() && self.bios.is_empty() {
             self.phase = Phase::Idle;
         } else if self.may_read(bow) {
@@ -668,16 +669,14 @@ impl Slot {
     fn end(&mut self, bow: &Bow, checkpoint: &mut Checkpoint, logged: bool) -> Step {
         // Without a copy that is good there is nothing to log.
         let none_written = !logged && self.batch.copies().len() > 1;
-        for (index, copy) in self.batch.copies().iter().enumerate() {
-            match self.copy_failure(bow, index) {
-                Some(_) if none_written => checkpoint.abandon(copy, Failure::NoneWritten),
-                Some((outcome, _)) => checkpoint.abandon(copy, outcome),
-                None => {
-                    checkpoint.settle(copy);
-                    bow.mark_settled(&(copy.source..copy.source_end()), &copy.ahead());
-                }
-            }
-        }
+        let failure = |index| match self.copy_failure(bow, index)? {
+            _ if none_written => Some(Failure::NoneWritten),
+            (outcome, _) => Some(outcome),
+        };
+        checkpoint.settle(&self.batch, failure);
+        let copies = self.batch.copies().iter().enumerate();
+        let good = copies.filter(|&(index, _)| failure(index).is_none());
+        bow.mark_settled(good.map(|(_, copy)| (copy.source..copy.source_end(), copy.ahead())));
         for &rest in &self.rests {
             checkpoint.settle_rest(rest);
         }

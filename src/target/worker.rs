@@ -228,9 +228,9 @@ struct Gathering {
     gives_up: bool,
 }
 
-/// The most bios that have waited and are looked at when a batch begins. It is twice as many as have room,
-/// for others may need nothing any more, or what joined before them.
-const LOOKS_MAX: usize = 2 * COPIES_MAX;
+/// The most bios that have waited and are looked at when a batch begins. It is a quarter more than have
+/// room, for others may need nothing any more, or what joined before them.
+const LOOKS_MAX: usize = COPIES_MAX + COPIES_MAX / 4;
 
 /// What became of the held bios.
 enum Gathered {
@@ -442,7 +442,7 @@ impl Active {
 
         let mut has_begun = false;
         if let Some(slot) = open.and_then(|index| self.slots.get_mut(index)) {
-            slot.close(bow);
+            slot.close(bow, &mut self.checkpoint);
             has_begun = !slot.is_idle();
         }
         match (gathering.gives_up, has_begun) {
@@ -581,13 +581,18 @@ impl Bow {
         }
     }
 
-    /// All blocks that `span` touches are settled; those of `ahead`, which are among them, were backed
-    /// up ahead of their first write.
-    pub(super) fn mark_settled(&self, span: &Range<u64>, ahead: &[Range<u64>]) {
+    /// Marks all blocks that each span touches as settled, and those of its two parts as backed up ahead of
+    /// their first write.
+    pub(super) fn mark_settled(
+        &self,
+        spans: impl IntoIterator<Item = (Range<u64>, [Range<u64>; 2])>,
+    ) {
         let ticket = self.epoch.enter();
         if let Some(settled) = self.settled.get(&ticket) {
-            settled.set(span);
-            ahead.iter().for_each(|span| settled.set_ahead(span));
+            for (span, ahead) in spans {
+                settled.set(&span);
+                ahead.iter().for_each(|span| settled.set_ahead(span));
+            }
         }
         self.epoch.leave(ticket);
     }
@@ -619,7 +624,7 @@ impl Bow {
             return;
         };
         // Free space that was written, or there was no memory for the map, and may be none now.
-        self.mark_settled(&bio.span(), &[]);
+        self.mark_settled([(bio.span(), [0..0, 0..0])]);
         if let Some(bio) = self.submit_if_settled(bio) {
             self.submit(bio, self.epoch.enter());
         }

@@ -8,7 +8,7 @@ use bow_decisions::block_size::BlockSize;
 use bow_decisions::checkpoint::{Checkpoint, Failure, Memory, Verdict};
 use bow_decisions::free_space::FreeSpace;
 use bow_decisions::log::{entry_seed, Identity, Sector};
-use bow_decisions::ranges::{Nodes, RangeTree};
+use bow_decisions::ranges::{Kind, Nodes, RangeTree};
 use bow_decisions::window::Window;
 use bow_model::disk::{Disk, SECTOR};
 use bow_model::history::crc;
@@ -41,6 +41,8 @@ struct Device {
     /// Blocks that were copied ahead and not written since.
     ahead: BTreeSet<u64>,
     random: Random,
+    /// Whether the worker finds memory.
+    has_memory: bool,
     /// One copy in so many fails.
     failures: Option<usize>,
     copies: u64,
@@ -96,6 +98,7 @@ impl Device {
             batch: Batch::new(GFP_KERNEL).unwrap(),
             ahead: BTreeSet::new(),
             random,
+            has_memory: true,
             failures: None,
             copies: 0,
             tails: 0,
@@ -148,23 +151,26 @@ impl Device {
             self.write_log();
         }
         let none_written = good == 0 && failed.len() > 1;
-        for (copy, failed) in self.batch.copies().iter().zip(&failed) {
-            match failed {
-                Some(_) if none_written => self.checkpoint.abandon(copy, Failure::NoneWritten),
-                Some(failure) => self.checkpoint.abandon(copy, *failure),
-                None => {
-                    self.checkpoint.settle(copy);
-                    for ahead in copy.ahead() {
-                        self.ahead
-                            .extend(self.block.number(ahead.start)..self.block.number(ahead.end));
-                    }
-                }
+        self.checkpoint
+            .settle(&self.batch, |index| match none_written {
+                true => failed[index].map(|_| Failure::NoneWritten),
+                false => failed[index],
+            });
+        let copies = self.batch.copies().iter().zip(&failed);
+        for (copy, _) in copies.filter(|(_, failed)| failed.is_none()) {
+            for ahead in copy.ahead() {
+                self.ahead
+                    .extend(self.block.number(ahead.start)..self.block.number(ahead.end));
             }
         }
         for rest in rests {
             self.checkpoint.settle_rest(rest);
         }
         self.checkpoint.finish(&mut self.batch);
+        // Nothing is left of a batch that has ended, however its copies did.
+        for kind in [Kind::Copying, Kind::Reserved] {
+            assert_eq!(self.checkpoint.ranges().total(kind), 0);
+        }
         self.checkpoint.replenish(GFP_KERNEL);
         assert!(self.ahead.len() as u64 * self.block.sectors() <= AHEAD_MAX);
     }
@@ -223,6 +229,7 @@ impl Device {
                 }
                 false
             });
+            self.checkpoint.close();
             if waiting.is_empty() && self.batch.copies().is_empty() {
                 return;
             }
@@ -284,6 +291,12 @@ fn random_load(block: u32, failures: Option<usize>, free: u64, seed: u64) -> Dev
     let sectors = 4096 + seed % 8;
     let mut device = Device::new(sectors, 4096 - free..sectors, block, seed);
     device.failures = failures;
+    load(&mut device);
+    device
+}
+
+fn load(device: &mut Device) {
+    let sectors = device.sectors;
     for step in 0..400 {
         let mut spans: Vec<Range<u64>> = Vec::new();
         for _ in 0..1 + device.random.below(6) {
@@ -309,16 +322,17 @@ fn random_load(block: u32, failures: Option<usize>, free: u64, seed: u64) -> Dev
                 spans.push(span);
             }
         }
+        let injection = (!device.has_memory).then(kernel::inject::fail_all);
         if device.random.once_in(5) {
             spans.iter().for_each(|span| device.discard(span));
         } else {
             device.write(&spans);
         }
+        drop(injection);
         if step % 40 == 39 {
             device.check();
         }
     }
-    device
 }
 
 #[test]
@@ -339,6 +353,21 @@ fn random_loads_with_copies_that_fail() {
         for block in [512, 2048] {
             let device = random_load(block, Some(6), 2048, seed);
             assert!(device.copies > 50 && device.written > 1000);
+        }
+    }
+}
+
+/// Tree nodes are what copies that fail need, in the middle of a batch, and must not run out.
+#[test]
+fn random_loads_without_memory_and_with_copies_that_fail() {
+    for seed in 0..12 {
+        for block in [512, 4096] {
+            let sectors = 4096 + seed % 8;
+            let mut device = Device::new(sectors, 2048..sectors, block, seed);
+            device.failures = Some(3);
+            device.has_memory = false;
+            load(&mut device);
+            assert!(device.copies > 50);
         }
     }
 }

@@ -27,6 +27,8 @@ use std::cell::Cell;
 thread_local! {
     /// Allocations that still succeed before one fails; `None`: all do.
     static LEFT: Cell<Option<u64>> = const { Cell::new(None) };
+    /// Whether all allocations fail.
+    static ALL: Cell<bool> = const { Cell::new(false) };
     /// Allocations so far.
     static COUNT: Cell<u64> = const { Cell::new(0) };
 }
@@ -38,12 +40,19 @@ pub fn fail_nth(n: u64) -> Injection {
     Injection(())
 }
 
+/// Lets all allocations of this thread fail, until the guard is dropped.
+#[must_use = "dropping the guard ends the injection"]
+pub fn fail_all() -> Injection {
+    ALL.set(true);
+    Injection(())
+}
+
 /// Number of allocations that this thread has made so far, failed ones included.
 pub fn allocations() -> u64 {
     COUNT.get()
 }
 
-/// An injection under way: see [`fail_nth`].
+/// An injection under way: see [`fail_nth`] and [`fail_all`].
 #[derive(Debug)]
 pub struct Injection(());
 
@@ -57,6 +66,7 @@ impl Injection {
 impl Drop for Injection {
     fn drop(&mut self) {
         LEFT.set(None);
+        ALL.set(false);
     }
 }
 
@@ -64,7 +74,7 @@ impl Drop for Injection {
 pub(crate) fn fails() -> bool {
     COUNT.set(COUNT.get() + 1);
     match LEFT.get() {
-        None => false,
+        None => ALL.get(),
         Some(0) => {
             LEFT.set(None);
             true
