@@ -8,7 +8,10 @@ use super::{
         SECTOR_SIZE, //
     },
     ranges::Kind,
-    window, //
+    window::{
+        self,
+        Window, //
+    }, //
 };
 use core::ops::Range as Span;
 use kernel::{
@@ -110,8 +113,8 @@ impl Batch {
     }
 
     /// Says that about `writes` first writes will join the batch.
-    pub(super) fn expect(&mut self, writes: usize) {
-        self.window = window::size_for(writes);
+    pub(super) fn expect(&mut self, writes: usize, window: &Window) {
+        self.window = window.size_for(writes);
     }
 
     /// The copies, in the order in which their entries are logged.

@@ -281,7 +281,7 @@ impl Checkpoint {
 
     /// Begins a batch that about `writes` first writes will join.
     pub fn open(&mut self, batch: &mut Batch, writes: usize) {
-        batch.expect(writes);
+        batch.expect(writes, &self.window);
         self.window.reconsider();
     }
 
@@ -754,6 +754,11 @@ impl Checkpoint {
             }
             _ => Kind::Backup,
         }
+    }
+
+    /// Says that the log block was written in `time` microseconds.
+    pub fn log_took(&mut self, time: u64) {
+        self.window.log_took(time);
     }
 
     /// `blocks` blocks that were backed up ahead of their first write were written or discarded.

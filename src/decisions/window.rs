@@ -10,8 +10,9 @@
 //! # Size
 //!
 //! A first write waits for the backup of its whole window, and for those of the writes before it. So the
-//! more first writes wait together, the smaller is the window ([`size_for`]): what all of them copy is
-//! the same.
+//! more first writes wait together, the smaller is the window ([`Window::size_for`]): what all of them
+//! copy is the same. A device that takes long to make the log durable has them wait anyway, and more is
+//! copied for each log write.
 //!
 //! # Bound
 //!
@@ -35,8 +36,15 @@ pub const SIZE: u64 = (1 << 20) >> SECTOR_SHIFT;
 /// The smallest window in sectors.
 const SIZE_MIN: u64 = (28 << 10) >> SECTOR_SHIFT;
 
-/// The sectors that the first writes of one batch copy together, if that is what their windows allow.
-const SHARED: u64 = (448 << 10) >> SECTOR_SHIFT;
+/// The sectors that the first writes of one batch copy together, if that is what their windows allow, where
+/// a log write takes no more than [`LOG_FAST`].
+const SHARED: u64 = (384 << 10) >> SECTOR_SHIFT;
+
+/// The time in microseconds of a log write that is short beside the copies of a batch.
+const LOG_FAST: u64 = 500;
+
+/// The time in microseconds of a log write beyond which no more is copied for it.
+const LOG_SLOW: u64 = 16 * LOG_FAST;
 
 /// Prefetch limit in sectors while the range of first writes is unknown or large.
 const AHEAD_TRIAL: u64 = SIZE;
@@ -66,17 +74,6 @@ const EXPOSURE_MAX: u64 = 8 * RANGE_MAX;
 /// The prefetched sectors are at most the free space divided by this.
 const AHEAD_PER_FREE: u64 = 8;
 
-/// Returns the size in sectors of the window of each of `writes` first writes that are copied together. It
-/// is a multiple of the largest block.
-pub fn size_for(writes: usize) -> u64 {
-    // At depth 1 nothing waits but the write itself.
-    if writes <= 1 {
-        return SIZE;
-    }
-    let share = SHARED.checked_div(writes as u64).unwrap_or(SIZE);
-    BlockSize::MAX.down(share).clamp(SIZE_MIN, SIZE)
-}
-
 /// The window of a device.
 pub struct Window {
     /// Prefetched sectors.
@@ -87,6 +84,8 @@ pub struct Window {
     hits: u64,
     /// The sum of what was prefetched at each miss since the last hit.
     dry: u64,
+    /// The time that a log write takes, in microseconds.
+    log_time: u64,
     /// Set when a backup of more than was needed has failed: it might not have without the rest.
     closed: bool,
 }
@@ -99,8 +98,27 @@ impl Window {
             exposure: 0,
             hits: 0,
             dry: 0,
+            log_time: LOG_FAST,
             closed: false,
         }
+    }
+
+    /// Returns the size in sectors of the window of each of `writes` first writes that are copied together. It
+    /// is a multiple of the largest block.
+    pub fn size_for(&self, writes: usize) -> u64 {
+        // At depth 1 nothing waits but the write itself.
+        if writes <= 1 {
+            return SIZE;
+        }
+        let all = SHARED.saturating_mul(self.log_time) / LOG_FAST;
+        let share = all.checked_div(writes as u64).unwrap_or(SIZE);
+        BlockSize::MAX.down(share).clamp(SIZE_MIN, SIZE)
+    }
+
+    /// Says that a log write took `time` microseconds. A single one may have waited for something else, so
+    /// one that is short counts at once, and long ones step by step.
+    pub fn log_took(&mut self, time: u64) {
+        self.log_time = time.clamp(LOG_FAST, self.log_time.saturating_mul(2).min(LOG_SLOW));
     }
 
     /// Returns the sectors in which unchanged ones are worth backing up when `wanted` has to be, if there

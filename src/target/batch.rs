@@ -76,6 +76,10 @@ use kernel::{
         Arc,
         ArcBorrow, //
     },
+    time::{
+        Instant,
+        Monotonic, //
+    },
 };
 
 // The decisions count in pages of the buffer.
@@ -300,6 +304,8 @@ pub(super) struct Slot {
     rests: KVec<u64>,
     /// The first sector of the log block as it will be.
     log: Sector,
+    /// When the write of the log block began.
+    log_begun: Instant<Monotonic>,
 }
 
 /// What a step of a slot led to.
@@ -330,6 +336,7 @@ impl Slot {
             retries: 0,
             rests: KVec::with_capacity(RESTS_MAX, flags)?,
             log: [0; SECTOR_SIZE],
+            log_begun: Instant::now(),
         })
     }
 
@@ -500,7 +507,11 @@ impl Slot {
             }
             Phase::Logging => match self.flight(bow).and_then(Flight::log_failure) {
                 Some(status) => return Step::LogFailed(status),
-                None => return self.end(bow, checkpoint, true),
+                None => {
+                    let time = self.log_begun.elapsed().as_micros_ceil();
+                    checkpoint.log_took(u64::try_from(time).unwrap_or(0));
+                    return self.end(bow, checkpoint, true);
+                }
             },
         }
         Step::Moved
@@ -649,6 +660,7 @@ impl Slot {
     /// Writes the log block: its first sector, which is all that has a meaning.
     fn write_log(&mut self, bow: &Arc<Bow>) {
         self.phase = Phase::Logging;
+        self.log_begun = Instant::now();
         if cfg!(bow_fault = "data_before_log") {
             while let Some(bio) = self.bios.pop() {
                 bow.submit(bio, bow.epoch.enter());

@@ -483,3 +483,25 @@ fn a_sparse_load_after_a_dense_one_is_copied_as_it_comes() {
         assert!(vain < 4 * MIB);
     }
 }
+
+/// While the log is written the writes wait anyway, and a single long one may have waited for others.
+#[test]
+fn more_is_copied_for_a_log_write_that_takes_long() {
+    let mut window = Window::new();
+    let fast = window.size_for(16);
+    window.log_took(80);
+    assert_eq!(window.size_for(16), fast);
+    window.log_took(1_000_000);
+    assert!(window.size_for(16) <= 2 * fast);
+    for _ in 0..4 {
+        window.log_took(2000);
+    }
+    let slow = window.size_for(16);
+    assert!(slow > 3 * fast && slow < 5 * fast);
+    for _ in 0..64 {
+        window.log_took(u64::MAX);
+    }
+    assert_eq!(window.size_for(2), MIB);
+    window.log_took(80);
+    assert_eq!(window.size_for(16), fast);
+}
