@@ -4,7 +4,7 @@
 # timeout: 300
 . "$(dirname "$0")/common/faults.sh"
 need_io_faults
-plan 52
+plan 60
 load_bow
 
 dev=$(slice data 65536)
@@ -122,6 +122,21 @@ check "afterwards: reads succeed" exercise run /dev/mapper/bow0 --ops 20 --mix r
 bow_remove bow0
 both_readers "after all of this" "$dev" as_saved
 
+# A full log block, whose places are taken from the end of free space. One that is bad costs the place.
+cp "$saved" "$model"
+ready
+checkpoint bow0 || bail "no checkpoint"
+io_fault "$dev" WRITE 65528 8
+klog_mark
+same "a bad place for a full log block: no write of 400 fails" 0 "$(write_errors)"
+hit "a bad place for a full log block"
+same "a bad place for a full log block: the device goes on" ok "$(bow_field bow0 error)"
+check "a bad place for a full log block: many were full" test "$(bowctl log "$dev" | grep -c '^log block')" -gt 5
+check "a bad place for a full log block: none is there" sh -c "! bowctl log $dev | grep -q 'at sector 65528:'"
+io_faults_off
+bow_remove bow0
+both_readers "a bad place for a full log block" "$dev" as_saved
+
 # Changes of state.
 cp "$saved" "$model"
 ready
@@ -140,4 +155,4 @@ check "then a checkpoint is possible" checkpoint bow0
 check "and a commit" bow_set bow0 2
 bow_remove bow0
 check "the bare device holds what was written" exercise verify "$dev"
-echo "# covered: $total_faults I/O faults: read of the original, write of a backup, data, log, live first block (read, write, move), checkpoint, commit"
+echo "# covered: $total_faults I/O faults: read of the original, write of a backup, data, log, full log block, live first block (read, write, move), checkpoint, commit"
