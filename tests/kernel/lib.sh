@@ -199,22 +199,22 @@ sectors_of() {
 # disk, zeroes it, and prints its path.
 partition() {
     local disk=${2:-$(test_disk)} part
-    wipefs -qa "$disk"
-    printf 'label: dos\nstart=2048, size=%s, type=83\n' "$1" |
-        sfdisk -q --wipe always "$disk" >&2 || bail "cannot partition $disk"
-    blockdev --rereadpt "$disk" 2>/dev/null
     case $disk in
     *[0-9]) part=${disk}p1 ;;
     *) part=${disk}1 ;;
     esac
-    # What was removed last may have the disk open for a moment: device mapper takes a name away first.
-    for _ in {1..25}; do
-        [ ! -b "$part" ] || break
-        sleep 0.2
+    {
+        # wipefs tells of a partition table that it has wiped, however quiet.
+        wipefs -qa "$disk"
+        printf 'label: dos\nstart=2048, size=%s, type=83\n' "$1" |
+            sfdisk -q --wipe always "$disk" || bail "cannot partition $disk"
         blockdev --rereadpt "$disk" 2>/dev/null
-    done
-    [ -b "$part" ] || bail "$disk is in use, so $part does not come: $(ls "/sys/block/${disk##*/}/holders")"
-    blkdiscard -qfz "$part"
+        for _ in 1 2 3 4 5 6 7 8 9 10; do
+            [ ! -b "$part" ] || break
+            sleep 0.2
+        done
+        blkdiscard -qfz "$part"
+    } >&2
     echo "$part"
 }
 
