@@ -4,21 +4,21 @@
 //!
 //! Three layers that know only downwards:
 //!
-//! - `target`: the target: I/O, the worker, changes of state, what users see.
+//! - `bow`: the target: I/O, the worker, changes of state, what users see.
 //! - `decisions`: what is to be done: ranges, space, log. No I/O; also built on the host.
 //! - `abstractions`: kernel interfaces. Nothing about this target, and all of the `unsafe`.
 
 mod abstractions;
+mod bow;
 #[expect(
     unreachable_pub,
     reason = "the host crates that share these files use them"
 )]
 mod decisions;
-mod target;
 
 use abstractions::device_mapper::Registration;
+use bow::Bow;
 use kernel::prelude::*;
-use target::Bow;
 
 module! {
     type: Module,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Copies that share a log write.
+//! Copies of old contents that share a log write.
 
 use super::{
     log::{
@@ -32,11 +32,22 @@ pub const BATCH_PAGES: usize = 256;
 const _: () = assert!(window::SIZE == (BATCH_PAGES * PAGE_BYTES / SECTOR_SIZE) as u64);
 
 /// The most log blocks that a batch can fill.
-pub const RESTS_MAX: usize = COPIES_MAX / (ENTRIES_MAX - 1) + 2;
+pub const FULL_LOG_BLOCKS_MAX: usize = COPIES_MAX / (ENTRIES_MAX - 1) + 2;
+
+/// Reason why a copy failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CopyError {
+    /// The source could not be read.
+    Read,
+    /// The destination could not be written.
+    Write,
+    /// No destination of the batch could be written, of several: it is not the places that are bad.
+    NoneWritten,
+}
 
 /// One copy of `sectors` sectors from `source` to `dest`, both in sectors.
-#[derive(Clone, core::marker::Copy, Debug, PartialEq, Eq)]
-pub struct Copy {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CopyOut {
     /// First sector of the data to be saved.
     pub source: u64,
     /// First sector of the place for it.
@@ -47,56 +58,58 @@ pub struct Copy {
     pub page: usize,
     /// Raw CRC-32 of the data, seeded as the format says; the target fills it in.
     pub checksum: u32,
-    /// What the source was before.
+    /// Kind of the source before.
     pub(super) from: Option<Kind>,
-    /// What of the source was needed: its first sector, and one past its last. The rest is ahead.
+    /// Part of the source that was needed: its first sector, and one past its last. The remainder is
+    /// prefetched.
     pub(super) needed: (u64, u64),
 }
 
-impl Copy {
-    /// Length in bytes.
+impl CopyOut {
+    /// Returns the length in bytes.
     pub fn bytes(&self) -> u32 {
         // At most `BATCH_PAGES` pages, so this cannot overflow.
         self.sectors.wrapping_mul(SECTOR_SIZE as u32)
     }
 
     /// Returns how many bytes of the source are on a device of `sectors` sectors: all, unless its
-    /// last block is cut off by the end of the device. The rest of the backup is zeroes.
+    /// last block is cut off by the end of the device. The remainder of the backup is zeroes.
     pub fn source_bytes(&self, sectors: u64) -> u32 {
         let end = self.source_end().min(sectors);
         // No more than `bytes`.
         (end.saturating_sub(self.source) as u32).wrapping_mul(SECTOR_SIZE as u32)
     }
 
-    /// One past the last source sector.
+    /// Returns one past the last source sector.
     pub fn source_end(&self) -> u64 {
         self.source.wrapping_add(u64::from(self.sectors))
     }
 
-    /// One past the last destination sector.
+    /// Returns one past the last destination sector.
     pub fn dest_end(&self) -> u64 {
         self.dest.wrapping_add(u64::from(self.sectors))
     }
 
-    /// The parts of the source that were not needed; either may be empty.
-    pub fn ahead(&self) -> [Span<u64>; 2] {
+    /// Returns the parts of the source that were not needed; either may be empty.
+    pub fn prefetched(&self) -> [Span<u64>; 2] {
         [self.source..self.needed.0, self.needed.1..self.source_end()]
     }
 
-    /// Whether it is more than was needed.
+    /// Returns whether the copy is of more than was needed.
     pub fn is_extended(&self) -> bool {
         self.needed != (self.source, self.source_end())
     }
 
-    /// Whether the contents of the source keep changing, so that no checksum can be recorded.
-    pub(super) fn is_live(&self) -> bool {
-        self.from == Some(Kind::Live)
+    /// Returns whether the source is the relocated first block: its contents keep changing, so that no
+    /// checksum can be recorded.
+    pub(super) fn is_of_first_block(&self) -> bool {
+        self.from == Some(Kind::FirstBlock)
     }
 }
 
 /// Copies that share a log write.
 pub struct Batch {
-    pub(super) copies: KVec<Copy>,
+    pub(super) copies: KVec<CopyOut>,
     pub(super) pages: usize,
     /// Size in sectors of the window of each copy.
     pub(super) window: u64,
@@ -117,19 +130,19 @@ impl Batch {
         self.window = window.size_for(writes);
     }
 
-    /// The copies, in the order in which their entries are logged.
-    pub fn copies(&self) -> &[Copy] {
+    /// Returns the copies, in the order in which their entries are logged.
+    pub fn copies(&self) -> &[CopyOut] {
         &self.copies
     }
 
-    /// The copies, so that their checksums can be filled in.
-    pub fn copies_mut(&mut self) -> &mut [Copy] {
+    /// Returns the copies, so that their checksums can be filled in.
+    pub fn copies_mut(&mut self) -> &mut [CopyOut] {
         &mut self.copies
     }
 
-    /// Whether the live first block is being moved: while it is, nothing may be sent to it.
-    pub fn moves_live(&self) -> bool {
-        self.copies.iter().any(Copy::is_live)
+    /// Returns whether the relocated first block is being moved: while it is, nothing may be sent to it.
+    pub fn moves_first_block(&self) -> bool {
+        self.copies.iter().any(CopyOut::is_of_first_block)
     }
 
     /// Empties the batch; nothing of what it did is taken back.
@@ -138,7 +151,7 @@ impl Batch {
         self.pages = 0;
     }
 
-    /// The sectors that still fit.
+    /// Returns the number of sectors that still fit.
     pub(super) fn room(&self) -> u64 {
         if self.copies.len() < COPIES_MAX {
             ((BATCH_PAGES - self.pages) * PAGE_BYTES / SECTOR_SIZE) as u64
@@ -147,7 +160,8 @@ impl Batch {
         }
     }
 
-    pub(super) fn push(&mut self, copy: Copy) {
+    /// Adds a copy, for which there is [room](Self::room).
+    pub(super) fn push(&mut self, copy: CopyOut) {
         // There is capacity for `COPIES_MAX`, and `room` is 0 beyond.
         if self.copies.push_within_capacity(copy).is_ok() {
             self.pages += (copy.bytes() as usize).div_ceil(PAGE_BYTES);

@@ -1,18 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What is to be done, decided without doing it.
+//! Decisions of the target, made without carrying them out.
 //!
 //! No I/O, no locks, no `unsafe`, and no kernel types beyond allocation: the same files are built
 //! on the host, where they are tested, fuzzed and shared with `bowctl`.
 
 pub(crate) mod batch;
 pub(crate) mod block_size;
+pub(crate) mod chain;
 pub(crate) mod checkpoint;
+mod discards;
 pub(crate) mod free_space;
 #[expect(dead_code, reason = "what reads logs is for user space")]
 pub(crate) mod log;
 pub(crate) mod ranges;
-pub(crate) mod spans;
+mod space;
+mod spans;
 pub(crate) mod state;
 pub(crate) mod table;
 pub(crate) mod window;

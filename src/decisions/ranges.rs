@@ -38,8 +38,8 @@ pub enum Kind {
     /// Free at the checkpoint and not written since, or freed since and no write to it can still
     /// be in flight: a backup may go here.
     Free,
-    /// Written since the checkpoint, and needs no (further) backup: writes go straight down.
-    Changed,
+    /// Needs no backup any more: writes go straight down.
+    Writable,
     /// Written since the checkpoint and discarded again. A write that began before the discard may
     /// still be in flight, so this is not yet [`Kind::Free`].
     Discarded,
@@ -47,8 +47,8 @@ pub enum Kind {
     Draining,
     /// Holds a backup, or a full log block.
     Backup,
-    /// Holds the live contents of the device's first block.
-    Live,
+    /// Holds the relocated first block of the device.
+    FirstBlock,
     /// The source of a copy under way. One range a copy.
     Copying,
     /// The destinations of copies under way that follow each other, or that of a full log block about to be
@@ -64,7 +64,7 @@ impl Kind {
     ///
     /// Copies under way are kept apart, so that each ends as one change in place.
     const fn is_mergeable(self) -> bool {
-        !matches!(self, Kind::Live | Kind::Copying | Kind::Reserved)
+        !matches!(self, Kind::FirstBlock | Kind::Copying | Kind::Reserved)
     }
 }
 
@@ -477,5 +477,66 @@ impl RangeTree {
         }
         assert_eq!(totals, self.totals.0);
         assert_eq!(ranges, self.ranges);
+    }
+}
+
+/// A range tree together with the stock that its changes take nodes from.
+pub struct Ranges {
+    tree: RangeTree,
+    nodes: Nodes,
+}
+
+impl Ranges {
+    /// Combines a tree and a stock.
+    pub fn new(tree: RangeTree, nodes: Nodes) -> Self {
+        Self { tree, nodes }
+    }
+
+    /// Takes the tree away; an empty one stays.
+    pub fn take(&mut self) -> RangeTree {
+        core::mem::replace(&mut self.tree, RangeTree::new())
+    }
+
+    /// Returns the number of nodes in stock.
+    pub fn nodes(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Calls [`Nodes::fill`].
+    pub fn fill(&mut self, flags: Flags) -> Result {
+        self.nodes.fill(flags)
+    }
+
+    /// Calls [`RangeTree::last_below`].
+    pub fn last_below(&mut self, sector: u64, kind: Kind) -> Option<Run> {
+        self.tree.last_below(sector, kind)
+    }
+
+    /// Calls [`RangeTree::first_from`].
+    pub fn first_from(&mut self, sector: u64, wanted: impl Fn(&Run) -> bool) -> Option<Run> {
+        self.tree.first_from(sector, wanted)
+    }
+
+    /// Calls [`RangeTree::set`].
+    pub fn set(&mut self, span: Span<u64>, kind: Kind) -> Result {
+        self.tree.set(span, Some(kind), &mut self.nodes)
+    }
+
+    /// Calls [`RangeTree::change`].
+    pub fn change(&mut self, span: Span<u64>, kind: Option<Kind>) -> Result {
+        self.tree.change(span, kind, &mut self.nodes)
+    }
+
+    /// Calls [`RangeTree::forget`].
+    pub fn forget(&mut self, run: &Run) {
+        self.tree.forget(run, &mut self.nodes);
+    }
+}
+
+impl core::ops::Deref for Ranges {
+    type Target = RangeTree;
+
+    fn deref(&self) -> &RangeTree {
+        &self.tree
     }
 }

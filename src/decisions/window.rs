@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How much more than a write needs is backed up with it.
+//! Prefetching: how much more than a write needs is backed up with it.
 //!
 //! A backup costs a read, a write, a log entry and a share of a log write, and all of these cost little
 //! more for many blocks than for one. Where first writes lie close together it pays to back up the
@@ -20,8 +20,8 @@
 //! first writes evenly spread over some range, each would hit what is prefetched with the probability of
 //! its part of that range. So the sum of what was prefetched at each first write, divided by the hits, is
 //! the range. If that is no more than [`RANGE_MAX`], all of it is worth it; if it is more, or too little is
-//! known yet, up to [`AHEAD_TRIAL`] are tried. A range that predicts hits which do not come is forgotten:
-//! the load has changed. There are never more sectors prefetched than [`AHEAD_MAX`], nor than a share of
+//! known yet, up to [`PREFETCH_TRIAL`] are tried. A range that predicts hits which do not come is forgotten:
+//! the load has changed. There are never more sectors prefetched than [`PREFETCH_MAX`], nor than a share of
 //! the free space: so whatever the load, no more than that is ever copied in vain.
 
 use super::{
@@ -47,13 +47,13 @@ const LOG_FAST: u64 = 500;
 const LOG_SLOW: u64 = 16 * LOG_FAST;
 
 /// Prefetch limit in sectors while the range of first writes is unknown or large.
-const AHEAD_TRIAL: u64 = SIZE;
+const PREFETCH_TRIAL: u64 = SIZE;
 
 /// Prefetch limit in sectors.
-const AHEAD_MAX: u64 = 16 * SIZE;
+const PREFETCH_MAX: u64 = 16 * SIZE;
 
 /// The most sectors ahead with those of streams, which are sure to be hit sooner than others.
-const AHEAD_STREAM: u64 = AHEAD_MAX + 8 * SIZE;
+const PREFETCH_STREAM: u64 = PREFETCH_MAX + 8 * SIZE;
 
 /// The most sectors that first writes may range over if all of that is to be backed up ahead.
 const RANGE_MAX: u64 = 48 * SIZE;
@@ -72,12 +72,12 @@ const HITS_MISSED: u64 = 4;
 const EXPOSURE_MAX: u64 = 8 * RANGE_MAX;
 
 /// The prefetched sectors are at most the free space divided by this.
-const AHEAD_PER_FREE: u64 = 8;
+const PREFETCH_PER_FREE: u64 = 8;
 
 /// The window of a device.
 pub struct Window {
     /// Prefetched sectors.
-    ahead: u64,
+    prefetched: u64,
     /// The sum of what was prefetched at each of the last first writes of a block.
     exposure: u64,
     /// How many of these were hits.
@@ -94,7 +94,7 @@ impl Window {
     /// The window of a new checkpoint.
     pub const fn new() -> Self {
         Self {
-            ahead: 0,
+            prefetched: 0,
             exposure: 0,
             hits: 0,
             dry: 0,
@@ -117,7 +117,7 @@ impl Window {
 
     /// Says that a log write took `time` microseconds. A single one may have waited for something else, so
     /// one that is short counts at once, and long ones step by step.
-    pub fn log_took(&mut self, time: u64) {
+    pub fn log_write_took(&mut self, time: u64) {
         self.log_time = time.clamp(LOG_FAST, self.log_time.saturating_mul(2).min(LOG_SLOW));
     }
 
@@ -142,19 +142,19 @@ impl Window {
         let certain = self.hits.saturating_sub(HITS_DOUBTED);
         let ranges_over_little = certain > 0 && self.exposure <= certain.saturating_mul(RANGE_MAX);
         let fits = |length, most: u64| {
-            self.ahead.saturating_add(length) <= most.min(free / AHEAD_PER_FREE)
+            self.prefetched.saturating_add(length) <= most.min(free / PREFETCH_PER_FREE)
         };
         let most = if ranges_over_little {
-            AHEAD_MAX
+            PREFETCH_MAX
         } else {
-            AHEAD_TRIAL
+            PREFETCH_TRIAL
         };
         if fits(length, most) {
             return Some(window);
         }
         let stream = wanted.start..window.end.min(wanted.end.saturating_add(behind));
         let length = stream.end.saturating_sub(stream.start);
-        (behind >= STREAM_MIN && fits(length, AHEAD_STREAM)).then_some(stream)
+        (behind >= STREAM_MIN && fits(length, PREFETCH_STREAM)).then_some(stream)
     }
 
     /// Forgets the range if hits that it predicts have not come. To be called between batches: hits are
@@ -169,8 +169,8 @@ impl Window {
     /// Counts a copy of `sectors` sectors that a write needs, and `ahead` more beyond need.
     pub fn miss(&mut self, sectors: u64, ahead: u64, block: BlockSize) {
         self.expose(block.number(sectors));
-        self.dry = self.dry.saturating_add(self.ahead);
-        self.ahead = self.ahead.saturating_add(ahead);
+        self.dry = self.dry.saturating_add(self.prefetched);
+        self.prefetched = self.prefetched.saturating_add(ahead);
     }
 
     /// Counts `blocks` prefetched blocks that were written or discarded.
@@ -182,14 +182,14 @@ impl Window {
         self.hits = self.hits.saturating_add(blocks);
         self.dry = 0;
         self.expose(blocks);
-        self.ahead = self.ahead.saturating_sub(sectors);
+        self.prefetched = self.prefetched.saturating_sub(sectors);
     }
 
     /// Counts `blocks` first writes.
     fn expose(&mut self, blocks: u64) {
         self.exposure = self
             .exposure
-            .saturating_add(self.ahead.saturating_mul(blocks));
+            .saturating_add(self.prefetched.saturating_mul(blocks));
         if self.exposure >= EXPOSURE_MAX {
             self.exposure /= 2;
             self.hits /= 2;

@@ -3,9 +3,10 @@
 //! What the module decides in state 1, carried out on a disk in memory: random writes and discards,
 //! copies that fail, space that runs out. At any moment the disk rolls back and can be kept.
 
-use bow_decisions::batch::Batch;
+use bow_decisions::batch::{Batch, CopyError};
 use bow_decisions::block_size::BlockSize;
-use bow_decisions::checkpoint::{Checkpoint, Failure, Memory, Verdict};
+use bow_decisions::chain::Appended;
+use bow_decisions::checkpoint::{Checkpoint, Memory, Verdict};
 use bow_decisions::free_space::FreeSpace;
 use bow_decisions::log::{entry_seed, Identity, Sector};
 use bow_decisions::ranges::{Kind, Nodes, RangeTree};
@@ -76,11 +77,11 @@ impl Device {
         let memory = Memory::new(block, identity, GFP_KERNEL).unwrap();
         let mut checkpoint = Checkpoint::new(ranges, block, sectors, memory);
         let backup = checkpoint
-            .take_first_blocks()
+            .place_first_block()
             .expect("there are two free blocks");
         let first = bytes(&(0..block.sectors()));
         let mut disk = old.clone();
-        for place in [checkpoint.live(), backup] {
+        for place in [checkpoint.first_block(), backup] {
             let place = bytes(&(place..place + block.sectors()));
             disk[place].copy_from_slice(&old[first.clone()]);
         }
@@ -128,8 +129,8 @@ impl Device {
             data.push(read);
             let fails = self.failures.is_some_and(|n| self.random.once_in(n));
             failed.push(fails.then(|| match self.random.once_in(2) {
-                true => Failure::ReadFailed,
-                false => Failure::WriteFailed,
+                true => CopyError::Read,
+                false => CopyError::Write,
             }));
         }
         for ((copy, data), failed) in self.batch.copies().iter().zip(&data).zip(&failed) {
@@ -140,31 +141,28 @@ impl Device {
             }
         }
         // How the backups end is known only later: then perhaps once more.
-        let (mut laid, mut rests) = self.lay(|index| failed[index] == Some(Failure::ReadFailed));
-        if failed.contains(&Some(Failure::WriteFailed)) {
-            self.checkpoint.unlay(laid, &rests);
-            (laid, rests) = self.lay(|index| failed[index].is_some());
+        let mut appended = self.append(|index| failed[index] == Some(CopyError::Read));
+        if failed.contains(&Some(CopyError::Write)) {
+            self.checkpoint.roll_back(appended);
+            appended = self.append(|index| failed[index].is_some());
         }
         let good = failed.iter().filter(|failed| failed.is_none()).count();
-        assert_eq!(laid, good);
-        if laid > 0 {
+        assert_eq!(appended.entries(), good);
+        if good > 0 {
             self.write_log();
         }
         let none_written = good == 0 && failed.len() > 1;
         self.checkpoint
-            .settle(&self.batch, |index| match none_written {
-                true => failed[index].map(|_| Failure::NoneWritten),
+            .complete(&self.batch, &appended, |index| match none_written {
+                true => failed[index].map(|_| CopyError::NoneWritten),
                 false => failed[index],
             });
         let copies = self.batch.copies().iter().zip(&failed);
         for (copy, _) in copies.filter(|(_, failed)| failed.is_none()) {
-            for ahead in copy.ahead() {
+            for ahead in copy.prefetched() {
                 self.ahead
                     .extend(self.block.number(ahead.start)..self.block.number(ahead.end));
             }
-        }
-        for rest in rests {
-            self.checkpoint.settle_rest(rest);
         }
         self.checkpoint.finish(&mut self.batch);
         // Nothing is left of a batch that has ended, however its copies did.
@@ -175,29 +173,25 @@ impl Device {
         assert!(self.ahead.len() as u64 * self.block.sectors() <= AHEAD_MAX);
     }
 
-    /// Enters the batch into the log and writes the log blocks that are full. Returns the number of
-    /// entries, and where these are.
-    fn lay(&mut self, failed: impl Fn(usize) -> bool) -> (usize, Vec<u64>) {
-        let (mut rests, mut sectors) = (Vec::new(), Vec::new());
-        let laid = self
+    /// Appends the entries of the batch to the log and writes the log blocks that are full.
+    fn append(&mut self, failed: impl Fn(usize) -> bool) -> Appended {
+        let mut sectors = Vec::new();
+        let appended = self
             .checkpoint
-            .lay(&self.batch, failed, crc, |rest, sector| {
-                rests.push(rest);
-                sectors.push(*sector);
-            })
+            .append(&self.batch, failed, crc, |_, sector| sectors.push(*sector))
             .unwrap();
-        for (rest, sector) in rests.iter().zip(&sectors) {
-            let place = bytes(&(*rest..rest + self.block.sectors()));
+        for (&full, sector) in appended.full_blocks().iter().zip(&sectors) {
+            let place = bytes(&(full..full + self.block.sectors()));
             self.disk[place.clone()].fill(0);
             self.disk[place][..SECTOR].copy_from_slice(sector);
         }
-        (laid, rests)
+        appended
     }
 
     fn count_hits(&mut self, span: &Range<u64>) {
         let blocks = self.block.number(span.start)..self.block.number(self.block.up(span.end));
         let hits = blocks.filter(|block| self.ahead.remove(block)).count();
-        self.checkpoint.hit(hits as u64);
+        self.checkpoint.prefetch_hits(hits as u64);
     }
 
     /// What the worker does with the writes that came together.
@@ -207,24 +201,24 @@ impl Device {
             self.checkpoint.open(&mut self.batch, waiting.len());
             waiting.retain(|span| {
                 if span.start < self.block.sectors() {
-                    let live = self.checkpoint.live();
-                    let moves = self.batch.moves_live();
+                    let live = self.checkpoint.first_block();
+                    let moves = self.batch.moves_first_block();
                     if !moves {
                         self.put(span, span.start + live..span.end + live);
                     }
                     return moves;
                 }
                 let mut verdict = self.checkpoint.prepare(span, Some(&mut self.batch));
-                if verdict == Verdict::Full && self.checkpoint.begin_reclaim() {
+                if verdict == Verdict::NoSpace && self.checkpoint.begin_reclaim() {
                     self.checkpoint.reclaim();
                     verdict = self.checkpoint.prepare(span, Some(&mut self.batch));
                 }
                 match verdict {
-                    Verdict::Settled => {
+                    Verdict::Writable => {
                         self.count_hits(span);
                         self.put(span, span.clone());
                     }
-                    Verdict::Full => self.refused += 1,
+                    Verdict::NoSpace => self.refused += 1,
                     Verdict::Joined | Verdict::Later => return true,
                 }
                 false
@@ -489,19 +483,19 @@ fn a_sparse_load_after_a_dense_one_is_copied_as_it_comes() {
 fn more_is_copied_for_a_log_write_that_takes_long() {
     let mut window = Window::new();
     let fast = window.size_for(16);
-    window.log_took(80);
+    window.log_write_took(80);
     assert_eq!(window.size_for(16), fast);
-    window.log_took(1_000_000);
+    window.log_write_took(1_000_000);
     assert!(window.size_for(16) <= 2 * fast);
     for _ in 0..4 {
-        window.log_took(2000);
+        window.log_write_took(2000);
     }
     let slow = window.size_for(16);
     assert!(slow > 3 * fast && slow < 5 * fast);
     for _ in 0..64 {
-        window.log_took(u64::MAX);
+        window.log_write_took(u64::MAX);
     }
     assert_eq!(window.size_for(2), MIB);
-    window.log_took(80);
+    window.log_write_took(80);
     assert_eq!(window.size_for(16), fast);
 }

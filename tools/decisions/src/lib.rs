@@ -22,8 +22,12 @@
 pub mod batch;
 #[path = "../../../src/decisions/block_size.rs"]
 pub mod block_size;
+#[path = "../../../src/decisions/chain.rs"]
+pub mod chain;
 #[path = "../../../src/decisions/checkpoint.rs"]
 pub mod checkpoint;
+#[path = "../../../src/decisions/discards.rs"]
+mod discards;
 #[path = "../../../src/decisions/free_space.rs"]
 pub mod free_space;
 #[path = "../../../src/decisions/log.rs"]
@@ -36,8 +40,10 @@ pub mod relocations;
 pub mod replay;
 #[path = "../../../src/decisions/restore.rs"]
 pub mod restore;
+#[path = "../../../src/decisions/space.rs"]
+mod space;
 #[path = "../../../src/decisions/spans.rs"]
-pub mod spans;
+mod spans;
 #[path = "../../../src/decisions/state.rs"]
 pub mod state;
 #[path = "../../../src/decisions/table.rs"]

@@ -19,6 +19,11 @@
 //! layer puts one flush in the place of those of all writes that are under way together.
 
 use super::{
+    flight::{
+        Flight,
+        Part,
+        Tag, //
+    },
     Bow,
     SLOTS, //
 };
@@ -31,28 +36,24 @@ use crate::{
             OwnOperation,
             Piece,
             Status,
-            Submitter,
             BIO_PAGES_MAX, //
         },
         buffer::{
             crc32,
             Buffer, //
         },
-        device::Device,
     },
     decisions::{
         batch::{
             Batch,
-            Copy,
+            CopyError,
+            CopyOut,
             BATCH_PAGES,
-            COPIES_MAX,
-            PAGE_BYTES,
-            RESTS_MAX, //
+            FULL_LOG_BLOCKS_MAX,
+            PAGE_BYTES, //
         },
-        checkpoint::{
-            Checkpoint,
-            Failure, //
-        },
+        chain::Appended,
+        checkpoint::Checkpoint,
         log::{
             entry_seed,
             Sector,
@@ -66,15 +67,8 @@ use kernel::{
     page::PAGE_SIZE,
     prelude::*,
     sync::{
-        atomic::{
-            ordering::{
-                Full,
-                Relaxed, //
-            },
-            Atomic, //
-        },
-        Arc,
-        ArcBorrow, //
+        atomic::ordering::Full,
+        Arc, //
     },
     time::{
         Instant,
@@ -91,7 +85,7 @@ const _: () = assert!(BATCH_PAGES <= BIO_PAGES_MAX);
 const LOG_PAGE: usize = BATCH_PAGES;
 
 /// The first page of a slot's buffer that full log blocks are written from.
-const REST_PAGE: usize = LOG_PAGE + 1;
+const FULL_LOG_PAGE: usize = LOG_PAGE + 1;
 
 /// How backups are written, and full log blocks.
 const WRITE_BACKUP: OwnOperation = if cfg!(bow_fault = "backups_without_fua") {
@@ -107,181 +101,22 @@ const WRITE_LOG: OwnOperation = if cfg!(bow_fault = "log_without_fua") {
     OwnOperation::WriteFua
 };
 
-/// What a bio of the target's own is part of.
-#[derive(Clone, core::marker::Copy)]
-pub(crate) struct Tag {
-    slot: usize,
-    part: Part,
-}
-
-#[derive(Clone, core::marker::Copy)]
-enum Part {
-    /// The reading of one copy.
-    Read(usize),
-    /// The writing of some copies.
-    Write { first: usize, count: usize },
-    /// A full log block.
-    Rest(usize),
-    /// The log block.
-    Log,
-}
-
 /// Places for full log blocks that may fail before a batch does.
 const RETRIES_MAX: usize = 4;
-
-/// What the ends of I/O say about a slot. Changed in any context, without a lock.
-pub(super) struct Flight {
-    /// I/O that has not ended, and one while more is being started.
-    pending: Atomic<u32>,
-    /// For each copy, the status of the I/O that failed, or 0.
-    reads: [Atomic<u32>; COPIES_MAX],
-    writes: [Atomic<u32>; COPIES_MAX],
-    /// For each full log block, the status of the write that failed, or 0.
-    rests: [Atomic<u32>; RESTS_MAX],
-    /// The status of the log write that failed, or 0.
-    log: Atomic<u32>,
-}
-
-impl Flight {
-    pub(super) fn new() -> Self {
-        Self {
-            pending: Atomic::new(0),
-            reads: core::array::from_fn(|_| Atomic::new(0)),
-            writes: core::array::from_fn(|_| Atomic::new(0)),
-            rests: core::array::from_fn(|_| Atomic::new(0)),
-            log: Atomic::new(0),
-        }
-    }
-
-    fn reset(&self) {
-        for (read, write) in self.reads.iter().zip(&self.writes) {
-            read.store(0, Relaxed);
-            write.store(0, Relaxed);
-        }
-        self.forget_rests();
-        self.log.store(0, Relaxed);
-    }
-
-    /// Starts a phase; it does not end until all of it was started.
-    fn launch(&self) {
-        self.pending.store(1, Relaxed);
-    }
-
-    fn add(&self) {
-        self.pending.add(1, Relaxed);
-    }
-
-    /// One I/O ended, or all were started. Returns whether that was the last.
-    fn landed(&self) -> bool {
-        self.pending.fetch_sub(1, Full) == 1
-    }
-
-    fn has_landed(&self) -> bool {
-        self.pending.fetch_add(0, Full) == 0
-    }
-
-    fn record(&self, part: Part, status: Status) {
-        if status == Status::OK {
-            return;
-        }
-        let set = |place: Option<&Atomic<u32>>| {
-            if let Some(place) = place {
-                place.store(status.as_raw(), Relaxed);
-            }
-        };
-        match part {
-            Part::Read(index) => set(self.reads.get(index)),
-            Part::Write { first, count } => {
-                for index in first..first + count {
-                    set(self.writes.get(index));
-                }
-            }
-            Part::Rest(index) => set(self.rests.get(index)),
-            Part::Log => set(Some(&self.log)),
-        }
-    }
-
-    /// How copy number `index` failed, if it did.
-    fn failure(&self, index: usize) -> Option<(Failure, Status)> {
-        let status = |list: &[Atomic<u32>]| {
-            let raw = list.get(index).map_or(0, |status| status.load(Relaxed));
-            (raw != 0).then(|| Status::from_raw(raw))
-        };
-        if let Some(failed) = status(&self.reads) {
-            return Some((Failure::ReadFailed, failed));
-        }
-        status(&self.writes).map(|failed| (Failure::WriteFailed, failed))
-    }
-
-    /// Has all copies fail: no log block on the device names them.
-    fn fail_copies(&self, status: Status) {
-        let count = self.writes.len();
-        self.record(Part::Write { first: 0, count }, status);
-    }
-
-    /// The writes of copies are made once more.
-    fn forget_writes(&self) {
-        for write in &self.writes {
-            write.store(0, Relaxed);
-        }
-    }
-
-    /// Full log blocks are written once more.
-    fn forget_rests(&self) {
-        for rest in &self.rests {
-            rest.store(0, Relaxed);
-        }
-    }
-
-    /// The first full log block that could not be written.
-    fn rest_failure(&self) -> Option<(usize, Status)> {
-        let failure = |(index, status): (usize, &Atomic<u32>)| {
-            let raw = status.load(Relaxed);
-            (raw != 0).then(|| (index, Status::from_raw(raw)))
-        };
-        self.rests.iter().enumerate().find_map(failure)
-    }
-
-    fn log_failure(&self) -> Option<Status> {
-        let raw = self.log.load(Relaxed);
-        (raw != 0).then(|| Status::from_raw(raw))
-    }
-}
-
-impl Submitter for Bow {
-    type Tag = Tag;
-
-    fn bios(&self) -> &BioSet<Self> {
-        &self.bios
-    }
-
-    fn device(&self) -> &Device {
-        &self.device
-    }
-
-    fn ended(this: ArcBorrow<'_, Self>, tag: Tag, status: Status) {
-        if let Some(flight) = this.flights.get(tag.slot) {
-            flight.record(tag.part, status);
-            if flight.landed() {
-                Arc::from(this).wake();
-            }
-        }
-    }
-}
 
 /// How far a batch is.
 #[derive(Clone, core::marker::Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// Has none.
+    /// There is no batch.
     Idle,
-    /// Takes up writes.
+    /// Writes may join the batch.
     Open,
-    /// Takes up no more, and waits for I/O of the live first block to end.
+    /// No more writes may join, and the batch waits for I/O of the relocated first block to end.
     Closed,
-    /// What they replace is being read, or waits for the batch before to write the log.
+    /// The old contents are being read, or the batch waits for the previous one to write the log.
     Reading,
-    /// It is being written to its new places, and so are log blocks that are full thereby; or it
-    /// waits for the batch before to end.
+    /// The backups and the log blocks they filled are being written, or the previous batch has not
+    /// completed.
     Writing,
     /// The log block is being written.
     Logging,
@@ -294,14 +129,12 @@ pub(super) struct Slot {
     pub(super) batch: Batch,
     pub(super) bios: BioList<Bow>,
     buffer: Arc<Buffer>,
-    /// How many of its copies are in the log in memory; none before the log was asked.
-    laid: Option<usize>,
+    /// Entries of the batch that are in the log block in memory; none before they are made.
+    appended: Option<Appended>,
     /// Each copy is written by itself, since a write failed that may have been of several.
     apart: bool,
     /// Places for full log blocks that could not be written.
     retries: usize,
-    /// First sectors of the full log blocks of this batch.
-    rests: KVec<u64>,
     /// The first sector of the log block as it will be.
     log: Sector,
     /// When the write of the log block began.
@@ -330,11 +163,10 @@ impl Slot {
             phase: Phase::Idle,
             batch: Batch::new(flags)?,
             bios: BioList::new(),
-            buffer: Arc::new(Buffer::new(REST_PAGE + RESTS_MAX)?, flags)?,
-            laid: None,
+            buffer: Arc::new(Buffer::new(FULL_LOG_PAGE + FULL_LOG_BLOCKS_MAX)?, flags)?,
+            appended: None,
             apart: false,
             retries: 0,
-            rests: KVec::with_capacity(RESTS_MAX, flags)?,
             log: [0; SECTOR_SIZE],
             log_begun: Instant::now(),
         })
@@ -358,9 +190,9 @@ impl Slot {
         self.phase == Phase::Logging
     }
 
-    /// Whether the live first block is being moved, so that nothing may be sent to it.
-    pub(super) fn moves_live(&self) -> bool {
-        self.batch.moves_live()
+    /// Returns whether the relocated first block is being moved, so that nothing may be sent to it.
+    pub(super) fn moves_first_block(&self) -> bool {
+        self.batch.moves_first_block()
     }
 
     /// Begins to take up writes, about `writes` of them.
@@ -386,10 +218,10 @@ impl Slot {
         }
     }
 
-    /// Returns whether the reads may start: I/O of the live first block has to end before that is copied,
+    /// Returns whether the reads may start: I/O of the relocated first block has to end before that is copied,
     /// and none is sent until the batch has ended.
     fn may_read(&self, bow: &Bow) -> bool {
-        !self.moves_live()
+        !self.moves_first_block()
             || cfg!(bow_fault = "no_drain")
             || bow.first_block_io.fetch_add(0, Full) == 0
     }
@@ -457,8 +289,8 @@ impl Slot {
     }
 
     /// How copy number `index` failed, if it did.
-    fn copy_failure(&self, bow: &Bow, index: usize) -> Option<(Failure, Status)> {
-        self.flight(bow)?.failure(index)
+    fn copy_error(&self, bow: &Bow, index: usize) -> Option<(CopyError, Status)> {
+        self.flight(bow)?.error(index)
     }
 
     /// Goes on as far as it can without waiting. `is_first`: all batches that were begun before
@@ -480,64 +312,69 @@ impl Slot {
             Phase::Reading if !is_next => return Step::Waiting,
             Phase::Reading => self.write(bow),
             Phase::Writing if !is_first => return Step::Waiting,
-            Phase::Writing => {
-                let laid = self.laid.unwrap_or_default();
-                if !self.apart && self.has_failed_writes(bow) {
-                    checkpoint.unlay(laid, &self.rests);
-                    self.apart = true;
-                    if let Some(flight) = self.flight(bow) {
-                        flight.forget_writes();
-                    }
-                    self.write(bow);
-                } else if laid > self.good_copies(bow) {
-                    // Entries of copies that failed are in the log: once more without.
-                    checkpoint.unlay(laid, &self.rests);
-                    self.lay_again(bow);
-                } else if let Some((index, status)) =
-                    self.flight(bow).and_then(Flight::rest_failure)
-                {
-                    checkpoint.unlay(laid, &self.rests);
-                    self.replace_rest(bow, checkpoint, index, status);
-                    self.lay_again(bow);
-                } else if laid == 0 {
-                    return self.end(bow, checkpoint, false);
-                } else {
-                    self.write_log(bow);
-                }
-            }
-            Phase::Logging => match self.flight(bow).and_then(Flight::log_failure) {
+            Phase::Writing => return self.step_writing(bow, checkpoint),
+            Phase::Logging => match self.flight(bow).and_then(Flight::log_error) {
                 Some(status) => return Step::LogFailed(status),
                 None => {
                     let time = self.log_begun.elapsed().as_micros_ceil();
-                    checkpoint.log_took(u64::try_from(time).unwrap_or(0));
-                    return self.end(bow, checkpoint, true);
+                    checkpoint.log_write_took(u64::try_from(time).unwrap_or(0));
+                    return self.complete(bow, checkpoint, true);
                 }
             },
         }
         Step::Moved
     }
 
-    /// Makes the entries once more.
-    fn lay_again(&mut self, bow: &Bow) {
-        self.laid = None;
+    /// Goes on when the writes of backups and full log blocks have ended, and it is the batch's turn.
+    fn step_writing(&mut self, bow: &Arc<Bow>, checkpoint: &mut Checkpoint) -> Step {
+        let entries = self.appended.as_ref().map_or(0, Appended::entries);
+        let failed_block = self.flight(bow).and_then(Flight::full_log_block_error);
+        if !self.apart && self.has_failed_writes(bow) {
+            checkpoint.roll_back(self.appended.take().unwrap_or_default());
+            self.apart = true;
+            if let Some(flight) = self.flight(bow) {
+                flight.forget_writes();
+            }
+            self.write(bow);
+        } else if entries > self.good_copies(bow) {
+            // Entries of copies that failed are in the log: once more without.
+            checkpoint.roll_back(self.appended.take().unwrap_or_default());
+            self.append_again(bow);
+        } else if let Some((index, status)) = failed_block {
+            let appended = self.appended.take().unwrap_or_default();
+            let sector = appended.full_blocks().get(index).copied();
+            checkpoint.roll_back(appended);
+            self.replace_full_log_block(bow, checkpoint, sector, status);
+            self.append_again(bow);
+        } else if entries == 0 {
+            return self.complete(bow, checkpoint, false);
+        } else {
+            self.write_log(bow);
+        }
+        Step::Moved
+    }
+
+    /// Has the entries made once more.
+    fn append_again(&mut self, bow: &Bow) {
         if let Some(flight) = self.flight(bow) {
-            flight.forget_rests();
+            flight.forget_full_log_blocks();
             flight.launch();
         }
     }
 
-    /// Finds another place for full log block number `index`, which could not be written. When there is
+    /// Finds another place for the full log block at `sector`, which could not be written. When there is
     /// none, or too many have failed, the copies fail: no log block on the device has them.
-    fn replace_rest(
+    fn replace_full_log_block(
         &mut self,
         bow: &Bow,
         checkpoint: &mut Checkpoint,
-        index: usize,
+        sector: Option<u64>,
         status: Status,
     ) {
         self.retries += 1;
-        let rest = self.rests.get(index).copied().unwrap_or_default();
-        let is_replaced = self.retries <= RETRIES_MAX && checkpoint.replace_rest(rest).is_ok();
+        let sector = sector.filter(|_| self.retries <= RETRIES_MAX);
+        let is_replaced =
+            sector.is_some_and(|sector| checkpoint.replace_full_log_block(sector).is_ok());
         if let Some(flight) = self.flight(bow).filter(|_| !is_replaced) {
             flight.fail_copies(status);
         }
@@ -545,24 +382,20 @@ impl Slot {
 
     fn good_copies(&self, bow: &Bow) -> usize {
         (0..self.batch.copies().len())
-            .filter(|&index| self.copy_failure(bow, index).is_none())
+            .filter(|&index| self.copy_error(bow, index).is_none())
             .count()
     }
 
     fn has_failed_writes(&self, bow: &Bow) -> bool {
-        (0..self.batch.copies().len()).any(|index| {
-            matches!(
-                self.copy_failure(bow, index),
-                Some((Failure::WriteFailed, _))
-            )
-        })
+        (0..self.batch.copies().len())
+            .any(|index| matches!(self.copy_error(bow, index), Some((CopyError::Write, _))))
     }
 
     /// Writes what was read to its new places; places that follow each other are written by one bio.
-    /// The phase cannot end before [`lay`](Self::lay).
+    /// The phase cannot end before [`append`](Self::append).
     fn write(&mut self, bow: &Arc<Bow>) {
         self.phase = Phase::Writing;
-        self.laid = None;
+        self.appended = None;
         let Some(flight) = self.flight(bow) else {
             return;
         };
@@ -570,13 +403,13 @@ impl Slot {
         let copies = self.batch.copies();
         let mut first = 0;
         while let Some(copy) = copies.get(first) {
-            if self.copy_failure(bow, first).is_some() {
+            if self.copy_error(bow, first).is_some() {
                 first += 1;
                 continue;
             }
             let joins = |index: usize| match (copies.get(index), copies.get(index + 1)) {
                 (Some(copy), Some(next)) => {
-                    copy.dest_end() == next.dest && self.copy_failure(bow, index + 1).is_none()
+                    copy.dest_end() == next.dest && self.copy_error(bow, index + 1).is_none()
                 }
                 _ => false,
             };
@@ -599,14 +432,14 @@ impl Slot {
         }
     }
 
-    /// Whether it is writing and has not entered the log in memory yet.
-    pub(super) fn is_to_be_laid(&self) -> bool {
-        self.phase == Phase::Writing && self.laid.is_none()
+    /// Returns whether the backups are being written and have no entries yet.
+    pub(super) fn is_to_be_appended(&self) -> bool {
+        self.phase == Phase::Writing && self.appended.is_none()
     }
 
-    /// Checksums what was read, enters it into the log in memory, and writes the log blocks that are
-    /// full thereby. To be called while the backups are on their way.
-    pub(super) fn lay(&mut self, bow: &Arc<Bow>, checkpoint: &mut Checkpoint) {
+    /// Checksums the old contents, appends their entries to the log in memory, and writes the log blocks
+    /// that are full thereby. To be called while the backups are on their way.
+    pub(super) fn append(&mut self, bow: &Arc<Bow>, checkpoint: &mut Checkpoint) {
         for copy in self.batch.copies_mut() {
             let seed = entry_seed(copy.source, bow.block.bytes());
             copy.checksum = self.buffer.crc32(seed, copy.page, copy.bytes() as usize);
@@ -614,45 +447,42 @@ impl Slot {
         let Some(flight) = bow.flights.get(self.number) else {
             return;
         };
-        if self.enter(flight, checkpoint).is_err() {
+        if self.append_entries(flight, checkpoint).is_err() {
             // Cannot be; but what is not in the log has no backup.
             flight.fail_copies(Status::IO_ERROR);
         }
-        for (index, &rest) in self.rests.iter().enumerate() {
+        let blocks = self
+            .appended
+            .as_ref()
+            .map_or(&[][..], Appended::full_blocks);
+        for (index, &sector) in blocks.iter().enumerate() {
             let piece = Piece {
-                page: REST_PAGE + index,
+                page: FULL_LOG_PAGE + index,
                 bytes: bow.block.bytes() as usize,
             };
             flight.add();
             let piece = core::iter::once(piece);
-            self.submit(bow, WRITE_BACKUP, rest, piece, Part::Rest(index));
+            self.submit(bow, WRITE_BACKUP, sector, piece, Part::FullLogBlock(index));
         }
         // The worker looks again after this anyway.
         flight.landed();
     }
 
-    /// Enters the copies that have not failed so far into the log in memory, and fills the pages that
-    /// the log is written from.
-    fn enter(&mut self, flight: &Flight, checkpoint: &mut Checkpoint) -> Result {
-        let Self {
-            batch,
-            buffer,
-            rests,
-            ..
-        } = self;
-        rests.clear();
-        self.laid = Some(0);
-        let laid = checkpoint.lay(
-            batch,
-            |index| flight.failure(index).is_some(),
+    /// Appends entries for the copies that have not failed so far, and fills the pages that log blocks are
+    /// written from.
+    fn append_entries(&mut self, flight: &Flight, checkpoint: &mut Checkpoint) -> Result {
+        let buffer = &self.buffer;
+        self.appended = Some(Appended::default());
+        let appended = checkpoint.append(
+            &self.batch,
+            |index| flight.error(index).is_some(),
             crc32,
-            |rest, sector| {
-                // There are pages and places for as many as a batch can fill.
-                let _ = buffer.write(REST_PAGE + rests.len(), sector);
-                let _ = rests.push_within_capacity(rest);
+            |number, sector| {
+                // There are pages for as many as a batch can fill.
+                let _ = buffer.write(FULL_LOG_PAGE + number, sector);
             },
         )?;
-        self.laid = Some(laid);
+        self.appended = Some(appended);
         checkpoint.log().encode(&mut self.log, crc32);
         self.buffer.write(LOG_PAGE, &self.log)
     }
@@ -677,21 +507,22 @@ impl Slot {
         });
     }
 
-    /// The log is durable, or there is nothing to log: what it says holds from now on.
-    fn end(&mut self, bow: &Bow, checkpoint: &mut Checkpoint, logged: bool) -> Step {
+    /// Ends the batch: the log is durable, or there is nothing to log.
+    fn complete(&mut self, bow: &Bow, checkpoint: &mut Checkpoint, logged: bool) -> Step {
         // Without a copy that is good there is nothing to log.
         let none_written = !logged && self.batch.copies().len() > 1;
-        let failure = |index| match self.copy_failure(bow, index)? {
-            _ if none_written => Some(Failure::NoneWritten),
-            (outcome, _) => Some(outcome),
+        let error = |index| match self.copy_error(bow, index)? {
+            _ if none_written => Some(CopyError::NoneWritten),
+            (error, _) => Some(error),
         };
-        checkpoint.settle(&self.batch, failure);
+        let nothing = Appended::default();
+        let appended = self.appended.as_ref().unwrap_or(&nothing);
+        checkpoint.complete(&self.batch, appended, error);
         let copies = self.batch.copies().iter().enumerate();
-        let good = copies.filter(|&(index, _)| failure(index).is_none());
-        bow.mark_settled(good.map(|(_, copy)| (copy.source..copy.source_end(), copy.ahead())));
-        for &rest in &self.rests {
-            checkpoint.settle_rest(rest);
-        }
+        let good = copies.filter(|&(index, _)| error(index).is_none());
+        bow.mark_writable(
+            good.map(|(_, copy)| (copy.source..copy.source_end(), copy.prefetched())),
+        );
         Step::Ended { logged }
     }
 
@@ -702,17 +533,18 @@ impl Slot {
 
     /// The status of a copy that failed of which `span` needs a part. One of more than was needed
     /// does not count: what is needed is tried by itself.
-    pub(super) fn failure(&self, bow: &Bow, span: &Range<u64>) -> Option<Status> {
-        if self.laid == Some(self.batch.copies().len()) {
+    pub(super) fn error(&self, bow: &Bow, span: &Range<u64>) -> Option<Status> {
+        let entries = self.appended.as_ref().map(Appended::entries);
+        if entries == Some(self.batch.copies().len()) {
             return None;
         }
-        let overlaps = |copy: &Copy| copy.source < span.end && span.start < copy.source_end();
+        let overlaps = |copy: &CopyOut| copy.source < span.end && span.start < copy.source_end();
         self.batch
             .copies()
             .iter()
             .enumerate()
             .filter(|(_, copy)| overlaps(copy) && !copy.is_extended())
-            .find_map(|(index, _)| self.copy_failure(bow, index))
+            .find_map(|(index, _)| self.copy_error(bow, index))
             .map(|(_, status)| status)
     }
 
@@ -729,14 +561,12 @@ impl Slot {
     /// this one is not known.
     pub(super) fn drop_batch(&mut self) {
         self.batch.forget();
-        self.rests.clear();
         self.phase = Phase::Idle;
     }
 
     /// Is ready for the next batch.
     pub(super) fn clear(&mut self, checkpoint: &mut Checkpoint) {
         checkpoint.finish(&mut self.batch);
-        self.rests.clear();
         self.phase = Phase::Idle;
     }
 }

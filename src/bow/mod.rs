@@ -9,7 +9,7 @@
 //! - [`batch`]: the I/O of a batch of first writes.
 //! - [`change`]: the changes of state.
 //! - [`report`]: what users see and say: status, table, sysfs, messages.
-//! - [`settled`]: the map of blocks that need nothing any more.
+//! - [`writable`]: the map of blocks that need nothing any more.
 //!
 //! # States
 //!
@@ -31,24 +31,29 @@
 //!
 //! No lock is held across I/O but `worker` and `requests`, which no writer of the device waits for.
 
-mod batch;
+mod active;
 mod change;
 mod ctr;
 mod deferred;
+mod flight;
 mod map;
-mod report;
-mod settled;
+mod slot;
+mod status;
+mod target;
+mod tracking;
 mod worker;
+mod writable;
 
 use self::{
-    batch::Flight,
     deferred::Deferred,
-    report::Report,
-    settled::SettledMap,
+    flight::Flight,
+    status::Report,
+    tracking::Tracker,
     worker::{
         Change,
         Worker, //
     },
+    writable::WritableMap,
 };
 use crate::{
     abstractions::{
@@ -65,12 +70,9 @@ use crate::{
     decisions::{
         block_size::BlockSize,
         free_space::FreeSpace,
-        ranges::{
-            Nodes,
-            RangeTree, //
-        },
+        ranges::Nodes,
         state::State,
-        table::OnFull,
+        table::OnFull, //
     },
 };
 use kernel::{
@@ -130,22 +132,6 @@ impl Mode {
     }
 }
 
-/// State 0: what is free, and nodes for what comes.
-struct Tracker {
-    space: FreeSpace,
-    nodes: Nodes,
-}
-
-impl Tracker {
-    /// Tree nodes in stock, for when none are to be had.
-    const NODES: usize = 4 * RangeTree::NODES_PER_SET;
-
-    /// How much is free: sectors, and the ranges that they form.
-    fn figures(&self) -> (u64, usize) {
-        (self.space.sectors(), self.space.ranges())
-    }
-}
-
 /// A device-mapper device of this target.
 #[pin_data]
 pub(crate) struct Bow {
@@ -163,7 +149,7 @@ pub(crate) struct Bow {
     /// A [`Mode`].
     mode: Atomic<u32>,
     /// Empty except in state 1.
-    settled: EpochCell<SettledMap>,
+    writable: EpochCell<WritableMap>,
     /// Blocks that were backed up ahead of their first write, and were written since the worker has
     /// looked.
     hits: Atomic<u64>,
@@ -282,7 +268,7 @@ impl Bow {
             block,
             on_full,
             mode: Atomic::new(Mode::State(State::Tracking).to_raw()),
-            settled: EpochCell::new(),
+            writable: EpochCell::new(),
             hits: Atomic::new(0),
             tracker <- new_spinlock!(Some(tracker), "dm_bow_tracker"),
             deferred <- new_spinlock!(Deferred::new(), "dm_bow_deferred"),

@@ -1,34 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What users see and say: status and table lines, the files in sysfs, messages; and with them the
-//! target's [`Target`] implementation.
+//! What users see of a device: status, table and measurement lines, and the files in sysfs.
 //!
 //! What the worker knows is copied to a [`Report`] whenever it has run, so that nobody who asks has
 //! to wait for it.
 
 use super::{
     change::Source,
-    map::BioData,
-    worker::Change,
-    Bow,
-    Tracker, //
+    tracking::Tracker,
+    Bow, //
 };
 use crate::{
     abstractions::{
-        bio::Bio,
-        device_mapper::{
-            Limits,
-            LiveTable,
-            NewTable,
-            Refusal,
-            Target,
-            Words, //
-        },
-        queue::NoIo,
+        device_mapper::Target,
         sysfs::{
             Attribute,
-            Attributes,
-            Directory, //
+            Attributes, //
         },
     },
     decisions::{
@@ -41,10 +28,7 @@ use crate::{
 use core::fmt;
 use kernel::{
     prelude::*,
-    sync::{
-        Arc,
-        ArcBorrow, //
-    },
+    sync::Arc, //
 };
 
 /// What there is to know about a device, but for its record of free space in state 0.
@@ -55,7 +39,7 @@ pub(super) struct Report {
     /// Sectors that backups may take.
     free: u64,
     /// Sectors that need no backup any more.
-    changed: u64,
+    writable: u64,
     /// Sectors of backups and full log blocks.
     backup: u64,
     /// Sequence number of the log block.
@@ -75,7 +59,7 @@ impl Default for Report {
         Self {
             state: State::Tracking,
             free: 0,
-            changed: 0,
+            writable: 0,
             backup: 0,
             sequence: 0,
             entries: 0,
@@ -93,7 +77,7 @@ impl Report {
         Self {
             state: State::Checkpoint,
             free: checkpoint.free_sectors(),
-            changed: ranges.total(Kind::Changed),
+            writable: ranges.total(Kind::Writable),
             backup: ranges.total(Kind::Backup),
             sequence: checkpoint.log().sequence(),
             entries: checkpoint.log().count(),
@@ -134,7 +118,7 @@ impl Bow {
         report
     }
 
-    fn unknown_state(&self, source: &str) -> Error {
+    pub(super) fn unknown_state(&self, source: &str) -> Error {
         pr_err!(
             "{}: {} accepted (state is {})\n",
             self.device.name(),
@@ -145,76 +129,9 @@ impl Bow {
     }
 }
 
-#[vtable]
-impl Target for Bow {
-    const NAME: &'static CStr = c"bow";
-    const VERSION: [u32; 3] = [1, 0, 0];
-    type BioData = BioData;
-
-    fn create(
-        table: &mut NewTable<'_, Self>,
-        arguments: Words<'_>,
-    ) -> core::result::Result<impl PinInit<Self, Error>, Refusal> {
-        Bow::create(table, arguments)
-    }
-
-    fn reload(
-        &self,
-        table: &mut NewTable<'_, Self>,
-        arguments: Words<'_>,
-    ) -> core::result::Result<(), Refusal> {
-        Bow::reload(self, table, arguments)
-    }
-
-    fn destroy(&self) {
-        drop(self.directory.lock().take());
-        self.queue.flush();
-    }
-
-    #[inline]
-    fn map(this: ArcBorrow<'_, Self>, bio: Bio<Self>) -> Option<Bio<Self>> {
-        Bow::map_bio(this, bio)
-    }
-
-    #[inline]
-    fn end_io(this: ArcBorrow<'_, Self>, data: BioData) {
-        Bow::bio_ended(this, data);
-    }
-
-    fn resume(this: &Arc<Self>, table: &LiveTable<'_>) {
-        *this.requests.lock() = true;
-        this.events.attach(table);
-        // I/O of the device waits until this returns, so memory must not wait for it.
-        let _noio = NoIo::enter();
-        let mut directory = this.directory.lock();
-        if directory.is_none() {
-            match Directory::new(this.clone(), table) {
-                Ok(new) => *directory = Some(new),
-                Err(error) => pr_err!(
-                    "{}: no directory in sysfs: error {}; use dmsetup message\n",
-                    this.device.name(),
-                    error.to_errno()
-                ),
-            }
-        }
-    }
-
-    fn conflicts(&self, other: &Self) -> bool {
-        self.device.number() == other.device.number()
-    }
-
-    fn suspended(this: &Arc<Self>) {
-        // The next table that goes live may be of another target. Messages hold that up, sysfs does
-        // not: so what it has asked for ends before, and it asks for nothing more.
-        let mut is_live = this.requests.lock();
-        *is_live = false;
-        // Nor does device mapper know of a batch that nobody waits for any more.
-        let _ = this.request(&is_live, Change::None);
-        drop(is_live);
-        this.events.detach();
-    }
-
-    fn status(&self, out: &mut dyn fmt::Write) -> fmt::Result {
+impl Bow {
+    /// Writes the status line.
+    pub(super) fn write_status(&self, out: &mut dyn fmt::Write) -> fmt::Result {
         let report = self.look();
         write!(
             out,
@@ -222,7 +139,7 @@ impl Target for Bow {
             report.state.number(),
             self.block.bytes(),
             report.free,
-            report.changed,
+            report.writable,
             report.backup,
             report.sequence,
             report.entries,
@@ -232,7 +149,8 @@ impl Target for Bow {
         )
     }
 
-    fn table(&self, out: &mut dyn fmt::Write) -> fmt::Result {
+    /// Writes the arguments of the table line.
+    pub(super) fn write_table(&self, out: &mut dyn fmt::Write) -> fmt::Result {
         write!(
             out,
             "{} 2 block_size:{} on_full:{}",
@@ -242,7 +160,8 @@ impl Target for Bow {
         )
     }
 
-    fn measurement(&self, out: &mut dyn fmt::Write) -> fmt::Result {
+    /// Writes what the integrity measurement architecture records.
+    pub(super) fn write_measurement(&self, out: &mut dyn fmt::Write) -> fmt::Result {
         let [major, minor, patch] = Self::VERSION;
         write!(
             out,
@@ -254,26 +173,6 @@ impl Target for Bow {
             self.on_full.word(),
             self.state().number()
         )
-    }
-
-    fn message(this: ArcBorrow<'_, Self>, mut words: Words<'_>) -> Result {
-        let state = words
-            .next()
-            .and_then(|word| State::from_message(word.to_bytes()))
-            .filter(|_| words.next().is_none());
-        match state {
-            Some(state) => Arc::from(this).change_state(state, Source::Message),
-            None => Err(this.unknown_state("only the messages `checkpoint` and `commit` are")),
-        }
-    }
-
-    fn is_ioctl_dangerous(&self) -> bool {
-        self.state() != State::Committed
-    }
-
-    fn io_hints(&self, limits: &mut Limits<'_>) {
-        // The record of free space is in sectors, so any discard that can be sent is welcome.
-        limits.allow_discards(limits.logical_block_size());
     }
 }
 

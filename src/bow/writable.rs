@@ -1,22 +1,29 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Which blocks are settled: the map that lets most writes of state 1 pass without a lock.
+//! Which blocks are writable: the map that lets most writes of state 1 pass without a lock.
 //!
-//! A block that is settled is [`Kind::Changed`](crate::decisions::ranges::Kind::Changed) in the
+//! A block that is writable is [`Kind::Changed`](crate::decisions::ranges::Kind::Changed) in the
 //! range tree. The reverse need not hold: the map is a cache of the tree, and where memory for it
 //! cannot be had, writes take the longer way. Two bits a block, in pages that are made only where
-//! something changed: whether it is settled, and whether it is *ahead*, which is to say backed up
+//! something changed: whether it is writable, and whether it is *ahead*, which is to say backed up
 //! before it was written. The first write to a block that is ahead is counted: from that the
 //! [window](crate::decisions::window) learns.
 //!
 //! # Concurrency
 //!
-//! Only the worker changes which blocks are settled. Readers hold a ticket of the device's epoch from
+//! Only the worker changes which blocks are writable. Readers hold a ticket of the device's epoch from
 //! before they ask until their write has ended; so once the worker has cleared a bit and drained the
 //! epoch, no write that saw the bit is in flight. Whether a block is ahead is changed by everyone,
 //! atomically; nothing but the count depends on it.
 
-use crate::decisions::block_size::BlockSize;
+use super::Bow;
+use crate::{
+    abstractions::{
+        bio::Bio,
+        epoch::Ticket, //
+    },
+    decisions::block_size::BlockSize,
+};
 use core::ops::Range;
 use kernel::{
     prelude::*,
@@ -40,14 +47,14 @@ const PAGE_BLOCKS: u64 = PAGE_WORDS * WORD_BITS;
 
 /// What is known of [`WORD_BITS`] blocks.
 struct Word {
-    settled: Atomic<u64>,
+    writable: Atomic<u64>,
     ahead: Atomic<u64>,
 }
 
 impl Word {
     const fn new() -> Self {
         Self {
-            settled: Atomic::new(0),
+            writable: Atomic::new(0),
             ahead: Atomic::new(0),
         }
     }
@@ -76,14 +83,14 @@ impl Word {
 
 type Page = KVec<Word>;
 
-/// The settled blocks of a device.
-pub(super) struct SettledMap {
+/// The writable blocks of a device.
+pub(super) struct WritableMap {
     pages: KVVec<SetOnce<Page>>,
     block: BlockSize,
 }
 
-impl SettledMap {
-    /// Creates the map of a device of `sectors` sectors, in which no block is settled.
+impl WritableMap {
+    /// Creates the map of a device of `sectors` sectors, in which no block is writable.
     /// `ENOMEM`.
     pub(super) fn new(sectors: u64, block: BlockSize) -> Result<Self> {
         let count = usize::try_from(block.number(block.up(sectors)).div_ceil(PAGE_BLOCKS))?;
@@ -95,7 +102,7 @@ impl SettledMap {
         Ok(Self { pages, block })
     }
 
-    /// The word that has the bit of `block`; none if nothing of its page is settled.
+    /// The word that has the bit of `block`; none if nothing of its page is writable.
     #[inline]
     fn word(&self, block: u64) -> Option<&Word> {
         let page = self.pages.get((block / PAGE_BLOCKS) as usize)?.as_ref()?;
@@ -130,13 +137,13 @@ impl SettledMap {
         true
     }
 
-    /// Whether all blocks that `sectors` touches are settled, so that they can be written; and how many
+    /// Whether all blocks that `sectors` touches are writable, so that they can be written; and how many
     /// of them were ahead until now.
     #[inline]
     pub(super) fn admit(&self, sectors: &Range<u64>) -> (bool, u64) {
         let mut hits = 0;
         let admitted = self.visit(sectors, |block, mask| match self.word(block) {
-            Some(word) if word.settled.load(Relaxed) & mask == mask => {
+            Some(word) if word.writable.load(Relaxed) & mask == mask => {
                 hits += word.take_ahead(mask);
                 true
             }
@@ -145,38 +152,38 @@ impl SettledMap {
         (admitted, hits)
     }
 
-    /// Marks all blocks that `sectors` touches as settled, except where memory is short.
+    /// Marks all blocks that `sectors` touches as writable, except where memory is short.
     pub(super) fn set(&self, sectors: &Range<u64>) {
         self.visit(sectors, |block, mask| {
             if self.word(block).is_none() && self.make_page(block).is_err() {
                 return false;
             }
             if let Some(word) = self.word(block) {
-                word.settled
-                    .store(word.settled.load(Relaxed) | mask, Relaxed);
+                word.writable
+                    .store(word.writable.load(Relaxed) | mask, Relaxed);
             }
             true
         });
     }
 
-    /// Marks all blocks that `sectors` touches, which are settled, as ahead.
+    /// Marks all blocks that `sectors` touches, which are writable, as ahead.
     pub(super) fn set_ahead(&self, sectors: &Range<u64>) {
         self.visit(sectors, |block, mask| {
             if let Some(word) = self.word(block) {
-                word.set_ahead(mask & word.settled.load(Relaxed));
+                word.set_ahead(mask & word.writable.load(Relaxed));
             }
             true
         });
     }
 
-    /// Marks all blocks that `sectors` touches as not settled. Returns how many of them were ahead.
+    /// Marks all blocks that `sectors` touches as not writable. Returns how many of them were ahead.
     pub(super) fn clear(&self, sectors: &Range<u64>) -> u64 {
         let mut hits = 0;
         self.visit(sectors, |block, mask| {
             if let Some(word) = self.word(block) {
                 hits += word.take_ahead(mask);
-                word.settled
-                    .store(word.settled.load(Relaxed) & !mask, Relaxed);
+                word.writable
+                    .store(word.writable.load(Relaxed) & !mask, Relaxed);
             }
             true
         });
@@ -198,7 +205,71 @@ impl SettledMap {
     }
 }
 
-#[kunit_tests(dm_bow_settled)]
+impl Bow {
+    /// Whether a write to `span` needs nothing any more; counts its blocks that were backed up ahead.
+    #[inline]
+    pub(super) fn is_writable(&self, span: &Range<u64>, ticket: &Ticket) -> bool {
+        let Some(writable) = self.writable.get(ticket) else {
+            return false;
+        };
+        let (admitted, hits) = writable.admit(span);
+        if hits > 0 {
+            self.hits.add(hits, Relaxed);
+        }
+        admitted
+    }
+
+    /// Marks all blocks that each span touches as writable, and those of its two parts as backed up ahead of
+    /// their first write.
+    pub(super) fn mark_writable(
+        &self,
+        spans: impl IntoIterator<Item = (Range<u64>, [Range<u64>; 2])>,
+    ) {
+        let ticket = self.epoch.enter();
+        if let Some(writable) = self.writable.get(&ticket) {
+            for (span, ahead) in spans {
+                writable.set(&span);
+                ahead.iter().for_each(|span| writable.set_ahead(span));
+            }
+        }
+        self.epoch.leave(ticket);
+    }
+
+    /// No block of `span` is writable any more.
+    pub(super) fn mark_unwritable(&self, span: &Range<u64>) {
+        let ticket = self.epoch.enter();
+        if let Some(writable) = self.writable.get(&ticket) {
+            self.hits.add(writable.clear(span), Relaxed);
+        }
+        self.epoch.leave(ticket);
+    }
+
+    /// Sends out a write that the worker held if the map knows that it needs nothing any more; else
+    /// returns it.
+    pub(super) fn submit_if_writable(&self, bio: Bio<Self>) -> Option<Bio<Self>> {
+        let ticket = self.epoch.enter();
+        if self.is_writable(&bio.span(), &ticket) {
+            self.submit(bio, ticket);
+            return None;
+        }
+        self.epoch.leave(ticket);
+        Some(bio)
+    }
+
+    /// Sends out a write that the worker held and that needs nothing any more.
+    pub(super) fn submit_writable(&self, bio: Bio<Self>) {
+        let Some(bio) = self.submit_if_writable(bio) else {
+            return;
+        };
+        // Free space that was written, or there was no memory for the map, and may be none now.
+        self.mark_writable([(bio.span(), [0..0, 0..0])]);
+        if let Some(bio) = self.submit_if_writable(bio) {
+            self.submit(bio, self.epoch.enter());
+        }
+    }
+}
+
+#[kunit_tests(dm_bow_writable)]
 mod tests {
     use super::*;
     use crate::decisions::log::SECTOR_SIZE;
@@ -255,9 +326,9 @@ mod tests {
     #[test]
     fn settled_as_a_naive_list() -> Result {
         let block = BlockSize::from_bytes(SECTOR_SIZE as u32).ok_or(EINVAL)?;
-        let map = SettledMap::new(SECTORS, block)?;
+        let map = WritableMap::new(SECTORS, block)?;
         let mut naive = Naive(KVVec::from_elem(false, SECTORS as usize, GFP_KERNEL)?);
-        let mut settled = 0u32;
+        let mut writable = 0u32;
         for number in 0..60 {
             let change = range(3 * number);
             if number % 3 == 0 {
@@ -268,7 +339,7 @@ mod tests {
             naive.set(&change, number % 3 != 0);
             for asked in [range(3 * number + 1), range(3 * number + 2), change.clone()] {
                 let wanted = naive.contains(&asked);
-                settled += u32::from(wanted);
+                writable += u32::from(wanted);
                 assert_eq!(map.admit(&asked).0, wanted);
             }
             // With one block more at either side.
@@ -276,21 +347,21 @@ mod tests {
             assert_eq!(map.admit(&wider).0, naive.contains(&wider));
         }
         // Of both there were some.
-        assert!(settled > 20);
-        assert!(settled < 160);
+        assert!(writable > 20);
+        assert!(writable < 160);
         Ok(())
     }
 
     #[test]
     fn a_part_of_a_block_counts_as_all_of_it() -> Result {
         let block = BlockSize::from_bytes(4096).ok_or(EINVAL)?;
-        let map = SettledMap::new(80, block)?;
+        let map = WritableMap::new(80, block)?;
         map.set(&(9..10));
         assert!(map.admit(&(8..16)).0);
         assert!(!map.admit(&(7..16)).0);
         assert!(!map.admit(&(8..17)).0);
         map.set_ahead(&(15..24));
-        // Block 1 only: the next one is not settled, so it cannot be ahead.
+        // Block 1 only: the next one is not writable, so it cannot be ahead.
         assert_eq!(map.admit(&(8..9)), (true, 1));
         assert_eq!(map.admit(&(8..9)), (true, 0));
         map.set_ahead(&(8..9));
@@ -299,7 +370,7 @@ mod tests {
 
         // The last block, which the end of the device cuts off, has a page of its own.
         let last = PAGE_BLOCKS * block.sectors();
-        let map = SettledMap::new(last + 3, block)?;
+        let map = WritableMap::new(last + 3, block)?;
         map.set(&(last..last + 8));
         assert!(map.admit(&(last + 2..last + 3)).0);
         Ok(())

@@ -105,7 +105,7 @@ impl Bow {
     }
 
     /// Takes the bios that came since the last time; the worker has `taken` others. Until
-    /// [`rest`](Self::rest) the worker looks again anyway.
+    /// [`sleep_worker`](Self::sleep_worker) the worker looks again anyway.
     pub(super) fn take_deferred(&self, taken: usize) -> BioList<Self> {
         let mut bios = BioList::new();
         let mut deferred = self.deferred.lock();
@@ -117,7 +117,7 @@ impl Bow {
 
     /// Puts the worker to sleep, with `taken` bios in its hands, until there are `awaited` more; what is in
     /// flight wakes it when it ends. Returns whether it may: not if what it waits for is there.
-    pub(super) fn rest(&self, taken: usize, awaited: usize) -> bool {
+    pub(super) fn sleep_worker(&self, taken: usize, awaited: usize) -> bool {
         let mut deferred = self.deferred.lock();
         deferred.taken = taken;
         deferred.awaited = awaited;

@@ -16,17 +16,17 @@
 //!   block is written, of which only the first sector changes.
 
 use super::{
-    batch::Slot,
-    report::Report,
-    settled::SettledMap,
+    active::Active,
+    slot::Slot,
+    status::Report,
+    tracking::Tracker,
     worker::{
-        Active,
         Change,
         Worker, //
     },
+    writable::WritableMap,
     Bow,
-    Mode,
-    Tracker, //
+    Mode, //
 };
 use crate::{
     abstractions::{
@@ -204,7 +204,7 @@ impl Worker {
         };
         let memory = Memory::new(bow.block, identity, GFP_KERNEL)?;
         let place = KBox::new_uninit(GFP_KERNEL)?;
-        let settled = KBox::new(SettledMap::new(bow.sectors, bow.block)?, GFP_KERNEL)?;
+        let writable = KBox::new(WritableMap::new(bow.sectors, bow.block)?, GFP_KERNEL)?;
         let slots = Slot::all(GFP_KERNEL)?;
         let mut nodes = Nodes::new(Tracker::NODES, GFP_KERNEL)?;
         nodes.fill(GFP_KERNEL)?;
@@ -213,7 +213,7 @@ impl Worker {
         bow.drain();
         let result = self.begin(bow, buffer, nodes, memory, slots, place);
         if result.is_ok() {
-            bow.settled.replace(Some(settled), &bow.epoch);
+            bow.writable.replace(Some(writable), &bow.epoch);
             bow.set_mode(Mode::State(State::Checkpoint));
         } else {
             bow.set_mode(Mode::State(State::Tracking));
@@ -281,7 +281,7 @@ impl Worker {
         *bow.report.lock() = Report::of_committed();
         bow.set_mode(Mode::State(State::Committed));
         self.active = None;
-        bow.settled.replace(None, &bow.epoch);
+        bow.writable.replace(None, &bow.epoch);
         Ok(())
     }
 }
@@ -304,13 +304,13 @@ impl Active {
             durable: log,
             ..
         } = self;
-        let backup = checkpoint.take_first_blocks()?;
+        let backup = checkpoint.place_first_block()?;
         checkpoint.begin(
             backup,
             buffer.crc32(entry_seed(0, bow.block.bytes()), FIRST_BLOCK, bytes),
         );
         checkpoint.log().encode(log, crc32);
-        device.write(checkpoint.live(), buffer, FIRST_BLOCK, bytes)?;
+        device.write(checkpoint.first_block(), buffer, FIRST_BLOCK, bytes)?;
         device.write(backup, buffer, FIRST_BLOCK, bytes)?;
 
         // This write decides.
@@ -345,7 +345,7 @@ impl Active {
         let device = &bow.device;
         let buffer = &self.buffer;
         let bytes = bow.block.bytes() as usize;
-        device.read(self.checkpoint.live(), buffer, FIRST_BLOCK, bytes)?;
+        device.read(self.checkpoint.first_block(), buffer, FIRST_BLOCK, bytes)?;
         if bytes > SECTOR_SIZE && !cfg!(bow_fault = "first_sector_not_last") {
             fill_first_block(buffer, &self.durable)?;
             device.commit(0, buffer, LOG, bytes)?;
@@ -356,7 +356,7 @@ impl Active {
                 // Whether it is still a log is not known, so it must not be written as one; nor is
                 // it known where the first block is, so nothing may be acknowledged for it.
                 self.failed = true;
-                self.live_unknown = true;
+                self.first_block_unknown = true;
             })
     }
 }

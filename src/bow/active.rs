@@ -1,26 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The device's one worker: it owns the range tree and the log in state 1, gathers held bios into
-//! batches, and changes the state.
-//!
-//! The worker is a work item that runs whenever a bio was held, I/O of its own ended, or a change
-//! of state was asked for. It does what can be done without waiting for the I/O that it starts, and
-//! returns.
-//!
-//! # Order of bios
-//!
-//! Bios that overlap and are in flight together have no order among them, as on any device. A bio
-//! that comes after another one has ended sees that one's effect, since the range tree is changed
-//! before a bio goes out or ends.
+//! State 1: gathers deferred bios into batches, advances these, and ends them.
 
 use super::{
-    batch::{
+    slot::{
         Slot,
         Step, //
     },
-    report::Report,
+    status::Report,
     Bow,
-    Mode,
     SLOTS, //
 };
 use crate::{
@@ -33,7 +21,6 @@ use crate::{
             Status, //
         },
         buffer::Buffer,
-        queue::NoIo,
         time,
     },
     decisions::{
@@ -46,44 +33,16 @@ use crate::{
             Sector,
             SECTOR_SIZE, //
         },
-        state::State,
-        table::OnFull, //
+        table::OnFull,
     },
 };
-use core::ops::Range;
 use kernel::{
     prelude::*,
     sync::{
-        atomic::ordering::{
-            Acquire,
-            Relaxed, //
-        },
+        atomic::ordering::Acquire,
         Arc, //
     },
 };
-
-/// What only the worker uses.
-pub(super) struct Worker {
-    /// State 1.
-    pub(super) active: Option<KBox<Active>>,
-    /// Bios that nobody has looked at yet.
-    fresh: BioList<Bow>,
-    /// Bios that need a batch that has room.
-    waiting: BioList<Bow>,
-    /// A change of state that waits for the batches to end.
-    pub(super) change: Option<Change>,
-}
-
-/// What is to be done when no batch is under way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Change {
-    /// Nothing: someone waits for the answer, and with it for the batches to end.
-    None,
-    /// A change to that state, for someone who waits for the answer.
-    Requested(State),
-    /// A commit, since that is what `on_full:commit` says.
-    Policy,
-}
 
 /// State 1.
 pub(super) struct Active {
@@ -101,7 +60,7 @@ pub(super) struct Active {
     /// A write found no space.
     pub(super) full: bool,
     /// A write that failed would have moved the live first block, so it is not certain where it is.
-    pub(super) live_unknown: bool,
+    pub(super) first_block_unknown: bool,
     /// Writes in flight are waited for, so that what was discarded before can be free again.
     draining: bool,
     /// Bios that had to wait, since the last that had not to.
@@ -125,97 +84,7 @@ enum Fate {
     /// It waits for a batch with room.
     Waits(Bio<Bow>),
     /// It waits for the checkpoint to be given up.
-    GivesUp(Bio<Bow>),
-}
-
-/// The work item.
-pub(super) fn run(bow: &Arc<Bow>) {
-    let _noio = NoIo::enter();
-    bow.worker.lock().run(bow);
-}
-
-impl Worker {
-    pub(super) fn new() -> Self {
-        Self {
-            active: None,
-            fresh: BioList::new(),
-            waiting: BioList::new(),
-            change: None,
-        }
-    }
-
-    fn run(&mut self, bow: &Arc<Bow>) {
-        loop {
-            if self.change.is_none() {
-                self.change = bow.wanted.lock().take();
-            }
-            self.fresh.append(&mut bow.take_deferred(self.taken()));
-            if let Some(active) = &mut self.active {
-                active.advance(bow, &mut self.waiting);
-                active.checkpoint.hit(bow.hits.xchg(0, Relaxed));
-                active.reclaim(bow);
-            }
-            if let Some(change) = self.change {
-                if self.active.as_ref().is_none_or(|active| active.is_idle()) {
-                    self.change = None;
-                    self.carry_out(bow, change);
-                    continue;
-                }
-                // What is under way wakes the worker when it ends.
-                if bow.rest(self.taken(), usize::MAX) {
-                    break;
-                }
-            } else if !plugged(|| self.dispatch(bow)) && bow.rest(self.taken(), self.awaited()) {
-                break;
-            }
-        }
-        self.publish(bow);
-    }
-
-    /// Returns the number of bios that the worker has taken and not sent on.
-    fn taken(&self) -> usize {
-        let joined = self.active.as_ref().map_or(0, |active| active.enough());
-        self.waiting.len() + self.fresh.len() + joined
-    }
-
-    /// How many bios are worth waking up for, before I/O that is in flight has ended. One may need
-    /// nothing, and should not wait then; but if the last ones all had to wait, as many as make a
-    /// batch.
-    fn awaited(&self) -> usize {
-        match &self.active {
-            None => 1,
-            Some(active) if active.waits < WAITS_MANY => 1,
-            Some(active) if active.idle_slot().is_none() => usize::MAX,
-            Some(active) => active.enough().saturating_sub(self.waiting.len()).max(1),
-        }
-    }
-
-    /// Sends held bios on their way. Returns whether there is more to do at once.
-    fn dispatch(&mut self, bow: &Arc<Bow>) -> bool {
-        match &mut self.active {
-            Some(active) => match active.gather(bow, &mut self.waiting, &mut self.fresh) {
-                Gathered::Nothing => false,
-                Gathered::Some => true,
-                Gathered::GiveUp => {
-                    self.change = Some(Change::Policy);
-                    true
-                }
-            },
-            None => {
-                self.waiting.append(&mut self.fresh);
-                while let Some(bio) = self.waiting.pop() {
-                    bow.pass(bio);
-                }
-                false
-            }
-        }
-    }
-
-    pub(super) fn publish(&self, bow: &Bow) {
-        if let Some(active) = &self.active {
-            *bow.report.lock() = active.report();
-        }
-    }
+    Commits(Bio<Bow>),
 }
 
 /// A look at the deferred bios.
@@ -225,7 +94,7 @@ struct Gathering {
     /// Bios that may still join the batch.
     room: usize,
     /// Set when the policy is to give up the checkpoint.
-    gives_up: bool,
+    commits: bool,
 }
 
 /// The most bios that have waited and are looked at when a batch begins. It is a quarter more than have
@@ -233,13 +102,13 @@ struct Gathering {
 const LOOKS_MAX: usize = COPIES_MAX + COPIES_MAX / 4;
 
 /// What became of the held bios.
-enum Gathered {
+pub(super) enum Gathered {
     /// There were none that could go on.
     Nothing,
     /// A batch was begun.
     Some,
     /// The policy is to give up the checkpoint.
-    GiveUp,
+    Commit,
 }
 
 impl Active {
@@ -257,7 +126,7 @@ impl Active {
             durable: [0; SECTOR_SIZE],
             failed: false,
             full: false,
-            live_unknown: false,
+            first_block_unknown: false,
             draining: false,
             waits: 0,
             warned: 0,
@@ -265,13 +134,13 @@ impl Active {
     }
 
     /// Returns whether no batch is under way, and no drain.
-    fn is_idle(&self) -> bool {
+    pub(super) fn is_idle(&self) -> bool {
         !self.draining && self.slots.iter().all(Slot::is_idle)
     }
 
     /// Takes back what was discarded, when the writes that were in flight have ended; and begins to wait for
     /// those that are, if there is a reason to.
-    fn reclaim(&mut self, bow: &Arc<Bow>) {
+    pub(super) fn reclaim(&mut self, bow: &Arc<Bow>) {
         if self.draining && bow.drained.xchg(0, Acquire) != 0 {
             self.draining = false;
             self.checkpoint.reclaim();
@@ -303,8 +172,20 @@ impl Active {
     /// How many bios make a batch: each costs a log write, so a small one waits and grows while more
     /// are under way. It then takes half of all, so that one half's work fills the time that the other
     /// waits for the device; were they unequal, the smaller would have to wait for the larger to end.
-    fn enough(&self) -> usize {
+    pub(super) fn enough(&self) -> usize {
         self.slots.iter().map(|slot| slot.bios.len()).sum()
+    }
+
+    /// Returns how many bios beside those that wait are worth waking up for. One may need nothing, and should
+    /// not wait then; but if the last ones all had to wait, as many as make a batch.
+    pub(super) fn awaited(&self, waiting: usize) -> usize {
+        if self.waits < WAITS_MANY {
+            1
+        } else if self.idle_slot().is_none() {
+            usize::MAX
+        } else {
+            self.enough().saturating_sub(waiting).max(1)
+        }
     }
 
     pub(super) fn report(&self) -> Report {
@@ -313,15 +194,15 @@ impl Active {
 
     /// Takes all batches as far as they can go. Bios whose batch has ended, and that need more, come first
     /// in `waiting`.
-    fn advance(&mut self, bow: &Arc<Bow>, waiting: &mut BioList<Bow>) {
+    pub(super) fn advance(&mut self, bow: &Arc<Bow>, waiting: &mut BioList<Bow>) {
         let mut again = BioList::new();
         loop {
             plugged(|| while self.step(bow, &mut again) {});
             // What was started is on its way, and there is time for checksums.
-            let Some(slot) = self.slots.iter_mut().find(|slot| slot.is_to_be_laid()) else {
+            let Some(slot) = self.slots.iter_mut().find(|slot| slot.is_to_be_appended()) else {
                 break;
             };
-            plugged(|| slot.lay(bow, &mut self.checkpoint));
+            plugged(|| slot.append(bow, &mut self.checkpoint));
         }
         again.append(waiting);
         waiting.append(&mut again);
@@ -369,10 +250,10 @@ impl Active {
         let mut bios = core::mem::replace(&mut slot.bios, BioList::new());
         while let Some(bio) = bios.pop() {
             let span = bio.span();
-            match slot.failure(bow, &self.checkpoint.blocks_of(&span)) {
+            match slot.error(bow, &self.checkpoint.blocks_of(&span)) {
                 Some(status) => bio.end(status),
                 None => {
-                    if let Some(bio) = bow.submit_if_settled(bio) {
+                    if let Some(bio) = bow.submit_if_writable(bio) {
                         again.push(bio);
                     }
                 }
@@ -396,7 +277,7 @@ impl Active {
         }
         if let Some(slot) = self.slots.get_mut(index) {
             // One that was not writing the log block has left it as it was.
-            self.live_unknown |= slot.is_logging() && slot.moves_live();
+            self.first_block_unknown |= slot.is_logging() && slot.moves_first_block();
             while let Some(bio) = slot.bios.pop() {
                 bio.end(status);
             }
@@ -406,22 +287,22 @@ impl Active {
 
     /// Looks at deferred bios: sends out those that need nothing, and begins a batch of those that need
     /// copies. Looks at all that are fresh, and when a batch begins, at the first of those that wait.
-    fn gather(
+    pub(super) fn gather(
         &mut self,
         bow: &Arc<Bow>,
         waiting: &mut BioList<Bow>,
         fresh: &mut BioList<Bow>,
     ) -> Gathered {
         let under_way = self.enough();
-        let held = waiting.len() + fresh.len();
-        let open = self.idle_slot().filter(|_| held >= under_way);
+        let deferred = waiting.len() + fresh.len();
+        let open = self.idle_slot().filter(|_| deferred >= under_way);
         let mut gathering = Gathering {
             open,
             room: match under_way {
-                0 => held,
-                others => (others + held).div_ceil(2),
+                0 => deferred,
+                others => (others + deferred).div_ceil(2),
             },
-            gives_up: false,
+            commits: false,
         };
         let mut looks = 0;
         if let Some(slot) = open.and_then(|index| self.slots.get_mut(index)) {
@@ -445,8 +326,8 @@ impl Active {
             slot.close(bow, &mut self.checkpoint);
             has_begun = !slot.is_idle();
         }
-        match (gathering.gives_up, has_begun) {
-            (true, _) => Gathered::GiveUp,
+        match (gathering.commits, has_begun) {
+            (true, _) => Gathered::Commit,
             (false, true) => Gathered::Some,
             (false, false) => Gathered::Nothing,
         }
@@ -462,22 +343,22 @@ impl Active {
     ) -> BioList<Bow> {
         let mut kept = BioList::new();
         for _ in 0..count.min(list.len()) {
-            if gathering.gives_up {
+            if gathering.commits {
                 break;
             }
             let Some(bio) = list.pop() else {
                 break;
             };
-            match self.take_up(bow, bio, gathering.open.filter(|_| gathering.room > 0)) {
+            match self.decide(bow, bio, gathering.open.filter(|_| gathering.room > 0)) {
                 Fate::Gone => self.waits = 0,
                 Fate::Joined => {
                     self.waits += 1;
                     gathering.room = gathering.room.saturating_sub(1);
                 }
                 Fate::Waits(bio) => kept.push(bio),
-                Fate::GivesUp(bio) => {
+                Fate::Commits(bio) => {
                     kept.push(bio);
-                    gathering.gives_up = true;
+                    gathering.commits = true;
                 }
             }
         }
@@ -485,22 +366,22 @@ impl Active {
     }
 
     /// Decides about one bio. `open` is the slot that takes up writes.
-    fn take_up(&mut self, bow: &Arc<Bow>, bio: Bio<Bow>, open: Option<usize>) -> Fate {
+    fn decide(&mut self, bow: &Arc<Bow>, bio: Bio<Bow>, open: Option<usize>) -> Fate {
         let span = bio.span();
         if bio.operation() == Operation::Discard {
             // Nothing changes on the device, so there is nothing to back up.
             self.checkpoint
-                .discard(&span, |freed| bow.mark_unsettled(&freed));
+                .discard(&span, |freed| bow.mark_unwritable(&freed));
             bio.end(Status::OK);
             return Fate::Gone;
         }
         if span.start < bow.block.sectors() {
-            if self.live_unknown {
+            if self.first_block_unknown {
                 bio.end(Status::IO_ERROR);
-            } else if self.slots.iter().any(Slot::moves_live) {
+            } else if self.slots.iter().any(Slot::moves_first_block) {
                 return Fate::Waits(bio);
             } else {
-                bow.submit_to_first_block(bio, self.checkpoint.live());
+                bow.submit_to_first_block(bio, self.checkpoint.first_block());
             }
             return Fate::Gone;
         }
@@ -514,8 +395,8 @@ impl Active {
         let batch = slot.map(|slot| &mut slot.batch);
         let verdict = self.checkpoint.prepare(&span, batch);
         match verdict {
-            Verdict::Settled => {
-                bow.submit_settled(bio);
+            Verdict::Writable => {
+                bow.submit_writable(bio);
                 Fate::Gone
             }
             _ if self.failed => {
@@ -531,8 +412,8 @@ impl Active {
                 None => Fate::Waits(bio),
             },
             // Writes from before the discards must have ended before their space is used.
-            Verdict::Full if self.begin_reclaim(bow) => Fate::Waits(bio),
-            Verdict::Full => self.out_of_space(bow, bio),
+            Verdict::NoSpace if self.begin_reclaim(bow) => Fate::Waits(bio),
+            Verdict::NoSpace => self.out_of_space(bow, bio),
         }
     }
 
@@ -563,70 +444,7 @@ impl Active {
                 bio.end(Status::NO_SPACE);
                 Fate::Gone
             }
-            OnFull::Commit => Fate::GivesUp(bio),
-        }
-    }
-}
-
-impl Bow {
-    /// Sends a held bio on its way in a state other than 1.
-    fn pass(&self, bio: Bio<Self>) {
-        if self.mode() == Mode::State(State::Tracking) {
-            let ticket = self.epoch.enter();
-            if let Some(bio) = self.track(bio, ticket) {
-                bio.submit();
-            }
-        } else {
-            self.submit(bio, self.epoch.enter());
-        }
-    }
-
-    /// Marks all blocks that each span touches as settled, and those of its two parts as backed up ahead of
-    /// their first write.
-    pub(super) fn mark_settled(
-        &self,
-        spans: impl IntoIterator<Item = (Range<u64>, [Range<u64>; 2])>,
-    ) {
-        let ticket = self.epoch.enter();
-        if let Some(settled) = self.settled.get(&ticket) {
-            for (span, ahead) in spans {
-                settled.set(&span);
-                ahead.iter().for_each(|span| settled.set_ahead(span));
-            }
-        }
-        self.epoch.leave(ticket);
-    }
-
-    /// No block of `span` is settled any more.
-    fn mark_unsettled(&self, span: &Range<u64>) {
-        let ticket = self.epoch.enter();
-        if let Some(settled) = self.settled.get(&ticket) {
-            self.hits.add(settled.clear(span), Relaxed);
-        }
-        self.epoch.leave(ticket);
-    }
-
-    /// Sends out a write that the worker held if the map knows that it needs nothing any more; else
-    /// returns it.
-    fn submit_if_settled(&self, bio: Bio<Self>) -> Option<Bio<Self>> {
-        let ticket = self.epoch.enter();
-        if self.is_settled(&bio.span(), &ticket) {
-            self.submit(bio, ticket);
-            return None;
-        }
-        self.epoch.leave(ticket);
-        Some(bio)
-    }
-
-    /// Sends out a write that the worker held and that needs nothing any more.
-    fn submit_settled(&self, bio: Bio<Self>) {
-        let Some(bio) = self.submit_if_settled(bio) else {
-            return;
-        };
-        // Free space that was written, or there was no memory for the map, and may be none now.
-        self.mark_settled([(bio.span(), [0..0, 0..0])]);
-        if let Some(bio) = self.submit_if_settled(bio) {
-            self.submit(bio, self.epoch.enter());
+            OnFull::Commit => Fate::Commits(bio),
         }
     }
 }
