@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""Runs QEMU for scripts/guest, inside the build root.
+"""Runs QEMU for scripts/guest/run, inside the build root.
 
 The kernel's console (first serial port) goes to the log, what the command
 prints (second serial port) to the log and to standard output, as it comes.
