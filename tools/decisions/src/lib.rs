@@ -3,7 +3,8 @@
 //! The decision layer of dm-bow, built for a host.
 //!
 //! The very files that the kernel module is built from, `src/decisions/*.rs`, over a stand-in for
-//! the `kernel` crate (`tools/kernel`). Here they are tested, and `bowctl` reads logs with them.
+//! the `kernel` crate (`tools/kernel-shim`). `bowctl` reads logs with them; `tests/crates/decisions`
+//! tests them.
 //!
 //! - What is on the disk: [`log`].
 //! - What to do with a log that the target has let go of: [`replay`], [`restore`],
@@ -44,6 +45,3 @@ pub mod state;
 pub mod table;
 #[path = "../../../src/decisions/window.rs"]
 pub mod window;
-
-#[cfg(test)]
-mod tests;

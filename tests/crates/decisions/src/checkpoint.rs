@@ -3,13 +3,12 @@
 //! What the module decides in state 1, carried out on a disk in memory: random writes and discards,
 //! copies that fail, space that runs out. At any moment the disk rolls back and can be kept.
 
-use bow_decisions::batch::Batch;
-use bow_decisions::block_size::BlockSize;
-use bow_decisions::checkpoint::{Checkpoint, Failure, Memory, Verdict};
-use bow_decisions::free_space::FreeSpace;
-use bow_decisions::log::{entry_seed, Identity, Sector};
-use bow_decisions::ranges::{Kind, Nodes, RangeTree};
-use bow_decisions::window::Window;
+use crate::decisions::batch::Batch;
+use crate::decisions::block_size::BlockSize;
+use crate::decisions::checkpoint::{Checkpoint, Failure, Memory, Verdict};
+use crate::decisions::free_space::FreeSpace;
+use crate::decisions::log::{entry_seed, Identity, Sector};
+use crate::decisions::ranges::{Kind, Nodes, RangeTree};
 use bow_model::disk::{Disk, SECTOR};
 use bow_model::history::crc;
 use bow_model::random::Random;
@@ -433,19 +432,6 @@ fn a_stream_is_copied_in_large_pieces() {
     assert!(device.copies - before < 25);
 }
 
-/// However much of it there is already.
-#[test]
-fn a_long_stream_is_copied_ahead_as_a_short_one() {
-    let block = BlockSize::MAX;
-    let mut window = Window::new();
-    // No more trials.
-    window.miss(block.sectors(), MIB, block);
-    let ahead = |behind| window.around(&(8 * MIB..8 * MIB + 8), behind, 1024 * MIB, MIB);
-    assert_eq!(ahead(8), None);
-    assert_eq!(ahead(64), Some(8 * MIB..8 * MIB + 72));
-    assert_eq!(ahead(512 * MIB), Some(8 * MIB..9 * MIB));
-}
-
 /// Free space is taken piece by piece, and a piece seldom ends where a window does.
 #[test]
 fn a_copy_takes_what_is_left_of_a_piece_of_free_space() {
@@ -482,26 +468,4 @@ fn a_sparse_load_after_a_dense_one_is_copied_as_it_comes() {
         println!("{} KiB in vain, {depth} at a time", vain / 2);
         assert!(vain < 4 * MIB);
     }
-}
-
-/// While the log is written the writes wait anyway, and a single long one may have waited for others.
-#[test]
-fn more_is_copied_for_a_log_write_that_takes_long() {
-    let mut window = Window::new();
-    let fast = window.size_for(16);
-    window.log_took(80);
-    assert_eq!(window.size_for(16), fast);
-    window.log_took(1_000_000);
-    assert!(window.size_for(16) <= 2 * fast);
-    for _ in 0..4 {
-        window.log_took(2000);
-    }
-    let slow = window.size_for(16);
-    assert!(slow > 3 * fast && slow < 5 * fast);
-    for _ in 0..64 {
-        window.log_took(u64::MAX);
-    }
-    assert_eq!(window.size_for(2), MIB);
-    window.log_took(80);
-    assert_eq!(window.size_for(16), fast);
 }

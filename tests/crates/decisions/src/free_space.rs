@@ -9,9 +9,9 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::ranges::{span, stock};
-use crate::block_size::BlockSize;
-use crate::free_space::FreeSpace;
-use crate::ranges::{Kind, Nodes};
+use crate::decisions::block_size::BlockSize;
+use crate::decisions::free_space::FreeSpace;
+use crate::decisions::ranges::{Kind, Nodes};
 
 const SECTORS: u64 = 64;
 

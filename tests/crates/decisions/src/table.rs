@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Table lines and state words.
+//! The arguments of a table line.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use crate::block_size::BlockSize;
-use crate::state::State;
-use crate::table::{Arguments, Fault, OnFull};
+use crate::decisions::block_size::BlockSize;
+use crate::decisions::table::{Arguments, Fault, OnFull};
 
 fn parse(line: &str) -> Result<Arguments, Fault> {
     Arguments::parse(line.split_ascii_whitespace().map(str::as_bytes)).map_err(|(fault, _)| fault)
@@ -89,33 +88,11 @@ fn the_default_is_4096_whatever_the_size() {
     assert_eq!(chosen(131_072, 4096), Err(Fault::BlockSizeTooSmall));
 }
 
-#[test]
-fn states_come_one_after_the_other() {
-    let next = |state: State| state.next().map(State::number);
-
-    assert_eq!(next(State::Tracking), Some(1));
-    assert_eq!(next(State::Checkpoint), Some(2));
-    assert_eq!(next(State::Committed), None);
-    for (word, state) in [("0", 0), ("1\n", 1), ("2", 2)] {
-        assert_eq!(
-            State::from_text(word.as_bytes()).map(State::number),
-            Some(state)
-        );
-    }
-    for word in ["", "\n", "3", "01", "1 ", " 1", "1\n\n", "-1", "one"] {
-        assert_eq!(State::from_text(word.as_bytes()), None, "{word}");
-    }
-}
-
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn any_words_do_no_harm(words in vec(vec(any::<u8>(), 0..20), 0..6)) {
         let _ = Arguments::parse(words.iter().map(Vec::as_slice));
-        for word in &words {
-            let _ = State::from_text(word);
-            let _ = State::from_message(word);
-        }
     }
 }

@@ -6,7 +6,7 @@ use kernel::prelude::{ENOMEM, GFP_KERNEL};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use crate::ranges::{Kind, Nodes, RangeTree, Run};
+use crate::decisions::ranges::{Kind, Nodes, RangeTree, Run};
 
 /// Sectors of the model.
 const SECTORS: u64 = 64;

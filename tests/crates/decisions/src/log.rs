@@ -2,7 +2,7 @@
 
 //! The log's layout, against bytes laid out by hand and against damage.
 
-use bow_decisions::log::*;
+use crate::decisions::log::*;
 use proptest::prelude::*;
 
 fn crc32(seed: u32, data: &[u8]) -> u32 {
