@@ -11,7 +11,7 @@ use bow_model::disk::Disk;
 use bow_model::history::{History, Op, Version};
 use bow_model::hostile::examine;
 use bowctl::progress::Progress;
-use bowctl::repair;
+use bowctl::recovery;
 use libfuzzer_sys::fuzz_target;
 
 /// What the file system does.
@@ -71,10 +71,10 @@ fuzz_target!(|input: Input| {
 
     if !input.damage.any() {
         let mut old = Disk::new(history.disk.clone());
-        repair::restore(&mut old, &mut Progress::hidden()).unwrap();
+        recovery::restore(&mut old, &mut Progress::hidden()).unwrap();
         history.assert(&old.data, history.rolled_back(), "rolled back");
         let mut new = Disk::new(history.disk.clone());
-        repair::keep_new(&mut new).unwrap();
+        recovery::commit(&mut new).unwrap();
         history.assert(&new.data, history.kept(), "kept");
     }
     let mut image = history.disk;

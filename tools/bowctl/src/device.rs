@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use bow_decisions::log::SECTOR_SIZE;
 use rustix::fs::{fadvise, Advice, OFlags};
 
-use crate::failure::{Code, Failure, Result};
+use crate::error::{Code, CommandError, Result};
 use crate::lock::lock;
 use crate::users;
 
@@ -75,11 +75,11 @@ impl FileDevice {
     ///
     /// [`Code::InUse`] names who uses the device.
     pub fn open(path: &Path, access: Access) -> Result<Self> {
-        let failed = |error: io::Error| Failure::io(path.display(), &error);
+        let failed = |error: io::Error| CommandError::io(path.display(), &error);
         let kind = path.metadata().map_err(failed)?.file_type();
 
         if !kind.is_block_device() && !kind.is_file() {
-            return Err(Failure::new(
+            return Err(CommandError::new(
                 Code::Usage,
                 format!("{}: not a block device or image file", path.display()),
             ));

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bow_decisions::log::SECTOR_SIZE;
 
-use crate::failure::{Code, Failure, Result};
+use crate::error::{Code, CommandError, Result};
 use crate::mount;
 use crate::users;
 
@@ -92,7 +92,7 @@ impl Live {
                 names => format!("There are: {}.", names.join(", ")),
             };
 
-            Failure::new(
+            CommandError::new(
                 Code::Failed,
                 format!(
                     "{}: not the name, the device node or the mount point of a live bow device",
@@ -120,11 +120,11 @@ impl Live {
 
         fs::read_to_string(&path)
             .map(|text| text.trim().to_owned())
-            .map_err(|error| Failure::io(path.display(), &error))
+            .map_err(|error| CommandError::io(path.display(), &error))
     }
 
-    fn unexpected(&self, name: &str, text: &str) -> Failure {
-        Failure::new(
+    fn unexpected(&self, name: &str, text: &str) -> CommandError {
+        CommandError::new(
             Code::Failed,
             format!("{}: {name} reads «{text}»", self.sysfs.display()),
         )
@@ -231,11 +231,11 @@ fn dmsetup(name: &str, args: &[&str]) -> Result {
         .env("LC_ALL", "C")
         .output()
         .map_err(|error| {
-            Failure::io("dmsetup", &error).advise("Install `dmsetup` (package dmsetup).")
+            CommandError::io("dmsetup", &error).advise("Install `dmsetup` (package dmsetup).")
         })?;
 
     if !output.status.success() {
-        return Err(Failure::new(
+        return Err(CommandError::new(
             Code::Failed,
             format!(
                 "dmsetup {}: {}",
@@ -296,13 +296,13 @@ impl Live {
 }
 
 /// The error for a device that cannot be removed.
-fn in_use(name: &str, users: &[String]) -> Failure {
+fn in_use(name: &str, users: &[String]) -> CommandError {
     let by = match users {
         [] => "by someone the kernel does not name".to_owned(),
         users => users.join(", "),
     };
 
-    Failure::new(
+    CommandError::new(
         Code::InUse,
         format!("{name}: it is in use: {by}. It was not removed."),
     )

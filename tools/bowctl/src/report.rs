@@ -7,8 +7,8 @@
 
 use std::fmt::Write as _;
 
+use crate::recovery::Summary;
 use bow_decisions::log::{Entry, Header, Identity};
-use bow_decisions::replay::Summary;
 use serde::Serialize;
 
 /// A live bow device, or the log on a plain one.

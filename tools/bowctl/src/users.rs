@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{major, minor};
 
-use crate::failure::{Code, Failure};
+use crate::error::{Code, CommandError};
 use crate::mount;
 
 /// The number of the block device at `path`, as «major:minor»; `None` if it is none.
@@ -82,13 +82,13 @@ pub fn of(path: &Path) -> Vec<String> {
 }
 
 /// The error that says so.
-pub fn in_use(path: &Path, users: &[String]) -> Failure {
+pub fn in_use(path: &Path, users: &[String]) -> CommandError {
     let by = match users {
         [] => "it is in use by someone the kernel does not name".to_owned(),
         users => format!("it is in use: {}", users.join(", ")),
     };
 
-    Failure::new(
+    CommandError::new(
         Code::InUse,
         format!("{}: {by}. Nothing was written.", path.display()),
     )

@@ -12,9 +12,9 @@ use bow_model::disk::{Disk, Request};
 use bow_model::history::{History, Op, Version};
 use bow_model::random::Random;
 use bow_model::strategy::case;
-use bowctl::foreign;
 use bowctl::progress::Progress;
-use bowctl::repair::{self, CheckOptions, RepairError};
+use bowctl::recovery::foreign;
+use bowctl::recovery::{self, CheckOptions, RecoveryError};
 use proptest::prelude::*;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -26,17 +26,17 @@ static STATES: AtomicUsize = AtomicUsize::new(0);
 
 /// Restores as `bowctl restore` does: checks first. Returns whether there was a log.
 fn restore(disk: &mut Disk, what: &str) -> bool {
-    match repair::check(
+    match recovery::check(
         disk,
         CheckOptions::default(),
         &mut Progress::hidden(),
         |_| (),
     ) {
         Ok(log) => assert_eq!(foreign::traces(disk, &log).unwrap(), [""; 0], "{what}"),
-        Err(RepairError::NoLog) => return false,
+        Err(RecoveryError::NoLog) => return false,
         Err(error) => panic!("{error}: {what}"),
     }
-    repair::restore(disk, &mut Progress::hidden()).unwrap();
+    recovery::restore(disk, &mut Progress::hidden()).unwrap();
     // Who is told that it is done may rely on it.
     assert_eq!(disk.requests.last(), Some(&Request::Flush), "{what}");
     true
@@ -62,9 +62,9 @@ fn sweep(history: &History, base: Vec<u8>, subsets: usize, random: &mut Random, 
 fn keeps_or_refuses(history: &History, data: Vec<u8>, what: &str) {
     let mut disk = Disk::new(data);
 
-    match repair::keep_new(&mut disk) {
+    match recovery::commit(&mut disk) {
         Ok(()) => history.assert(&disk.data, history.kept(), what),
-        Err(RepairError::Restoring | RepairError::NoLog) => assert!(disk.requests.is_empty()),
+        Err(RecoveryError::Restoring | RecoveryError::NoLog) => assert!(disk.requests.is_empty()),
         Err(error) => panic!("{error}: {what}"),
     }
 }
@@ -122,7 +122,7 @@ proptest! {
         for _ in 0..20 {
             let mut killed = Disk::new(history.disk.clone());
             killed.left = Some(random.below(whole.requests.len()));
-            let _ = repair::restore(&mut killed, &mut Progress::hidden());
+            let _ = recovery::restore(&mut killed, &mut Progress::hidden());
 
             // The same disk, with the cache as it is, goes on.
             killed.left = None;
@@ -147,13 +147,13 @@ proptest! {
         // Entries beyond the first sector go with the first write of a commit.
         let rolls_back = case.version == Version::V1_1 || log_fits_sector(&history);
 
-        repair::keep_new(&mut disk).unwrap();
+        recovery::commit(&mut disk).unwrap();
         prop_assert_eq!(disk.requests.last(), Some(&Request::Flush));
         history.assert(&disk.data, history.kept(), "commit");
         let count = crash::states(&history.disk, &disk.requests, 10, &mut random, |data, cut| {
             let mut kept = Disk::new(data.clone());
 
-            match repair::keep_new(&mut kept) {
+            match recovery::commit(&mut kept) {
                 Ok(()) => {
                     if rolls_back {
                         let mut old = Disk::new(data);
@@ -162,7 +162,7 @@ proptest! {
                         history.assert(&old.data, history.rolled_back(), cut);
                     }
                 }
-                Err(RepairError::NoLog) => {}
+                Err(RecoveryError::NoLog) => {}
                 Err(error) => panic!("{error}: {cut}"),
             }
             history.assert(&kept.data, history.kept(), cut);

@@ -8,9 +8,9 @@ use std::process::{Command, Output};
 
 use bow_model::disk::Disk;
 use bow_model::history::{History, Op, Version};
-use bowctl::foreign;
 use bowctl::progress::Progress;
-use bowctl::repair::{self, CheckOptions};
+use bowctl::recovery::foreign;
+use bowctl::recovery::{self, CheckOptions};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -174,7 +174,7 @@ fn a_superblock_in_the_first_block() {
 fn a_cut_between_two_states() {
     let history = history(4096, &[], false);
     let mut next = Disk::new(history.disk.clone());
-    repair::keep_new(&mut next).unwrap();
+    recovery::commit(&mut next).unwrap();
 
     for sectors in 0..1 << 7 {
         let mut disk = history.disk.clone();
@@ -185,7 +185,7 @@ fn a_cut_between_two_states() {
             disk[range.clone()].copy_from_slice(&next.data[range]);
         }
         let device = Disk::new(disk);
-        let log = repair::check(
+        let log = recovery::check(
             &device,
             CheckOptions::default(),
             &mut Progress::hidden(),
@@ -254,7 +254,7 @@ fn a_restore_that_has_begun() {
     let history = history(4096, &[], false);
     let mut device = Disk::new(history.disk.clone());
     device.data[700] = 1;
-    repair::restore(&mut device, &mut Progress::hidden()).unwrap();
+    recovery::restore(&mut device, &mut Progress::hidden()).unwrap();
     // The first write is the mark.
     let mut marked = history.disk.clone();
     marked[..512].copy_from_slice(&first_write(&device)[..512]);

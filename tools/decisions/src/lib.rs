@@ -7,8 +7,6 @@
 //! tests them.
 //!
 //! - What is on the disk: [`log`].
-//! - What to do with a log that the target has let go of: [`replay`], [`restore`],
-//!   [`relocations`].
 //! - What the target does: [`checkpoint`], [`batch`], [`ranges`], [`free_space`], [`block_size`], [`state`],
 //!   [`table`].
 
@@ -31,12 +29,6 @@ pub mod free_space;
 pub mod log;
 #[path = "../../../src/decisions/ranges.rs"]
 pub mod ranges;
-#[path = "../../../src/decisions/relocations.rs"]
-pub mod relocations;
-#[path = "../../../src/decisions/replay.rs"]
-pub mod replay;
-#[path = "../../../src/decisions/restore.rs"]
-pub mod restore;
 #[path = "../../../src/decisions/spans.rs"]
 pub mod spans;
 #[path = "../../../src/decisions/state.rs"]

@@ -7,9 +7,9 @@ use crate::device::Device;
 use crate::recording::Recording;
 use crate::trace::Time;
 use bow_decisions::log;
-use bowctl::foreign;
 use bowctl::progress::Progress;
-use bowctl::repair::{self, CheckOptions, RepairError};
+use bowctl::recovery::foreign;
+use bowctl::recovery::{self, CheckOptions, RecoveryError};
 
 /// Wrong sectors that are told one by one.
 const SHOWN: usize = 6;
@@ -60,7 +60,7 @@ pub(crate) fn allowed(recording: &Recording, cut: Time, found: Found) -> Result<
 /// Checks the log and restores the device.
 pub(crate) fn restore(device: &mut Device<'_>) -> Result<(), String> {
     let mut progress = Progress::hidden();
-    let log = repair::check(device, CheckOptions::default(), &mut progress, |_| ())
+    let log = recovery::check(device, CheckOptions::default(), &mut progress, |_| ())
         .map_err(|error| format!("bowctl refuses the log: {error}"))?;
     let traces = foreign::traces(device, &log).map_err(|error| format!("traces: {error}"))?;
     if !traces.is_empty() {
@@ -69,19 +69,19 @@ pub(crate) fn restore(device: &mut Device<'_>) -> Result<(), String> {
     if !device.requests.is_empty() {
         return Err("the check of the log has written".into());
     }
-    repair::restore(device, &mut progress).map_err(|error| format!("restore: {error}"))
+    recovery::restore(device, &mut progress).map_err(|error| format!("restore: {error}"))
 }
 
 /// Keeps the new state of the device.
 pub(crate) fn keep(device: &mut Device<'_>) -> Result<(), String> {
-    repair::keep_new(device).map_err(|error| format!("commit: {error}"))
+    recovery::commit(device).map_err(|error| format!("commit: {error}"))
 }
 
 /// That the new state of a device cannot be kept once a restore has begun.
 pub(crate) fn refuses_to_keep(device: &mut Device<'_>) -> Result<(), String> {
-    match repair::keep_new(device) {
-        Err(RepairError::Restoring) if device.requests.is_empty() => Ok(()),
-        Err(RepairError::Restoring) => Err("a refused commit has written".into()),
+    match recovery::commit(device) {
+        Err(RecoveryError::Restoring) if device.requests.is_empty() => Ok(()),
+        Err(RecoveryError::Restoring) => Err("a refused commit has written".into()),
         Err(error) => Err(format!("commit in mid-restore: {error}")),
         Ok(()) => Err("a commit in mid-restore is not refused".into()),
     }

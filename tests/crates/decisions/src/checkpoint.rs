@@ -13,7 +13,7 @@ use bow_model::disk::{Disk, SECTOR};
 use bow_model::history::crc;
 use bow_model::random::Random;
 use bowctl::progress::Progress;
-use bowctl::repair;
+use bowctl::recovery;
 use kernel::prelude::GFP_KERNEL;
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -263,12 +263,12 @@ impl Device {
     /// Power fails now: both ways out must hold.
     fn check(&mut self) {
         let mut disk = Disk::new(self.disk.clone());
-        repair::restore(&mut disk, &mut Progress::hidden()).unwrap();
+        recovery::restore(&mut disk, &mut Progress::hidden()).unwrap();
         self.same("restored", &disk.data, &self.old, |sector| {
             self.free.contains(&sector)
         });
         let mut disk = Disk::new(self.disk.clone());
-        repair::keep_new(&mut disk).unwrap();
+        recovery::commit(&mut disk).unwrap();
         self.same("kept", &disk.data, &self.bare, |sector| {
             self.unknown.contains(&sector)
         });

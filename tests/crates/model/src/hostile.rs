@@ -5,7 +5,7 @@
 use bow_decisions::log::Entry;
 use bowctl::device::BlockDevice;
 use bowctl::progress::Progress;
-use bowctl::repair::{self, CheckOptions, RepairError, BUDGET_FACTOR};
+use bowctl::recovery::{self, CheckOptions, RecoveryError, BUDGET_FACTOR};
 
 use crate::crash::{self, Arrived};
 use crate::disk::{Disk, Request, SECTOR};
@@ -232,9 +232,9 @@ fn assert_good(data: &[u8], index: usize, sequence: u32, block_size: usize, entr
 /// # Errors
 ///
 /// What is wrong with the log.
-pub fn check(disk: &Disk) -> Result<(), RepairError> {
+pub fn check(disk: &Disk) -> Result<(), RecoveryError> {
     let before = disk.bytes_read.get();
-    let result = repair::check(
+    let result = recovery::check(
         disk,
         CheckOptions::default(),
         &mut Progress::hidden(),
@@ -287,21 +287,21 @@ fn restores(image: &[u8], random: &mut Random) -> bool {
         refused(&error);
         return false;
     }
-    repair::restore(&mut disk, &mut Progress::hidden()).unwrap();
+    recovery::restore(&mut disk, &mut Progress::hidden()).unwrap();
     assert_eq!(disk.requests.last(), Some(&Request::Flush));
     assert!(disk.data == follow(image), "restored wrongly");
     cut(image, &disk, random, |again| {
-        check(again).map(|()| repair::restore(again, &mut Progress::hidden()).unwrap())
+        check(again).map(|()| recovery::restore(again, &mut Progress::hidden()).unwrap())
     });
     true
 }
 
 fn keeps(image: &[u8], random: &mut Random) -> bool {
     let mut disk = Disk::new(image.to_vec());
-    let can = repair::can_keep_new(&disk);
+    let can = recovery::can_commit(&disk);
 
     assert!(disk.requests.is_empty());
-    if let Err(error) = repair::keep_new(&mut disk) {
+    if let Err(error) = recovery::commit(&mut disk) {
         assert!(disk.requests.is_empty(), "refused, but written to");
         assert!(can.is_err());
         refused(&error);
@@ -314,7 +314,7 @@ fn keeps(image: &[u8], random: &mut Random) -> bool {
     let live = wide(image, 20) as usize * SECTOR;
     wanted.copy_within(live..live + field(image, 8) as usize, 0);
     assert!(disk.data == wanted, "kept wrongly");
-    cut(image, &disk, random, repair::keep_new);
+    cut(image, &disk, random, recovery::commit);
     true
 }
 
@@ -324,7 +324,7 @@ fn cut(
     image: &[u8],
     done: &Disk,
     random: &mut Random,
-    mut again: impl FnMut(&mut Disk) -> Result<(), RepairError>,
+    mut again: impl FnMut(&mut Disk) -> Result<(), RecoveryError>,
 ) {
     // A first block that is itself a log is taken for one when all is done.
     if matches!(done.data.get(..4), Some(b"BOW\0" | b"WOB\0")) {
@@ -341,7 +341,7 @@ fn cut(
         let mut disk = Disk::new(data);
 
         match again(&mut disk) {
-            Ok(()) | Err(RepairError::NoLog) => {}
+            Ok(()) | Err(RecoveryError::NoLog) => {}
             Err(error) => panic!("{error} after {cut} requests"),
         }
         assert!(
@@ -352,10 +352,10 @@ fn cut(
 }
 
 /// Panics unless this is how a log that is not good is refused: with a reason.
-fn refused(error: &RepairError) {
+fn refused(error: &RecoveryError) {
     match error {
-        RepairError::NoLog | RepairError::Restoring => {}
-        RepairError::Invalid(invalid) => assert!(!invalid.to_string().is_empty()),
+        RecoveryError::NoLog | RecoveryError::Restoring => {}
+        RecoveryError::Invalid(invalid) => assert!(!invalid.to_string().is_empty()),
         error => panic!("{error}"),
     }
 }

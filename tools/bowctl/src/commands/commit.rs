@@ -4,14 +4,14 @@
 
 use std::path::{Path, PathBuf};
 
-use super::log_failure::{failure, For};
+use super::log_error::{log_error, For};
 use super::print;
 use crate::device::{Access, FileDevice};
+use crate::error::{Code, CommandError, Result};
 use crate::ext;
-use crate::failure::{Code, Failure, Result};
 use crate::live::{Live, State};
 use crate::mount;
-use crate::repair;
+use crate::recovery;
 use crate::report::Block;
 use crate::stack;
 
@@ -86,7 +86,7 @@ impl Target {
         match self {
             Self::Live(live) => match live.state()? {
                 State::Checkpoint => Ok(true),
-                State::Trim => Err(Failure::new(
+                State::Trim => Err(CommandError::new(
                     Code::State,
                     format!("{}: there is no checkpoint to commit", live.name),
                 )
@@ -96,9 +96,9 @@ impl Target {
                     Ok(false)
                 }
             },
-            Self::Plain(path) => repair::can_keep_new(&FileDevice::open(path, Access::Check)?)
+            Self::Plain(path) => recovery::can_commit(&FileDevice::open(path, Access::Check)?)
                 .map(|_| true)
-                .map_err(|error| failure(path, error, For::Commit)),
+                .map_err(|error| log_error(path, error, For::Commit)),
         }
     }
 
@@ -114,7 +114,7 @@ fn commit_live(live: &Live) -> Result {
     let name = &live.name;
 
     live.set_state(State::Committed).map_err(|error| {
-        Failure::io(format_args!("{name}: committing"), &error)
+        CommandError::io(format_args!("{name}: committing"), &error)
             .advise("The kernel's log says why (`dmesg | tail`).")
     })?;
     print(&format!("{name}: committed\n"))?;
@@ -134,11 +134,11 @@ fn commit_live(live: &Live) -> Result {
 
 fn commit_plain(path: &Path) -> Result {
     let mut device = FileDevice::open(path, Access::Write)?;
-    let block = repair::can_keep_new(&device)
+    let block = recovery::can_commit(&device)
         .map(|header| Block::new(0, &header))
-        .map_err(|error| failure(path, error, For::Commit))?;
+        .map_err(|error| log_error(path, error, For::Commit))?;
 
-    repair::keep_new(&mut device).map_err(|error| failure(path, error, For::Commit))?;
+    recovery::commit(&mut device).map_err(|error| log_error(path, error, For::Commit))?;
     print(&format!(
         "{}: {}: committed, the new state is kept\n",
         path.display(),

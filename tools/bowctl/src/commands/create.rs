@@ -9,7 +9,7 @@ use clap::ValueEnum;
 
 use super::print;
 use crate::device::{Access, BlockDevice, FileDevice};
-use crate::failure::{Code, Failure, Result};
+use crate::error::{Code, CommandError, Result};
 use crate::live::{self, Live};
 use crate::signature;
 
@@ -53,15 +53,15 @@ pub(super) fn run(args: &Args) -> Result {
     let path = args
         .device
         .canonicalize()
-        .map_err(|error| Failure::io(args.device.display(), &error))?;
+        .map_err(|error| CommandError::io(args.device.display(), &error))?;
     let sectors = device.sectors();
     let mut first = [0; SECTOR_SIZE];
 
     device
         .read_at(0, &mut first)
-        .map_err(|error| Failure::io(path.display(), &error))?;
+        .map_err(|error| CommandError::io(path.display(), &error))?;
     if probe(&first).is_some() {
-        return Err(Failure::new(
+        return Err(CommandError::new(
             Code::State,
             format!(
                 "{}: it holds a checkpoint that is still open",

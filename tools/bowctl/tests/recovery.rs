@@ -6,11 +6,11 @@ use bow_model::disk::Disk;
 use bow_model::history::{History, Version};
 use bow_model::strategy::{case, Case};
 use bowctl::progress::Progress;
-use bowctl::repair::{self, CheckOptions, RepairError};
+use bowctl::recovery::{self, CheckOptions, RecoveryError};
 use proptest::prelude::*;
 
-fn check(disk: &Disk) -> Result<bow_decisions::replay::Summary, RepairError> {
-    repair::check(
+fn check(disk: &Disk) -> Result<bowctl::recovery::Summary, RecoveryError> {
+    recovery::check(
         disk,
         CheckOptions::default(),
         &mut Progress::hidden(),
@@ -26,17 +26,17 @@ fn rolls_back(history: &History) {
     assert_eq!(summary.blocks, history.log_blocks());
     assert_eq!(summary.entries, history.total_entries);
     assert!(disk.requests.is_empty(), "a check writes nothing");
-    repair::restore(&mut disk, &mut Progress::hidden()).unwrap();
+    recovery::restore(&mut disk, &mut Progress::hidden()).unwrap();
     history.assert(&disk.data, history.rolled_back(), "after the restore");
-    assert!(matches!(check(&disk), Err(RepairError::NoLog)));
+    assert!(matches!(check(&disk), Err(RecoveryError::NoLog)));
 }
 
 fn commits(history: &History) {
     let mut disk = Disk::new(history.disk.clone());
 
-    repair::keep_new(&mut disk).unwrap();
+    recovery::commit(&mut disk).unwrap();
     history.assert(&disk.data, history.kept(), "after the commit");
-    assert!(matches!(check(&disk), Err(RepairError::NoLog)));
+    assert!(matches!(check(&disk), Err(RecoveryError::NoLog)));
 }
 
 proptest! {
@@ -116,20 +116,20 @@ fn allocations_that_fail() {
             result.unwrap();
             break;
         }
-        assert!(matches!(result, Err(RepairError::NoMemory)), "{result:?}");
+        assert!(matches!(result, Err(RecoveryError::NoMemory)), "{result:?}");
         sites += 1;
     }
     for nth in 0.. {
         let mut disk = Disk::new(history.disk.clone());
         let injection = kernel::inject::fail_nth(nth);
-        let result = repair::restore(&mut disk, &mut Progress::hidden());
+        let result = recovery::restore(&mut disk, &mut Progress::hidden());
         let hit = injection.hit();
 
         drop(injection);
         if hit {
-            assert!(matches!(result, Err(RepairError::NoMemory)), "{result:?}");
+            assert!(matches!(result, Err(RecoveryError::NoMemory)), "{result:?}");
             check(&disk).unwrap();
-            repair::restore(&mut disk, &mut Progress::hidden()).unwrap();
+            recovery::restore(&mut disk, &mut Progress::hidden()).unwrap();
             sites += 1;
         }
         history.assert(&disk.data, history.rolled_back(), "after the restore");

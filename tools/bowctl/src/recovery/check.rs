@@ -28,26 +28,12 @@
 //! to places since its last mark, but never to one that it had read from since, and so each place
 //! that the rest of the log reads either is as it was, or will be written again before.
 
-use super::{
-    log::{
-        entry_seed,
-        Crc32,
-        Entry,
-        Header,
-        LogError,
-        BLOCK_SIZE_MAX,
-        SECTOR_SHIFT,
-        SECTOR_SIZE, //
-    },
-    relocations::{
-        Piece,
-        Relocations, //
-    }, //
+use bow_decisions::log::{
+    entry_seed, Crc32, Entry, Header, BLOCK_SIZE_MAX, SECTOR_SHIFT, SECTOR_SIZE,
 };
-use kernel::{
-    fmt,
-    prelude::*, //
-};
+
+use super::error::{CheckError, EntryError};
+use super::relocations::{Piece, Relocations};
 
 /// The largest read that [`Check`] asks for, in bytes.
 pub const READ_MAX: usize = 1 << 20;
@@ -79,197 +65,6 @@ impl Limits {
         bytes: u64::MAX,
         pieces: u64::MAX,
     };
-}
-
-/// What is wrong with an entry.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum EntryFault {
-    /// `source`, `dest` or `size` is no multiple of the block size.
-    Unaligned,
-    /// `source` to its end is not on the device, whose last block counts as whole.
-    SourceBeyondDevice,
-    /// `dest` to its end is not on the device.
-    DestBeyondDevice,
-    /// `source` and `dest` overlap.
-    Overlap,
-    /// `source` is the first block, which holds the log, but this is not entry 0.
-    SourceIsLog,
-    /// `dest` is the first block, which holds the log.
-    DestIsLog,
-    /// Entry 0 is not the backup of the first block.
-    NotFirstBlock,
-    /// The saved data is not what was saved.
-    Checksum {
-        /// What the saved data gives.
-        computed: u32,
-    },
-    /// With this entry the log holds more data than the caller is ready to read.
-    Budget {
-        /// The caller's limit in bytes.
-        limit: u64,
-    },
-    /// With this entry the data of the log is in more pieces than the caller is ready to follow.
-    Scattered {
-        /// The limit for all entries up to here.
-        limit: u64,
-    },
-}
-
-impl fmt::Display for EntryFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::Unaligned => f.write_str("not whole blocks"),
-            Self::SourceBeyondDevice => f.write_str("source is beyond the end of the device"),
-            Self::DestBeyondDevice => f.write_str("dest is beyond the end of the device"),
-            Self::Overlap => f.write_str("source and dest overlap"),
-            Self::SourceIsLog => f.write_str("source is the log block, and this is not entry 0"),
-            Self::DestIsLog => f.write_str("dest is the log block"),
-            Self::NotFirstBlock => f.write_str("entry 0 is not the backup of the first block"),
-            Self::Checksum { computed } => {
-                write!(f, "the saved data has checksum {computed:#010x}")
-            }
-            Self::Budget { limit } => {
-                write!(f, "the entries up to here hold more than {limit} bytes")
-            }
-            Self::Scattered { limit } => {
-                write!(f, "the entries up to here are in more than {limit} pieces")
-            }
-        }
-    }
-}
-
-/// Why a log cannot be restored.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Invalid {
-    /// A log block is none.
-    Block {
-        /// Sector that it was read from.
-        sector: u64,
-        /// What is wrong with it.
-        error: LogError,
-    },
-    /// A log block has another block size than the newest.
-    BlockSize {
-        /// Sector that it was read from.
-        sector: u64,
-        /// Its block size in bytes.
-        found: u32,
-        /// That of the newest.
-        expected: u32,
-    },
-    /// A log block is not the one that comes next.
-    Sequence {
-        /// Sector that it was read from.
-        sector: u64,
-        /// Its sequence.
-        found: u32,
-        /// The sequence of the one that comes next.
-        expected: u32,
-    },
-    /// A log block belongs to another checkpoint than the newest.
-    Identity {
-        /// Sector that it was read from.
-        sector: u64,
-    },
-    /// A log block has no entries, and so does not say what stood in its place.
-    Empty {
-        /// Sector that it was read from.
-        sector: u64,
-    },
-    /// A log block's `sector0` is not a block of the device other than the first.
-    Sector0 {
-        /// Sector that the log block was read from.
-        sector: u64,
-        /// Its `sector0`.
-        sector0: u64,
-    },
-    /// The newest log block's sequence is higher than the device has room for log blocks.
-    TooLong {
-        /// Its sequence.
-        sequence: u32,
-        /// Blocks of the device.
-        blocks: u64,
-    },
-    /// An entry is wrong.
-    Entry {
-        /// Sequence of its log block.
-        sequence: u32,
-        /// Its index in the log block.
-        index: u32,
-        /// The entry.
-        entry: Entry,
-        /// What is wrong with it.
-        fault: EntryFault,
-    },
-    /// The caller brought other data than was asked for.
-    Unexpected,
-    /// There is not enough memory for the simulation.
-    NoMemory,
-}
-
-impl fmt::Display for Invalid {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::Block { sector, error } => {
-                f.write_fmt(fmt!("log block at sector {sector}: {error}"))
-            }
-            Self::BlockSize {
-                sector,
-                found,
-                expected,
-            } => write!(
-                f,
-                "log block at sector {sector}: block_size is {found}, the newest log block's is {expected}"
-            ),
-            Self::Sequence {
-                sector,
-                found,
-                expected,
-            } => write!(
-                f,
-                "log block at sector {sector}: sequence is {found}, expected is {expected}"
-            ),
-            Self::Identity { sector } => write!(
-                f,
-                "log block at sector {sector}: it belongs to another checkpoint"
-            ),
-            Self::Empty { sector } => write!(f, "log block at sector {sector}: it has no entries"),
-            Self::Sector0 { sector, sector0 } => write!(
-                f,
-                "log block at sector {sector}: sector0 is {sector0}, not a block of the device after the first"
-            ),
-            Self::TooLong { sequence, blocks } => write!(
-                f,
-                "log block at sector 0: sequence is {sequence}, but the device has {blocks} blocks"
-            ),
-            Self::Entry {
-                sequence,
-                index,
-                entry,
-                fault,
-            } => {
-                let Entry {
-                    source,
-                    dest,
-                    size,
-                    checksum,
-                } = entry;
-
-                f.write_fmt(fmt!(
-                    "log block {sequence}, entry {index} (source sector {source}, dest sector {dest}, {size} bytes, checksum {checksum:#010x}): {fault}"
-                ))
-            }
-            Self::Unexpected => f.write_str("data that was not asked for"),
-            Self::NoMemory => f.write_str("not enough memory to check the log"),
-        }
-    }
-}
-
-impl From<Error> for Invalid {
-    /// Only allocations fail in a simulation.
-    fn from(_: Error) -> Self {
-        Self::NoMemory
-    }
 }
 
 /// What a whole log comes to.
@@ -366,13 +161,13 @@ impl Check {
         limits: Limits,
         verify: bool,
         crc32: Crc32,
-    ) -> Result<Self, Invalid> {
+    ) -> Result<Self, CheckError> {
         let header =
-            Header::parse(first, crc32).map_err(|error| Invalid::Block { sector: 0, error })?;
+            Header::parse(first, crc32).map_err(|error| CheckError::Block { sector: 0, error })?;
         let blocks = device / block_sectors(&header);
 
         if u64::from(header.sequence) >= blocks {
-            return Err(Invalid::TooLong {
+            return Err(CheckError::TooLong {
                 sequence: header.sequence,
                 blocks,
             });
@@ -412,7 +207,7 @@ impl Check {
     ///
     /// The first thing that is wrong with the log. The check is then over.
     #[expect(clippy::should_implement_trait, reason = "an iterator cannot be fed")]
-    pub fn next(&mut self) -> Result<Finding, Invalid> {
+    pub fn next(&mut self) -> Result<Finding, CheckError> {
         loop {
             match self.state {
                 State::Found { sector } => {
@@ -436,7 +231,7 @@ impl Check {
                     let entry = self.header.entry(&self.block, index).unwrap_or_default();
 
                     self.check_entry(index, entry)
-                        .map_err(|fault| self.wrong(index, entry, fault))?;
+                        .map_err(|error| self.wrong(index, entry, error))?;
                     self.state = State::Data {
                         index,
                         entry,
@@ -457,15 +252,15 @@ impl Check {
                             return Ok(self.read(entry.dest.saturating_add(offset), left));
                         }
                         if crc != entry.checksum {
-                            let fault = EntryFault::Checksum { computed: crc };
+                            let error = EntryError::Checksum { computed: crc };
 
-                            return Err(self.wrong(index, entry, fault));
+                            return Err(self.wrong(index, entry, error));
                         }
                     }
                     if sectors > 0 {
                         self.summary.entries = self.summary.entries.saturating_add(1);
                         self.relocate(entry, sectors)?
-                            .map_err(|fault| self.wrong(index, entry, fault))?;
+                            .map_err(|error| self.wrong(index, entry, error))?;
                     }
                     self.state = State::Entries { before: index };
                     return Ok(Finding::Entry { index, entry });
@@ -481,9 +276,9 @@ impl Check {
     /// # Errors
     ///
     /// If it is a log block, and not the one that comes next. The check is then over.
-    pub fn feed(&mut self, data: &[u8]) -> Result<(), Invalid> {
+    pub fn feed(&mut self, data: &[u8]) -> Result<(), CheckError> {
         if data.len() < SECTOR_SIZE {
-            return Err(Invalid::Unexpected);
+            return Err(CheckError::Unexpected);
         }
         match self.state {
             State::Data {
@@ -503,12 +298,12 @@ impl Check {
             State::Next => {
                 let sector = self.relocations.find(0, 1).data;
                 let header = Header::parse(data, self.crc32)
-                    .map_err(|error| Invalid::Block { sector, error })?;
+                    .map_err(|error| CheckError::Block { sector, error })?;
 
                 self.check_chain(&header, sector)?;
                 self.accept(header, sector, data)
             }
-            _ => Err(Invalid::Unexpected),
+            _ => Err(CheckError::Unexpected),
         }
     }
 
@@ -524,12 +319,12 @@ impl Check {
     }
 
     /// Takes a log block that is in the right place.
-    fn accept(&mut self, header: Header, sector: u64, data: &[u8]) -> Result<(), Invalid> {
+    fn accept(&mut self, header: Header, sector: u64, data: &[u8]) -> Result<(), CheckError> {
         if header.count == 0 {
-            return Err(Invalid::Empty { sector });
+            return Err(CheckError::Empty { sector });
         }
         if !self.is_block(header.sector0, &header) {
-            return Err(Invalid::Sector0 {
+            return Err(CheckError::Sector0 {
                 sector,
                 sector0: header.sector0,
             });
@@ -543,21 +338,21 @@ impl Check {
     }
 
     /// Whether a log block is the one that comes next in the chain.
-    fn check_chain(&self, header: &Header, sector: u64) -> Result<(), Invalid> {
+    fn check_chain(&self, header: &Header, sector: u64) -> Result<(), CheckError> {
         let expected = self.header.sequence.saturating_sub(1);
 
         if header.block_size != self.header.block_size {
-            return Err(Invalid::BlockSize {
+            return Err(CheckError::BlockSize {
                 sector,
                 found: header.block_size,
                 expected: self.header.block_size,
             });
         }
         if header.identity != self.header.identity {
-            return Err(Invalid::Identity { sector });
+            return Err(CheckError::Identity { sector });
         }
         if header.sequence != expected {
-            return Err(Invalid::Sequence {
+            return Err(CheckError::Sequence {
                 sector,
                 found: header.sequence,
                 expected,
@@ -567,7 +362,7 @@ impl Check {
     }
 
     /// Checks an entry for itself, and counts its bytes.
-    fn check_entry(&mut self, index: u32, entry: Entry) -> Result<(), EntryFault> {
+    fn check_entry(&mut self, index: u32, entry: Entry) -> Result<(), EntryError> {
         if entry.size > 0 {
             self.check_bounds(entry)?;
         }
@@ -575,15 +370,19 @@ impl Check {
 
         self.summary.bytes = self.summary.bytes.saturating_add(entry.size.into());
         if self.summary.bytes > self.limits.bytes {
-            return Err(EntryFault::Budget {
+            return Err(EntryError::Budget {
                 limit: self.limits.bytes,
             });
         }
         Ok(())
     }
 
-    /// Notes that the restore copies an entry. [`Invalid::NoMemory`] is not the entry's fault.
-    fn relocate(&mut self, entry: Entry, sectors: u64) -> Result<Result<(), EntryFault>, Invalid> {
+    /// Notes that the restore copies an entry. [`CheckError::NoMemory`] is not the entry's error.
+    fn relocate(
+        &mut self,
+        entry: Entry,
+        sectors: u64,
+    ) -> Result<Result<(), EntryError>, CheckError> {
         let limit = self
             .limits
             .pieces
@@ -599,12 +398,12 @@ impl Check {
                 self.pieces = self.pieces.saturating_add(pieces);
                 Ok(())
             }
-            None => Err(EntryFault::Scattered { limit }),
+            None => Err(EntryError::Scattered { limit }),
         })
     }
 
     /// Checks where an entry of a size other than 0 lies.
-    fn check_bounds(&self, entry: Entry) -> Result<(), EntryFault> {
+    fn check_bounds(&self, entry: Entry) -> Result<(), EntryError> {
         let block = block_sectors(&self.header);
         let length = sectors(entry.size);
         let dest_end = entry.dest.checked_add(length);
@@ -613,18 +412,18 @@ impl Check {
             || entry.source % block != 0
             || entry.dest % block != 0
         {
-            return Err(EntryFault::Unaligned);
+            return Err(EntryError::Unaligned);
         }
         let source_end = source_end(&self.header, self.device, entry)?;
         let dest_end = dest_end
             .filter(|end| *end <= self.device)
-            .ok_or(EntryFault::DestBeyondDevice)?;
+            .ok_or(EntryError::DestBeyondDevice)?;
 
         if entry.dest == 0 {
-            return Err(EntryFault::DestIsLog);
+            return Err(EntryError::DestIsLog);
         }
         if entry.source < dest_end && entry.dest < source_end {
-            return Err(EntryFault::Overlap);
+            return Err(EntryError::Overlap);
         }
         Ok(())
     }
@@ -636,28 +435,28 @@ impl Check {
         sector > 0 && sector % block == 0 && sector <= self.device.saturating_sub(block)
     }
 
-    fn wrong(&self, index: u32, entry: Entry, fault: EntryFault) -> Invalid {
-        Invalid::Entry {
+    fn wrong(&self, index: u32, entry: Entry, error: EntryError) -> CheckError {
+        CheckError::Entry {
             sequence: self.header.sequence,
             index,
             entry,
-            fault,
+            error,
         }
     }
 }
 
 /// Checks that entry 0 of a log block, and no other, is the backup of what stood in its place.
-pub(super) fn check_first(header: &Header, index: u32, entry: Entry) -> Result<(), EntryFault> {
+pub(super) fn check_first(header: &Header, index: u32, entry: Entry) -> Result<(), EntryError> {
     let covers_log = entry.source == 0 && entry.size > 0;
 
     match (index, covers_log) {
-        (0, false) => Err(EntryFault::NotFirstBlock),
+        (0, false) => Err(EntryError::NotFirstBlock),
         // A log block is one block, but the backup of the first block may go on behind it.
         (0, true) if header.sequence > 0 && entry.size != header.block_size => {
-            Err(EntryFault::NotFirstBlock)
+            Err(EntryError::NotFirstBlock)
         }
         (0, true) | (_, false) => Ok(()),
-        (_, true) => Err(EntryFault::SourceIsLog),
+        (_, true) => Err(EntryError::SourceIsLog),
     }
 }
 
@@ -665,7 +464,7 @@ pub(super) fn check_first(header: &Header, index: u32, entry: Entry) -> Result<(
 ///
 /// It is on the device, of `device` sectors, but for this: if the end of the device cuts off the last
 /// block, the sectors that this has less are padding.
-pub(super) fn source_end(header: &Header, device: u64, entry: Entry) -> Result<u64, EntryFault> {
+pub(super) fn source_end(header: &Header, device: u64, entry: Entry) -> Result<u64, EntryError> {
     let block = block_sectors(header);
     let most = device.div_ceil(block).saturating_mul(block);
 
@@ -673,7 +472,7 @@ pub(super) fn source_end(header: &Header, device: u64, entry: Entry) -> Result<u
         .source
         .checked_add(sectors(entry.size))
         .filter(|end| *end <= most)
-        .ok_or(EntryFault::SourceBeyondDevice)
+        .ok_or(EntryError::SourceBeyondDevice)
 }
 
 /// Sectors of `bytes`.

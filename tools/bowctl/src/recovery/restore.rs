@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Carrying out a restore, or keeping the new state, on a device that the target has let go of.
+//! A restore of a device that the target has let go of, step by step.
 //!
-//! [`Restore`] and [`KeepNew`] say step by step what to copy, what to write to the first block and
-//! when to flush. They do no I/O: the caller carries the steps out, each before it asks for the
-//! next.
+//! [`Restore`] says what to copy, what to write to the first block and when to flush. It does no
+//! I/O: the caller carries the steps out, each before it asks for the next.
 //!
 //! # Why a restore can be cut off anywhere
 //!
@@ -30,100 +29,13 @@
 //!   than a sector; sectors that do not change cannot be torn.
 //!
 //! The mark before entry 0 is always needed, since entry 0 overwrites the log.
-//!
-//! # Keeping the new state
-//!
-//! The live contents of the first block, at `sector0`, go to the first block, in the same two
-//! writes: the write of the first sector is the one that decides. A log of version 1.0 with entries
-//! beyond its first sector loses these to the first write, so that if power fails between the two,
-//! the new state can still be kept, but the old one can no longer be restored. Nothing can be done
-//! about that in a format whose header cannot say that its entries are gone.
 
-use super::{
-    log::{
-        Crc32,
-        Entry,
-        Header,
-        BLOCK_SIZE_MAX,
-        SECTOR_SHIFT,
-        SECTOR_SIZE, //
-    },
-    replay::{
-        block_sectors,
-        check_first,
-        sectors,
-        source_end,
-        Invalid, //
-    }, //
-};
+use bow_decisions::log::{Crc32, Entry, Header, SECTOR_SHIFT, SECTOR_SIZE};
 use kernel::prelude::*;
 
-/// Bytes of the largest block.
-const BLOCK_MAX: usize = BLOCK_SIZE_MAX as usize;
-
-/// What the caller does next.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Step<'a> {
-    /// Copy `bytes` bytes from sector `from` to sector `to`, in pieces of any size and order. The
-    /// two ranges do not overlap, and `to` is not in the first block.
-    Copy {
-        /// Sector to read from.
-        from: u64,
-        /// Sector to write to.
-        to: u64,
-        /// Bytes; whole sectors.
-        bytes: u32,
-    },
-    /// Read `len` bytes, a block, from `sector` on, and give them to `feed`.
-    Read {
-        /// First sector.
-        sector: u64,
-        /// Bytes.
-        len: usize,
-    },
-    /// Write this block to the device's first block.
-    WriteFirst(&'a [u8]),
-    /// Make all that has been written durable. If that fails, stop.
-    Flush,
-    /// All is done.
-    Done,
-}
-
-/// The two writes that replace the first block.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Replace {
-    Tail,
-    TailFlush,
-    Head,
-    HeadFlush,
-}
-
-/// A block of the device in memory.
-struct Block {
-    bytes: [u8; BLOCK_MAX],
-    len: usize,
-}
-
-impl Block {
-    /// Takes the first `len` bytes of `data`; `None` if there are not that many.
-    fn new(data: &[u8], len: usize) -> Option<Self> {
-        let mut bytes = [0; BLOCK_MAX];
-
-        bytes.get_mut(..len)?.copy_from_slice(data.get(..len)?);
-        Some(Self { bytes, len })
-    }
-
-    fn as_slice(&self) -> &[u8] {
-        self.bytes.get(..self.len).unwrap_or_default()
-    }
-
-    /// Takes the sectors after the first from `other`.
-    fn take_tail(&mut self, other: &Self) {
-        for (to, from) in self.bytes.iter_mut().zip(other.bytes).skip(SECTOR_SIZE) {
-            *to = from;
-        }
-    }
-}
+use super::check::{check_first, sectors, source_end};
+use super::error::CheckError;
+use super::first_block::{parse, Block, Replace, Step, BLOCK_MAX};
 
 /// What a [`Restore`] does next.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -180,9 +92,9 @@ impl Restore {
     /// # Errors
     ///
     /// If `first` is no log block.
-    pub fn new(first: &[u8], device: u64, crc32: Crc32) -> Result<Self, Invalid> {
+    pub fn new(first: &[u8], device: u64, crc32: Crc32) -> Result<Self, CheckError> {
         let header = parse(first, crc32)?;
-        let first = Block::new(first, header.block_size as usize).ok_or(Invalid::Unexpected)?;
+        let first = Block::new(first, header.block_size as usize).ok_or(CheckError::Unexpected)?;
 
         Ok(Self {
             crc32,
@@ -212,7 +124,7 @@ impl Restore {
     /// If the log is not what was checked, or memory is short. Stop then; the restore can be begun
     /// again.
     #[expect(clippy::should_implement_trait, reason = "an iterator cannot be fed")]
-    pub fn next(&mut self) -> Result<Step<'_>, Invalid> {
+    pub fn next(&mut self) -> Result<Step<'_>, CheckError> {
         loop {
             match self.state {
                 State::Begin => {
@@ -226,7 +138,7 @@ impl Restore {
                     return Ok(Step::Flush);
                 }
                 State::Entries { before } => {
-                    let index = before.checked_sub(1).ok_or(Invalid::Unexpected)?;
+                    let index = before.checked_sub(1).ok_or(CheckError::Unexpected)?;
 
                     if let Some((from, to, bytes)) = self.entry(index)? {
                         return Ok(Step::Copy { from, to, bytes });
@@ -263,16 +175,16 @@ impl Restore {
     /// # Errors
     ///
     /// If it is not the log block that comes next.
-    pub fn feed(&mut self, data: &[u8]) -> Result<(), Invalid> {
+    pub fn feed(&mut self, data: &[u8]) -> Result<(), CheckError> {
         if !matches!(self.state, State::Load { .. }) {
-            return Err(Invalid::Unexpected);
+            return Err(CheckError::Unexpected);
         }
-        self.next = Block::new(data, self.first.len).ok_or(Invalid::Unexpected)?;
+        self.next = Block::new(data, self.first.len).ok_or(CheckError::Unexpected)?;
         if let Some(expected) = self.header.sequence.checked_sub(1) {
             let header = parse(data, self.crc32)?;
 
             if header.sequence != expected || header.block_size != self.header.block_size {
-                return Err(Invalid::Unexpected);
+                return Err(CheckError::Unexpected);
             }
             header.mark(&mut self.next.bytes, header.count, self.crc32);
         }
@@ -286,18 +198,18 @@ impl Restore {
 
     /// Decides what entry `index` needs: returns the copy (from, to, bytes), or goes on to another
     /// state.
-    fn entry(&mut self, index: u32) -> Result<Option<(u64, u64, u32)>, Invalid> {
+    fn entry(&mut self, index: u32) -> Result<Option<(u64, u64, u32)>, CheckError> {
         let entry = self
             .header
             .entry(&self.first.bytes, index)
-            .ok_or(Invalid::Unexpected)?;
+            .ok_or(CheckError::Unexpected)?;
         let block = self.header.block_size;
         let count = index.saturating_add(1);
-        let wrong = |fault| Invalid::Entry {
+        let wrong = |error| CheckError::Entry {
             sequence: self.header.sequence,
             index,
             entry,
-            fault,
+            error,
         };
 
         check_first(&self.header, index, entry).map_err(wrong)?;
@@ -332,7 +244,7 @@ impl Restore {
         }
         self.used
             .push((from, from.saturating_add(sectors(bytes))), GFP_KERNEL)
-            .map_err(|_| Invalid::NoMemory)?;
+            .map_err(|_| CheckError::NoMemory)?;
         if index == 0 {
             // Comes back here, for the first block itself.
             self.rest_copied = true;
@@ -358,7 +270,7 @@ impl Restore {
         self.used.iter().any(|used| start < used.1 && used.0 < end)
     }
 
-    fn replace(&mut self, step: Replace) -> Result<Step<'_>, Invalid> {
+    fn replace(&mut self, step: Replace) -> Result<Step<'_>, CheckError> {
         match step {
             Replace::Tail => {
                 self.first.take_tail(&self.next);
@@ -388,102 +300,4 @@ impl Restore {
             }
         }
     }
-}
-
-/// Keeping the new state, under way. See the [module](self).
-pub struct KeepNew {
-    /// Sector of the live contents of the first block.
-    sector0: u64,
-    /// The first block as it is on the device, or will be when the step at hand is done.
-    first: Block,
-    /// What it will be replaced with, once that has been read.
-    next: Option<Block>,
-    step: Option<Replace>,
-}
-
-impl KeepNew {
-    /// Begins to keep the new state of a device of `device` sectors whose first block is `first`.
-    ///
-    /// # Errors
-    ///
-    /// If `first` is no log block, or says that a restore has begun, or does not say where on the
-    /// device the live contents of the first block are.
-    pub fn new(first: &[u8], device: u64, crc32: Crc32) -> Result<Self, Refusal> {
-        let header = parse(first, crc32).map_err(Refusal::Invalid)?;
-        let block = block_sectors(&header);
-        let sector0 = header.sector0;
-
-        if header.restoring {
-            return Err(Refusal::Restoring);
-        }
-        if sector0 == 0 || sector0 % block != 0 || sector0 > device.saturating_sub(block) {
-            return Err(Refusal::Invalid(Invalid::Sector0 { sector: 0, sector0 }));
-        }
-        Ok(Self {
-            sector0,
-            first: Block::new(first, header.block_size as usize)
-                .ok_or(Refusal::Invalid(Invalid::Unexpected))?,
-            next: None,
-            step: Some(Replace::Tail),
-        })
-    }
-
-    /// Returns the next step. The one before must have been carried out; after [`Step::Read`],
-    /// [`Self::feed`] comes first.
-    #[expect(clippy::should_implement_trait, reason = "an iterator cannot be fed")]
-    pub fn next(&mut self) -> Step<'_> {
-        let Some(next) = &self.next else {
-            return Step::Read {
-                sector: self.sector0,
-                len: self.first.len,
-            };
-        };
-
-        match self.step {
-            Some(Replace::Tail) => {
-                self.first.take_tail(next);
-                self.step = Some(Replace::TailFlush);
-                Step::WriteFirst(self.first.as_slice())
-            }
-            Some(Replace::TailFlush) => {
-                self.step = Some(Replace::Head);
-                Step::Flush
-            }
-            Some(Replace::Head) => {
-                self.step = Some(Replace::HeadFlush);
-                Step::WriteFirst(next.as_slice())
-            }
-            Some(Replace::HeadFlush) => {
-                self.step = None;
-                Step::Flush
-            }
-            None => Step::Done,
-        }
-    }
-
-    /// Takes the block that [`Step::Read`] asked for.
-    ///
-    /// # Errors
-    ///
-    /// If it is shorter than a block.
-    pub fn feed(&mut self, data: &[u8]) -> Result<(), Refusal> {
-        let next = Block::new(data, self.first.len).ok_or(Refusal::Invalid(Invalid::Unexpected))?;
-
-        self.next = Some(next);
-        Ok(())
-    }
-}
-
-/// Why the new state cannot be kept.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Refusal {
-    /// The first block is no log block that can be used.
-    Invalid(Invalid),
-    /// A restore has begun: the device is in neither state.
-    Restoring,
-}
-
-/// Reads the header of a log block in the first block.
-fn parse(first: &[u8], crc32: Crc32) -> Result<Header, Invalid> {
-    Header::parse(first, crc32).map_err(|error| Invalid::Block { sector: 0, error })
 }

@@ -7,8 +7,9 @@
 
 use bow_decisions::log::SECTOR_SIZE;
 
+use super::carry_out::{read, Checked};
+use super::error::RecoveryError;
 use crate::device::BlockDevice;
-use crate::repair::{read, Checked, RepairError};
 
 /// Returns what the user is to be told after the restore of a device that is opened by `shown`. To
 /// be called before it.
@@ -20,7 +21,7 @@ pub fn advice<D: BlockDevice>(
     device: &D,
     log: &Checked,
     shown: &str,
-) -> Result<Option<String>, RepairError> {
+) -> Result<Option<String>, RecoveryError> {
     let mut start = [0; 4 * SECTOR_SIZE];
 
     if device.sectors() < 4 {
@@ -52,7 +53,7 @@ pub fn advice<D: BlockDevice>(
 /// Each piece of metadata bears the position in the journal that it was last written at. Journal
 /// recovery takes what is on the device for newer than the journal if that position is higher, and
 /// the journal has been taken back. So it must begin beyond all that was ever written.
-fn xfs<D: BlockDevice>(device: &D, start: &[u8], shown: &str) -> Result<String, RepairError> {
+fn xfs<D: BlockDevice>(device: &D, start: &[u8], shown: &str) -> Result<String, RecoveryError> {
     let cure = match cycle(device, start)? {
         Some(cycle) => format!(
             "Before it is used, mount it and unmount it again, which empties its journal, and then move \
@@ -74,7 +75,7 @@ fn xfs<D: BlockDevice>(device: &D, start: &[u8], shown: &str) -> Result<String, 
 }
 
 /// Returns the cycle of the journal as it is now; `None` if that is on another device.
-fn cycle<D: BlockDevice>(device: &D, start: &[u8]) -> Result<Option<u32>, RepairError> {
+fn cycle<D: BlockDevice>(device: &D, start: &[u8]) -> Result<Option<u32>, RecoveryError> {
     let word = |at: usize| u32::from_be_bytes(start[at..at + 4].try_into().unwrap_or_default());
     let journal = (u64::from(word(48)) << 32) | u64::from(word(52));
     let block_sectors = u64::from(word(4)) / SECTOR_SIZE as u64;

@@ -20,10 +20,11 @@
 
 use bow_decisions::log::SECTOR_SIZE;
 
+use super::carry_out::{read, Checked};
+use super::error::RecoveryError;
+use super::superblock::Superblock;
 use crate::device::BlockDevice;
-use crate::repair::{read, Checked, RepairError};
 use crate::report::utc;
-use crate::superblock::Superblock;
 
 /// The first log version in which what follows a log block's first sector has no meaning.
 const ONE_SECTOR: u16 = 0x0101;
@@ -33,7 +34,7 @@ const ONE_SECTOR: u16 = 0x0101;
 /// # Errors
 ///
 /// The device's.
-pub fn traces<D: BlockDevice>(device: &D, log: &Checked) -> Result<Vec<String>, RepairError> {
+pub fn traces<D: BlockDevice>(device: &D, log: &Checked) -> Result<Vec<String>, RecoveryError> {
     let mut traces = Vec::new();
 
     traces.extend(first_block(device, log)?);
@@ -42,7 +43,7 @@ pub fn traces<D: BlockDevice>(device: &D, log: &Checked) -> Result<Vec<String>, 
 }
 
 /// Looks at the first block, after its first sector.
-fn first_block<D: BlockDevice>(device: &D, log: &Checked) -> Result<Option<String>, RepairError> {
+fn first_block<D: BlockDevice>(device: &D, log: &Checked) -> Result<Option<String>, RecoveryError> {
     let header = &log.header;
     let len = header.block_size as usize;
 
@@ -50,7 +51,7 @@ fn first_block<D: BlockDevice>(device: &D, log: &Checked) -> Result<Option<Strin
         return Ok(None);
     }
 
-    let block = |sector| -> Result<Vec<u8>, RepairError> {
+    let block = |sector| -> Result<Vec<u8>, RecoveryError> {
         let mut data = vec![0; len];
 
         read(device, sector, &mut data)?;
@@ -79,7 +80,7 @@ fn first_block<D: BlockDevice>(device: &D, log: &Checked) -> Result<Option<Strin
 }
 
 /// Looks at the superblock of ext2, ext3 or ext4, where it is outside the first block.
-fn superblock<D: BlockDevice>(device: &D, log: &Checked) -> Result<Option<String>, RepairError> {
+fn superblock<D: BlockDevice>(device: &D, log: &Checked) -> Result<Option<String>, RecoveryError> {
     let end = (Superblock::SECTOR as usize + Superblock::SECTORS) * SECTOR_SIZE;
     let Some(identity) = log.header.identity else {
         return Ok(None);

@@ -27,7 +27,7 @@ pub enum Code {
 
 /// An error for the user.
 #[derive(Debug)]
-pub struct Failure {
+pub struct CommandError {
     /// The exit code.
     pub code: Code,
     /// What happened, beginning with the device.
@@ -37,9 +37,9 @@ pub struct Failure {
 }
 
 /// The result of a command.
-pub type Result<T = ()> = std::result::Result<T, Failure>;
+pub type Result<T = ()> = std::result::Result<T, CommandError>;
 
-impl Failure {
+impl CommandError {
     /// An error with a code and a message.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
         Self {
@@ -67,7 +67,7 @@ impl Failure {
     }
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for CommandError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)?;
         match &self.advice {
@@ -77,4 +77,4 @@ impl fmt::Display for Failure {
     }
 }
 
-impl std::error::Error for Failure {}
+impl std::error::Error for CommandError {}

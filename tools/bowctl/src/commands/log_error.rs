@@ -4,8 +4,8 @@
 
 use std::path::Path;
 
-use crate::failure::{Code, Failure};
-use crate::repair::RepairError;
+use crate::error::{Code, CommandError};
+use crate::recovery::RecoveryError;
 
 /// What a log was read for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -16,17 +16,18 @@ pub(super) enum For {
 }
 
 /// Tells the user why a log cannot be used.
-pub(super) fn failure(path: &Path, error: RepairError, purpose: For) -> Failure {
+pub(super) fn log_error(path: &Path, error: RecoveryError, purpose: For) -> CommandError {
     let shown = path.display();
     let message = format!("{shown}: {error}.");
 
     match error {
-        RepairError::NoLog => Failure::new(Code::NoLog, message).advise(
+        RecoveryError::NoLog => CommandError::new(Code::NoLog, message).advise(
             "There is no checkpoint on this device: it was committed or restored, or never taken. \
              Nothing was written.",
         ),
-        RepairError::Invalid(_) => {
-            let failure = Failure::new(Code::Damaged, format!("{message} Nothing was written."));
+        RecoveryError::Invalid(_) => {
+            let failure =
+                CommandError::new(Code::Damaged, format!("{message} Nothing was written."));
 
             match purpose {
                 For::Commit => failure.advise(
@@ -40,18 +41,18 @@ pub(super) fn failure(path: &Path, error: RepairError, purpose: For) -> Failure 
                 )),
             }
         }
-        RepairError::Restoring => {
-            Failure::new(Code::Restoring, format!("{message} Nothing was written.")).advise(
+        RecoveryError::Restoring => {
+            CommandError::new(Code::Restoring, format!("{message} Nothing was written.")).advise(
                 format!(
                     "The device is neither in the old state nor in the new one. \
              Finish with `bowctl restore {shown}`."
                 ),
             )
         }
-        RepairError::Changed(_)
-        | RepairError::NoMemory
-        | RepairError::Read { .. }
-        | RepairError::Write { .. }
-        | RepairError::Flush(_) => Failure::new(Code::Failed, message),
+        RecoveryError::Changed(_)
+        | RecoveryError::NoMemory
+        | RecoveryError::Read { .. }
+        | RecoveryError::Write { .. }
+        | RecoveryError::Flush(_) => CommandError::new(Code::Failed, message),
     }
 }

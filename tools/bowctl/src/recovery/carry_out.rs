@@ -2,15 +2,15 @@
 
 //! Checking a log, restoring the old state, keeping the new one, on a [`BlockDevice`].
 //!
-//! The decisions are those of [`bow_decisions`]; this carries them out.
+//! What to do is decided by [`Check`], [`Restore`] and [`Commit`]; this carries it out.
 
-use std::io;
+use bow_decisions::log::{Header, BLOCK_SIZE_MAX, SECTOR_SIZE};
 
-use bow_decisions::log::{Header, LogError, BLOCK_SIZE_MAX, SECTOR_SIZE};
-use bow_decisions::replay::{Check, Finding, Invalid, Limits, Summary, READ_MAX};
-use bow_decisions::restore::{KeepNew, Refusal, Restore, Step};
-use thiserror::Error;
-
+use super::check::{Check, Finding, Limits, Summary, READ_MAX};
+use super::commit::Commit;
+use super::error::{CheckError, CommitError, RecoveryError};
+use super::first_block::Step;
+use super::restore::Restore;
 use crate::crc::crc32;
 use crate::device::BlockDevice;
 use crate::progress::Progress;
@@ -22,63 +22,6 @@ pub const BUDGET_FACTOR: u64 = 64;
 /// The mean number of pieces that the data of a log's entries may lie in, unless the user says
 /// otherwise.
 pub const PIECES: u64 = 64;
-
-/// Why a repair ended.
-#[derive(Debug, Error)]
-pub enum RepairError {
-    /// There is no log on the device.
-    #[error("there is no log in the first block")]
-    NoLog,
-    /// The log cannot be used. Nothing was written.
-    #[error("the log is damaged: {0}")]
-    Invalid(Invalid),
-    /// A restore has begun.
-    #[error("a restore has begun and has not finished")]
-    Restoring,
-    /// The log that was checked is no longer what is found. This is a bug, or somebody else writes
-    /// to the device.
-    #[error("the log changed while it was being restored: {0}")]
-    Changed(Invalid),
-    /// There is not enough memory.
-    #[error("not enough memory to follow the log")]
-    NoMemory,
-    /// A read failed.
-    #[error("reading {len} bytes at sector {sector}: {error}")]
-    Read {
-        /// First sector.
-        sector: u64,
-        /// Bytes.
-        len: usize,
-        /// The device's error.
-        error: io::Error,
-    },
-    /// A write failed.
-    #[error("writing {len} bytes at sector {sector}: {error}")]
-    Write {
-        /// First sector.
-        sector: u64,
-        /// Bytes.
-        len: usize,
-        /// The device's error.
-        error: io::Error,
-    },
-    /// A flush failed.
-    #[error("flushing: {0}")]
-    Flush(io::Error),
-}
-
-impl From<Invalid> for RepairError {
-    fn from(invalid: Invalid) -> Self {
-        match invalid {
-            Invalid::Block {
-                sector: 0,
-                error: LogError::Magic(_),
-            } => Self::NoLog,
-            Invalid::NoMemory => Self::NoMemory,
-            invalid => Self::Invalid(invalid),
-        }
-    }
-}
 
 /// How a log is checked.
 #[derive(Clone, Copy, Debug)]
@@ -126,7 +69,7 @@ impl Checked {
         device: &D,
         mut sector: u64,
         mut data: &mut [u8],
-    ) -> Result<(), RepairError> {
+    ) -> Result<(), RecoveryError> {
         while !data.is_empty() {
             let piece = self
                 .check
@@ -152,7 +95,7 @@ pub fn check<D: BlockDevice>(
     options: CheckOptions,
     progress: &mut Progress,
     mut observe: impl FnMut(&Finding),
-) -> Result<Checked, RepairError> {
+) -> Result<Checked, RecoveryError> {
     let sectors = device.sectors();
     let limits = options.limits.unwrap_or(Limits {
         bytes: sectors
@@ -199,7 +142,10 @@ pub fn check<D: BlockDevice>(
 /// # Errors
 ///
 /// If the device errs. The restore can then be begun again, and again come to the same end.
-pub fn restore<D: BlockDevice>(device: &mut D, progress: &mut Progress) -> Result<(), RepairError> {
+pub fn restore<D: BlockDevice>(
+    device: &mut D,
+    progress: &mut Progress,
+) -> Result<(), RecoveryError> {
     let first = read_first(device)?;
     let mut restore = Restore::new(&first, device.sectors(), crc32)?;
     let mut buffer = vec![0; READ_MAX];
@@ -223,9 +169,9 @@ pub fn restore<D: BlockDevice>(device: &mut D, progress: &mut Progress) -> Resul
 /// # Errors
 ///
 /// If there is no usable log, or a restore has begun, or the device errs.
-pub fn keep_new<D: BlockDevice>(device: &mut D) -> Result<(), RepairError> {
+pub fn commit<D: BlockDevice>(device: &mut D) -> Result<(), RecoveryError> {
     let first = read_first(device)?;
-    let mut keep = KeepNew::new(&first, device.sectors(), crc32).map_err(refused)?;
+    let mut keep = Commit::new(&first, device.sectors(), crc32).map_err(refused)?;
 
     loop {
         let step = keep.next();
@@ -243,11 +189,11 @@ pub fn keep_new<D: BlockDevice>(device: &mut D) -> Result<(), RepairError> {
 ///
 /// # Errors
 ///
-/// As [`keep_new`].
-pub fn can_keep_new<D: BlockDevice>(device: &D) -> Result<Header, RepairError> {
+/// As [`commit`].
+pub fn can_commit<D: BlockDevice>(device: &D) -> Result<Header, RecoveryError> {
     let first = read_first(device)?;
 
-    KeepNew::new(&first, device.sectors(), crc32).map_err(refused)?;
+    Commit::new(&first, device.sectors(), crc32).map_err(refused)?;
     header(device)
 }
 
@@ -256,39 +202,39 @@ pub fn can_keep_new<D: BlockDevice>(device: &D) -> Result<Header, RepairError> {
 /// # Errors
 ///
 /// If there is none, or it is damaged.
-pub fn header<D: BlockDevice>(device: &D) -> Result<Header, RepairError> {
+pub fn header<D: BlockDevice>(device: &D) -> Result<Header, RecoveryError> {
     let first = read_first(device)?;
 
     Header::parse(&first, crc32)
-        .map_err(|error| RepairError::from(Invalid::Block { sector: 0, error }))
+        .map_err(|error| RecoveryError::from(CheckError::Block { sector: 0, error }))
 }
 
 /// The first bytes of the device: as many as the largest log block has, or fewer.
-fn read_first<D: BlockDevice>(device: &D) -> Result<Vec<u8>, RepairError> {
+fn read_first<D: BlockDevice>(device: &D) -> Result<Vec<u8>, RecoveryError> {
     let sectors = device
         .sectors()
         .min(u64::from(BLOCK_SIZE_MAX) / SECTOR_SIZE as u64);
     let mut first = vec![0; sectors as usize * SECTOR_SIZE];
 
     if first.is_empty() {
-        return Err(RepairError::NoLog);
+        return Err(RecoveryError::NoLog);
     }
     read(device, 0, &mut first)?;
     Ok(first)
 }
 
 /// What goes wrong with a log that has been checked.
-fn changed(invalid: Invalid) -> RepairError {
+fn changed(invalid: CheckError) -> RecoveryError {
     match invalid {
-        Invalid::NoMemory => RepairError::NoMemory,
-        invalid => RepairError::Changed(invalid),
+        CheckError::NoMemory => RecoveryError::NoMemory,
+        invalid => RecoveryError::Changed(invalid),
     }
 }
 
-fn refused(refusal: Refusal) -> RepairError {
+fn refused(refusal: CommitError) -> RecoveryError {
     match refusal {
-        Refusal::Invalid(invalid) => invalid.into(),
-        Refusal::Restoring => RepairError::Restoring,
+        CommitError::Invalid(invalid) => invalid.into(),
+        CommitError::Restoring => RecoveryError::Restoring,
     }
 }
 
@@ -297,27 +243,27 @@ pub(crate) fn read<D: BlockDevice>(
     device: &D,
     sector: u64,
     data: &mut [u8],
-) -> Result<(), RepairError> {
+) -> Result<(), RecoveryError> {
     let len = data.len();
 
     device
         .read_at(sector, data)
-        .map_err(|error| RepairError::Read { sector, len, error })
+        .map_err(|error| RecoveryError::Read { sector, len, error })
 }
 
-fn write<D: BlockDevice>(device: &mut D, sector: u64, data: &[u8]) -> Result<(), RepairError> {
+fn write<D: BlockDevice>(device: &mut D, sector: u64, data: &[u8]) -> Result<(), RecoveryError> {
     let len = data.len();
 
     device
         .write_at(sector, data)
-        .map_err(|error| RepairError::Write { sector, len, error })
+        .map_err(|error| RecoveryError::Write { sector, len, error })
 }
 
 /// Carries out a step other than a copy. Returns what was read.
 fn carry_out<D: BlockDevice>(
     device: &mut D,
     step: Step<'_>,
-) -> Result<Option<Vec<u8>>, RepairError> {
+) -> Result<Option<Vec<u8>>, RecoveryError> {
     match step {
         Step::Read { sector, len } => {
             let mut data = vec![0; len];
@@ -326,7 +272,7 @@ fn carry_out<D: BlockDevice>(
             return Ok(Some(data));
         }
         Step::WriteFirst(data) => write(device, 0, data)?,
-        Step::Flush => device.flush().map_err(RepairError::Flush)?,
+        Step::Flush => device.flush().map_err(RecoveryError::Flush)?,
         Step::Copy { .. } | Step::Done => {}
     }
     Ok(None)
@@ -337,7 +283,7 @@ fn copy<D: BlockDevice>(
     device: &mut D,
     step: Step<'_>,
     buffer: &mut [u8],
-) -> Result<(), RepairError> {
+) -> Result<(), RecoveryError> {
     let Step::Copy { from, to, bytes } = step else {
         return Ok(());
     };
