@@ -14,7 +14,7 @@ use bowctl::progress::Progress;
 use bowctl::recovery;
 use libfuzzer_sys::fuzz_target;
 
-/// What the file system does.
+/// Act of the file system.
 #[derive(Arbitrary, Debug)]
 enum Act {
     Write { block: u8, blocks: u8 },

@@ -70,7 +70,7 @@ fn read(data: &[u8], header: &Header) {
     assert!(!block.checkpoint().is_empty());
 }
 
-/// Field by field as the description has them; an encoder that shares no code.
+/// Encodes a log block field by field, as the description has them; an encoder that shares no code.
 fn by_hand(data: &[u8], header: &Header, entries: &[Entry]) {
     let version = match header.version {
         VERSION_1_0 => Version::V1_0,
@@ -107,7 +107,7 @@ fn by_hand(data: &[u8], header: &Header, entries: &[Entry]) {
     }
 }
 
-/// What the target would write gives the same bytes.
+/// Checks that what the target would write gives the same bytes.
 fn again(data: &[u8], header: &Header, entries: &[Entry]) {
     let Some(identity) = header.identity else {
         panic!("version 1.1 has an identity");
@@ -132,7 +132,7 @@ fn again(data: &[u8], header: &Header, entries: &[Entry]) {
     assert_eq!(sector[32..64], data[32..64]);
 }
 
-/// A mark cuts the count to any number, and changes nothing else.
+/// Checks that a mark cuts the count to any number, and changes nothing else.
 fn mark(data: &[u8], header: &Header, entries: &[Entry]) {
     for count in [0, 1, header.count / 2, header.count, u32::MAX] {
         let mut marked = data.to_vec();

@@ -19,7 +19,7 @@ use libfuzzer_sys::fuzz_target;
 #[derive(Arbitrary, Debug)]
 struct Block {
     sector0: u8,
-    /// Where it is saved. The newest is in the first block.
+    /// Place that it is saved at. The newest is in the first block.
     place: u8,
     /// Blocks of the oldest's entry 0.
     first: u8,
@@ -32,7 +32,7 @@ struct Saved {
     dest: u8,
     /// Modulo what makes sense, in most cases.
     blocks: u8,
-    /// Whether it need make sense, and what its checksum is.
+    /// Choice of whether it makes sense, and of its checksum.
     how: u8,
 }
 

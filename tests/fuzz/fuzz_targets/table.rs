@@ -34,7 +34,7 @@ fuzz_target!(|data: &[u8]| {
     }
 });
 
-/// The words are their number, and then one each for what was understood.
+/// Checks that the words are their number, and then one each for what was understood.
 fn accepted(arguments: &Arguments, words: Vec<&[u8]>) {
     let mut left: Vec<_> = words.into_iter().skip(1).collect();
     let mut take = |key: &[u8], value: &[u8]| {
@@ -57,14 +57,15 @@ fn accepted(arguments: &Arguments, words: Vec<&[u8]>) {
     assert!(left.is_empty());
 }
 
-/// Numbers may have zeroes before them.
+/// Returns whether `found` is the number `value`, with or without zeroes before it.
 fn same(found: &[u8], value: &[u8]) -> bool {
     found
         .strip_suffix(value)
         .is_some_and(|zeroes| zeroes.iter().all(|byte| *byte == b'0'))
 }
 
-/// The block size is the one given, or the largest; the device has three such blocks.
+/// Checks that the block size is the one given, or the largest, and that the device has three such
+/// blocks.
 fn fits(arguments: &Arguments, sectors: u64, logical: u32) {
     let wanted = match arguments.block_size.map_or(4096, BlockSize::bytes) {
         bytes if bytes < logical => Err(Fault::BlockSizeTooSmall),

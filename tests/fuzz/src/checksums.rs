@@ -85,7 +85,7 @@ fn seal_at(image: &mut [u8], sector: usize) {
     seal(&mut image[sector * SECTOR..(sector + 1) * SECTOR]);
 }
 
-/// What a restore finds in `sectors` sectors from `sector` on.
+/// Returns what a restore finds in `sectors` sectors from `sector` on.
 fn gather(image: &[u8], origins: &[usize], sector: usize, sectors: usize) -> Vec<u8> {
     origins[sector..sector + sectors]
         .iter()

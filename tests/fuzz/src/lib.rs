@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the fuzz targets share.
+//! Parts that the fuzz targets share.
 
 #![forbid(unsafe_code)]
 
@@ -10,7 +10,7 @@ use arbitrary::Arbitrary;
 use bow_model::disk::SECTOR;
 use bow_model::hostile::seal;
 
-/// One of the block sizes, the smallest in most cases.
+/// Returns one of the block sizes, the smallest in most cases.
 pub fn block_size(choice: u8) -> usize {
     match choice % 8 {
         0..5 => 512,
@@ -20,12 +20,12 @@ pub fn block_size(choice: u8) -> usize {
     }
 }
 
-/// How many sectors of one more block a device has before it ends.
+/// Returns how many sectors of one more block a device has before it ends.
 pub fn tail(choice: u8, block_size: usize) -> usize {
     usize::from(choice) % (block_size / SECTOR)
 }
 
-/// What happens to a device.
+/// Damage that is done to a device.
 #[derive(Arbitrary, Debug)]
 pub struct Damage {
     /// Bytes that are replaced, by sector and offset in it, both modulo what there is.
@@ -37,7 +37,7 @@ pub struct Damage {
 }
 
 impl Damage {
-    /// Whether anything happens at all.
+    /// Returns whether anything happens at all.
     pub fn any(&self) -> bool {
         !self.bytes.is_empty() || self.cut > 0
     }

@@ -19,7 +19,7 @@ use crate::users;
 ///
 /// Tests have one that records writes and flushes, so as to cut them off anywhere.
 pub trait BlockDevice {
-    /// Size in whole sectors.
+    /// Returns the size in whole sectors.
     fn sectors(&self) -> u64;
 
     /// Fills `data` from `sector` on.
@@ -44,7 +44,7 @@ pub trait BlockDevice {
     fn flush(&mut self) -> io::Result<()>;
 }
 
-/// What a device is opened for.
+/// Purpose that a device is opened for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Access {
     /// To look at it, even if it is in use.
@@ -115,13 +115,13 @@ impl FileDevice {
         })
     }
 
-    /// The path that it was opened by.
+    /// Returns the path that it was opened by.
     pub fn path(&self) -> &Path {
         &self.path
     }
 }
 
-/// Byte offset of a sector.
+/// Returns the byte offset of a sector.
 fn offset(sector: u64) -> io::Result<u64> {
     sector
         .checked_mul(SECTOR_SIZE as u64)

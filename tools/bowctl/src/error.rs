@@ -5,7 +5,7 @@
 use std::fmt;
 use std::io;
 
-/// What the exit code says.
+/// Exit code.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub enum Code {
@@ -30,9 +30,9 @@ pub enum Code {
 pub struct CommandError {
     /// The exit code.
     pub code: Code,
-    /// What happened, beginning with the device.
+    /// Description of what happened, beginning with the device.
     pub message: String,
-    /// What to do next, a sentence or more.
+    /// Advice on what to do next, a sentence or more.
     pub advice: Option<String>,
 }
 
@@ -40,7 +40,7 @@ pub struct CommandError {
 pub type Result<T = ()> = std::result::Result<T, CommandError>;
 
 impl CommandError {
-    /// An error with a code and a message.
+    /// Makes an error with a code and a message.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
         Self {
             code,
@@ -49,7 +49,7 @@ impl CommandError {
         }
     }
 
-    /// The error of a system call on something that has a name.
+    /// Makes the error of a system call on something that has a name.
     pub fn io(what: impl fmt::Display, error: &io::Error) -> Self {
         let failure = Self::new(Code::Failed, format!("{what}: {error}"));
 

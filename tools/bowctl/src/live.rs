@@ -51,15 +51,15 @@ impl State {
 pub struct Live {
     /// The device-mapper name.
     pub name: String,
-    /// The kernel's name, «dm-3».
+    /// The kernel's name, `dm-3`.
     pub node: String,
-    /// «major:minor».
+    /// Device number, `major:minor`.
     pub number: String,
     sysfs: PathBuf,
 }
 
 impl Live {
-    /// All there are.
+    /// Returns all live bow devices.
     pub fn all() -> Vec<Self> {
         users::entries(Path::new("/sys/block"))
             .filter_map(|sysfs| Self::at(&sysfs))
@@ -130,7 +130,7 @@ impl Live {
         )
     }
 
-    /// The state.
+    /// Returns the state.
     ///
     /// # Errors
     ///
@@ -155,7 +155,7 @@ impl Live {
         fs::write(self.sysfs.join("bow/state"), state.number().to_string())
     }
 
-    /// Free space left, in bytes.
+    /// Returns the free space that is left, in bytes.
     ///
     /// # Errors
     ///
@@ -166,7 +166,7 @@ impl Live {
         text.parse().map_err(|_| self.unexpected("bow/free", &text))
     }
 
-    /// Size in bytes.
+    /// Returns the size in bytes.
     ///
     /// # Errors
     ///
@@ -178,14 +178,14 @@ impl Live {
         Ok(sectors.saturating_mul(SECTOR_SIZE as u64))
     }
 
-    /// The devices below, by their kernel names.
+    /// Returns the underlying devices, by their kernel names.
     pub fn slaves(&self) -> Vec<String> {
         users::entries(&self.sysfs.join("slaves"))
             .map(|path| users::file_name(&path))
             .collect()
     }
 
-    /// Whether a device below takes discards.
+    /// Returns whether an underlying device takes discards.
     pub fn discards_below(&self) -> bool {
         users::entries(&self.sysfs.join("slaves")).any(|below| {
             // A partition has the queue of its disk.
@@ -199,7 +199,7 @@ impl Live {
         })
     }
 
-    /// Where it is mounted.
+    /// Returns the mount points.
     pub fn mount_points(&self) -> Vec<String> {
         mount::points_of(&self.number)
     }
@@ -212,7 +212,7 @@ impl Live {
         status.split_whitespace().nth(4)?.parse().ok()
     }
 
-    /// The target's own status line, if `dmsetup` can be run.
+    /// Returns the target's own status line, if `dmsetup` can be run.
     pub fn target_status(&self) -> Option<String> {
         let output = Command::new("dmsetup")
             .args(["status", &self.name])
@@ -295,7 +295,7 @@ impl Live {
     }
 }
 
-/// The error for a device that cannot be removed.
+/// Returns the error for a device that cannot be removed.
 fn in_use(name: &str, users: &[String]) -> CommandError {
     let by = match users {
         [] => "by someone the kernel does not name".to_owned(),

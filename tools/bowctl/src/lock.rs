@@ -17,7 +17,7 @@ use rustix::io::Errno;
 use crate::error::{CommandError, Result};
 use crate::users;
 
-/// How long others may hold the lock.
+/// Time for which others may hold the lock.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Locks the whole disk that the block device at `path` is on, or the image, until the file that is

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What `status`, `log` and `check` print, as text and as JSON.
+//! Output of `status`, `log` and `check`, as text and as JSON.
 //!
 //! The names of JSON fields are an interface: they are described in the manual page, and may be
 //! added to but not changed.
@@ -36,9 +36,9 @@ pub struct LiveStatus {
     pub free_bytes: u64,
     /// Size in bytes.
     pub size_bytes: u64,
-    /// The devices below.
+    /// Underlying devices.
     pub below: Vec<String>,
-    /// Where it is mounted.
+    /// Mount points.
     pub mounted_on: Vec<String>,
     /// The target's own status line.
     pub target_status: Option<String>,
@@ -49,15 +49,15 @@ pub struct LiveStatus {
 pub struct PlainStatus {
     /// Its path.
     pub device: String,
-    /// «none», «checkpoint», «restoring» or «damaged».
+    /// State of the log: `none`, `checkpoint`, `restoring` or `damaged`.
     pub log: &'static str,
-    /// What is damaged.
+    /// Description of the damage.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     /// The newest log block.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub header: Option<Block>,
-    /// Who uses it.
+    /// Users of it.
     pub in_use: Vec<String>,
     /// Traces of writes without dm-bow since the checkpoint.
     pub foreign_writes: Vec<String>,
@@ -68,7 +68,7 @@ pub struct PlainStatus {
 pub struct Block {
     /// Sector that it is at.
     pub sector: u64,
-    /// «1.0», «1.1».
+    /// Version: `1.0` or `1.1`.
     pub version: String,
     /// A restore has begun.
     pub restoring: bool,
@@ -111,13 +111,13 @@ pub struct Log {
     pub device: String,
     /// The log blocks, newest first.
     pub blocks: Vec<Block>,
-    /// What it comes to; none if it is damaged.
+    /// Totals; none if it is damaged.
     pub summary: Option<Totals>,
-    /// What is damaged.
+    /// Description of the damage.
     pub error: Option<String>,
 }
 
-/// What a log comes to.
+/// Totals of a log.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Totals {
     /// Log blocks.
@@ -139,7 +139,7 @@ impl From<Summary> for Totals {
 }
 
 impl Block {
-    /// A log block without its entries.
+    /// Makes a log block without its entries.
     pub fn new(sector: u64, header: &Header) -> Self {
         let [major, minor] = header.version.to_be_bytes();
 
@@ -157,7 +157,7 @@ impl Block {
         }
     }
 
-    /// The checkpoint in words.
+    /// Returns the checkpoint in words.
     pub fn checkpoint(&self) -> String {
         match (&self.uuid, self.time) {
             (Some(uuid), Some(time)) => format!("checkpoint {uuid} of {}", utc(time)),
@@ -167,7 +167,7 @@ impl Block {
 }
 
 impl LogEntry {
-    /// An entry at an index.
+    /// Makes an entry at an index.
     pub fn new(index: u32, entry: Entry) -> Self {
         Self {
             index,
@@ -180,7 +180,7 @@ impl LogEntry {
 }
 
 impl Totals {
-    /// In words.
+    /// Describes the totals in words.
     pub fn text(&self) -> String {
         format!(
             "{} log block{}, {} entr{}, {} bytes to copy back",
@@ -194,7 +194,7 @@ impl Totals {
 }
 
 impl Status {
-    /// As lines of text.
+    /// Formats the report as lines of text.
     pub fn text(&self) -> String {
         let mut text = String::new();
 
@@ -259,7 +259,7 @@ impl Status {
 }
 
 impl Log {
-    /// As lines of text.
+    /// Formats the report as lines of text.
     pub fn text(&self) -> String {
         let mut text = String::new();
 
@@ -297,7 +297,7 @@ impl Log {
     }
 }
 
-/// The uuid as it is usually written.
+/// Returns the uuid as it is usually written.
 fn uuid(identity: &Identity) -> String {
     let mut text = String::new();
 
@@ -310,7 +310,7 @@ fn uuid(identity: &Identity) -> String {
     text
 }
 
-/// Seconds since the epoch as a date and time of UTC.
+/// Formats seconds since the epoch as a date and time of UTC.
 pub fn utc(time: u64) -> String {
     const DAY: u64 = 24 * 60 * 60;
     /// Days in 400 years.

@@ -145,7 +145,7 @@ pub fn find<D: BlockDevice>(device: &D) -> io::Result<Option<Found>> {
 /// Looks at two sectors; those beyond the end of the device are zero.
 type Matches = fn(&[u8; 2 * SECTOR_SIZE]) -> bool;
 
-/// The places to look at, on a device of `size` bytes.
+/// Returns the places to look at, on a device of `size` bytes.
 fn places(size: u64) -> impl Iterator<Item = (&'static Layer, u64, Matches)> {
     const KIB: u64 = 1024;
     let mut places: Vec<(&'static Layer, u64, Matches)> = vec![(&LUKS2, 0, luks2_first)];

@@ -134,7 +134,7 @@ pub fn file_systems(bases: &[String]) -> Result<Vec<FileSystem>> {
     Ok(found)
 }
 
-/// The error for something that is on a device that does not take part.
+/// Returns the error for something that is on a device that does not take part.
 fn spans(what: &str, other: &str) -> CommandError {
     CommandError::new(
         Code::InUse,

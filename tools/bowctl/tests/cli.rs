@@ -96,7 +96,7 @@ fn bowctl<S: AsRef<std::ffi::OsStr>>(args: &[S]) -> Output {
         .unwrap()
 }
 
-/// Standard output, and standard error, of a run that ends with `code`.
+/// Returns standard output, and standard error, of a run that ends with `code`.
 #[track_caller]
 fn ends(output: &Output, code: i32) -> (String, String) {
     let out = String::from_utf8(output.stdout.clone()).unwrap();

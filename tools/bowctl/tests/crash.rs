@@ -18,7 +18,7 @@ use bowctl::recovery::{self, CheckOptions, RecoveryError};
 use proptest::prelude::*;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// How often a restore that was cut off is cut off again.
+/// Number of times that a restore that was cut off is cut off again.
 const DEPTH: usize = 3;
 
 /// States that a power cut may leave, in all tests of this file.
@@ -58,7 +58,7 @@ fn sweep(history: &History, base: Vec<u8>, subsets: usize, random: &mut Random, 
     STATES.fetch_add(count, Ordering::Relaxed);
 }
 
-/// Once a restore has written anything, the new state cannot be kept any more; until then it can.
+/// Checks that the new state can be kept until a restore has written anything, and not after.
 fn keeps_or_refuses(history: &History, data: Vec<u8>, what: &str) {
     let mut disk = Disk::new(data);
 
@@ -171,7 +171,7 @@ proptest! {
     }
 }
 
-/// Whether the newest log block has no entries beyond its first sector.
+/// Returns whether the newest log block has no entries beyond its first sector.
 fn log_fits_sector(history: &History) -> bool {
     let count = u32::from_le_bytes(history.disk[12..16].try_into().unwrap());
 

@@ -23,7 +23,7 @@ const SECTORS: u64 = 2;
 /// Blocks of the device.
 const BLOCKS: u64 = 64;
 
-/// The smallest that is good: the first block is saved in block 9.
+/// Returns the smallest good log: the first block is saved in block 9.
 fn good() -> Log {
     Log {
         version: Version::V1_1,
@@ -51,7 +51,7 @@ fn put(log: &Log, disk: &mut Disk, block: u64) {
     disk.data[start..start + bytes.len()].copy_from_slice(&bytes);
 }
 
-/// An entry in blocks, without a checksum.
+/// Returns an entry in blocks, without a checksum.
 fn entry(source: u64, dest: u64, blocks: u64) -> Entry {
     Entry {
         source: source * SECTORS,
@@ -75,7 +75,7 @@ fn invalid(disk: &Disk) -> CheckError {
     }
 }
 
-/// What is wrong with the entry that is refused.
+/// Returns the error of the entry that is refused.
 fn fault(entries: &[Entry]) -> EntryError {
     match invalid(&disk(&with(entries))) {
         CheckError::Entry { error, .. } => error,
@@ -276,7 +276,7 @@ fn first_blocks_that_are_elsewhere() {
     }
 }
 
-/// A chain: the newest in block 0 says that the one before was saved in block 12.
+/// Makes a chain: the newest in block 0 says that the one before was saved in block 12.
 fn chain(newest: &Log, older: &Log) -> Disk {
     let mut disk = disk(newest);
 
@@ -480,7 +480,7 @@ fn memory_is_bounded() {
     }
 }
 
-/// Entries at random, many of which a target would never write.
+/// Draws entries at random, many of which a target would never write.
 fn any_log() -> impl Strategy<Value = Vec<Entry>> {
     proptest::collection::vec(
         (1..BLOCKS, 1..BLOCKS, 0..5u64).prop_map(|(source, dest, blocks)| {
@@ -512,7 +512,7 @@ fn random_logs_are_good() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// What a check accepts, a restore carries out, and comes to the same end when cut off.
+    /// A restore carries out what a check accepts, and comes to the same end when cut off.
     #[test]
     fn what_is_accepted_restores(
         older in any_log(),

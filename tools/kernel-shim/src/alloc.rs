@@ -18,7 +18,7 @@ pub struct AllocError;
 pub struct Flags(u32);
 
 impl Flags {
-    /// Check whether `flags` is contained in `self`.
+    /// Checks whether `flags` is contained in `self`.
     pub fn contains(self, flags: Flags) -> bool {
         (self & flags) == flags
     }

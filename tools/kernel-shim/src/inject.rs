@@ -27,7 +27,7 @@ use std::cell::Cell;
 thread_local! {
     /// Allocations that still succeed before one fails; `None`: all do.
     static LEFT: Cell<Option<u64>> = const { Cell::new(None) };
-    /// Whether all allocations fail.
+    /// True if all allocations fail.
     static ALL: Cell<bool> = const { Cell::new(false) };
     /// Allocations so far.
     static COUNT: Cell<u64> = const { Cell::new(0) };
@@ -47,7 +47,7 @@ pub fn fail_all() -> Injection {
     Injection(())
 }
 
-/// Number of allocations that this thread has made so far, failed ones included.
+/// Returns the number of allocations that this thread has made so far, failed ones included.
 pub fn allocations() -> u64 {
     COUNT.get()
 }
@@ -57,7 +57,7 @@ pub fn allocations() -> u64 {
 pub struct Injection(());
 
 impl Injection {
-    /// Whether an allocation has been made to fail.
+    /// Returns whether an allocation has been made to fail.
     pub fn hit(&self) -> bool {
         LEFT.get().is_none()
     }

@@ -22,7 +22,7 @@ pub mod fmt {
     pub use core::fmt::*;
 }
 
-/// What kernel code imports with one line.
+/// Names that kernel code imports with one line.
 pub mod prelude {
     pub use core::mem::{align_of, align_of_val, size_of, size_of_val};
     pub use core::pin::Pin;

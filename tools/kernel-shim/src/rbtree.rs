@@ -155,12 +155,12 @@ impl<K: fmt::Debug, V: fmt::Debug> fmt::Debug for RBTree<K, V> {
     }
 }
 
-/// The neighbour of `key` before it.
+/// Returns the neighbour of `key` before it.
 fn before<'a, K: Ord, V>(map: &'a BTreeMap<Arc<K>, V>, key: &K) -> Option<(&'a Arc<K>, &'a V)> {
     map.range::<K, _>(..key).next_back()
 }
 
-/// The neighbour of `key` after it.
+/// Returns the neighbour of `key` after it.
 fn after<'a, K: Ord, V>(map: &'a BTreeMap<Arc<K>, V>, key: &K) -> Option<(&'a Arc<K>, &'a V)> {
     map.range::<K, _>((Bound::Excluded(key), Bound::Unbounded))
         .next()
@@ -191,17 +191,17 @@ impl<'a, K: Ord, V> Cursor<'a, K, V> {
         })
     }
 
-    /// The current node.
+    /// Returns the current node.
     pub fn current(&self) -> (&K, &V) {
         self.current
     }
 
-    /// Access the previous node without moving the cursor.
+    /// Accesses the previous node without moving the cursor.
     pub fn peek_prev(&self) -> Option<(&K, &V)> {
         before(self.map, self.current.0).map(|(k, v)| (&**k, v))
     }
 
-    /// Access the next node without moving the cursor.
+    /// Accesses the next node without moving the cursor.
     pub fn peek_next(&self) -> Option<(&K, &V)> {
         after(self.map, self.current.0).map(|(k, v)| (&**k, v))
     }
@@ -215,7 +215,7 @@ pub struct CursorMut<'a, K, V> {
 }
 
 impl<K: Ord, V> CursorMut<'_, K, V> {
-    /// The current node.
+    /// Returns the current node.
     pub fn current(&self) -> (&K, &V) {
         let (key, value) = self
             .tree
@@ -226,7 +226,7 @@ impl<K: Ord, V> CursorMut<'_, K, V> {
         (key, value)
     }
 
-    /// The current node, with a mutable value.
+    /// Returns the current node, with a mutable value.
     pub fn current_mut(&mut self) -> (&K, &mut V) {
         let value = self
             .tree
@@ -237,7 +237,7 @@ impl<K: Ord, V> CursorMut<'_, K, V> {
         (&self.key, value)
     }
 
-    /// Remove the current node from the tree.
+    /// Removes the current node from the tree.
     ///
     /// Returns a tuple where the first element is a cursor to the next node, if it exists, else the
     /// previous node, else `None` (if the tree becomes empty). The second element is the removed
@@ -257,14 +257,14 @@ impl<K: Ord, V> CursorMut<'_, K, V> {
         (neighbor.map(|key| Self { tree, key }), node)
     }
 
-    /// Remove the previous node, returning it if it exists.
+    /// Removes the previous node, returning it if it exists.
     pub fn remove_prev(&mut self) -> Option<RBTreeNode<K, V>> {
         let key = before(&self.tree.map, &self.key)?.0.clone();
 
         self.remove_neighbor(key)
     }
 
-    /// Remove the next node, returning it if it exists.
+    /// Removes the next node, returning it if it exists.
     pub fn remove_next(&mut self) -> Option<RBTreeNode<K, V>> {
         let key = after(&self.tree.map, &self.key)?.0.clone();
 
@@ -281,38 +281,38 @@ impl<K: Ord, V> CursorMut<'_, K, V> {
         })
     }
 
-    /// Move the cursor to the previous node, returning `None` if it doesn't exist.
+    /// Moves the cursor to the previous node, returning `None` if it doesn't exist.
     pub fn move_prev(self) -> Option<Self> {
         let key = before(&self.tree.map, &self.key)?.0.clone();
 
         Some(Self { key, ..self })
     }
 
-    /// Move the cursor to the next node, returning `None` if it doesn't exist.
+    /// Moves the cursor to the next node, returning `None` if it doesn't exist.
     pub fn move_next(self) -> Option<Self> {
         let key = after(&self.tree.map, &self.key)?.0.clone();
 
         Some(Self { key, ..self })
     }
 
-    /// Access the previous node without moving the cursor.
+    /// Accesses the previous node without moving the cursor.
     pub fn peek_prev(&self) -> Option<(&K, &V)> {
         before(&self.tree.map, &self.key).map(|(k, v)| (&**k, v))
     }
 
-    /// Access the next node without moving the cursor.
+    /// Accesses the next node without moving the cursor.
     pub fn peek_next(&self) -> Option<(&K, &V)> {
         after(&self.tree.map, &self.key).map(|(k, v)| (&**k, v))
     }
 
-    /// Access the previous node mutably without moving the cursor.
+    /// Accesses the previous node mutably without moving the cursor.
     pub fn peek_prev_mut(&mut self) -> Option<(&K, &mut V)> {
         let (key, value) = self.tree.map.range_mut::<K, _>(..&*self.key).next_back()?;
 
         Some((key, value))
     }
 
-    /// Access the next node mutably without moving the cursor.
+    /// Accesses the next node mutably without moving the cursor.
     pub fn peek_next_mut(&mut self) -> Option<(&K, &mut V)> {
         let range = (Bound::Excluded(&*self.key), Bound::Unbounded);
         let (key, value) = self.tree.map.range_mut::<K, _>(range).next()?;
@@ -394,12 +394,12 @@ impl<K, V> RBTreeNode<K, V> {
         Ok(RBTreeNodeReservation::new(flags)?.into_node(key, value))
     }
 
-    /// Get the key and value from inside the node.
+    /// Gets the key and value from inside the node.
     pub fn to_key_value(self) -> (K, V) {
         (self.key, self.value)
     }
 
-    /// Drop the key and value, but keep the allocation.
+    /// Drops the key and value, but keeps the allocation.
     pub fn into_reservation(self) -> RBTreeNodeReservation<K, V> {
         RBTreeNodeReservation {
             _type: core::marker::PhantomData,

@@ -15,13 +15,13 @@ use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 
-/// Which state: when power fails, and what draws the rest.
+/// Name of a state: when power fails, and what draws the rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Seed {
     /// The number of events that happened.
     pub(crate) cut: Time,
     pub(crate) random: u32,
-    /// What is cut off in its turn.
+    /// Recovery that is cut off in its turn.
     pub(crate) second: Option<Second>,
 }
 
@@ -34,7 +34,7 @@ pub(crate) struct Second {
     pub(crate) random: u32,
 }
 
-/// What puts a device right.
+/// Way to put a device right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Repair {
     Restore,
@@ -91,7 +91,7 @@ impl FromStr for Seed {
     }
 }
 
-/// What a state came to.
+/// Result of a state.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Outcome {
     /// There was a log: both ways were tried.
@@ -108,7 +108,7 @@ pub(crate) struct Outcome {
     pub(crate) clean: usize,
 }
 
-/// What is done with a state beyond the promises that are always checked.
+/// Checks of a state beyond the promises that are always checked.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Extra<'a> {
     /// Read the files that must be there.
@@ -192,15 +192,15 @@ fn look_inside(
     Ok(())
 }
 
-/// Whether a file system is to be expected on a device that was kept forward after a cut, or else
-/// rolled back.
+/// Returns whether a file system is to be expected on a device that was kept forward after a cut,
+/// or else rolled back.
 fn is_readable(recording: &Recording, device: &Device<'_>, cut: Option<Time>) -> bool {
     let torn = cut.is_some_and(|cut| ext4::superblock_is_torn(recording, device, cut));
     recording.fs != "ext4" || !torn
 }
 
-/// The device that a state is put right to, for checks by other programs; none if it holds no log
-/// that could be restored, or ext4 cannot be there.
+/// Returns the device that a state is put right to, for checks by other programs; none if it holds
+/// no log that could be restored, or ext4 cannot be there.
 pub(crate) fn repaired(
     recording: &Recording,
     seed: Seed,
@@ -259,7 +259,7 @@ fn cut_off(
     })
 }
 
-/// What a repair that was cut off has left must come to the same end.
+/// Checks that what a repair that was cut off has left comes to the same end.
 fn begin_again(
     recording: &Recording,
     cut: Time,

@@ -14,7 +14,7 @@ pub(crate) type Id = u32;
 /// Zeroes: what a new device holds.
 pub(crate) const ZEROES: Id = 0;
 
-/// What a device may return for a sector that was discarded. Nobody writes it.
+/// Contents that a device may return for a sector that was discarded. Nobody writes it.
 pub(crate) const GARBAGE: Id = 1;
 
 /// All contents of a recording.
@@ -34,7 +34,7 @@ impl Contents {
         contents
     }
 
-    /// The number of `sector`, which is new if nobody wrote it yet.
+    /// Returns the number of `sector`, which is new if nobody wrote it yet.
     pub(crate) fn intern(&mut self, sector: &[u8; SECTOR]) -> Id {
         let hash = hash(sector);
         let known = self.index.entry(hash).or_default();
@@ -47,7 +47,7 @@ impl Contents {
         id
     }
 
-    /// The number of `sector` if it is in the recording.
+    /// Returns the number of `sector` if it is in the recording.
     pub(crate) fn find(&self, sector: &[u8; SECTOR]) -> Option<Id> {
         let known = self.index.get(&hash(sector))?;
         known
@@ -65,7 +65,7 @@ impl Contents {
     }
 }
 
-/// Cheap, and good enough: equality is always checked.
+/// Returns a hash, cheap and good enough: equality is always checked.
 fn hash(sector: &[u8; SECTOR]) -> u64 {
     let mut lanes = [0x9e37_79b9_7f4a_7c15u64, 1, 2, 3];
     for words in sector.chunks_exact(32) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Which of the states that a power cut may leave it does leave.
+//! The state that a power cut leaves, of those that it may leave.
 //!
 //! Of a hundred sectors in flight each random choice sector by sector leaves about half. What goes
 //! wrong when one write is missing, or one alone has arrived, would never be seen. So a choice is
@@ -13,7 +13,7 @@ use crate::timeline::Level;
 use crate::trace::Time;
 use std::collections::HashMap;
 
-/// How the writes in flight arrive.
+/// Manner in which the writes in flight arrive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Manner {
     Nothing,
@@ -46,7 +46,7 @@ impl Manner {
     }
 }
 
-/// What becomes of a write in flight.
+/// Fate of a write in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
     Missing,
@@ -86,9 +86,9 @@ fn fates(manner: Manner, writes: usize, random: &mut Random) -> Vec<Fate> {
     }
 }
 
-/// What was drawn, in words.
+/// State that was drawn, and a description in words.
 pub(crate) struct Drawn {
-    /// What each sector of the device holds.
+    /// Contents of each sector of the device.
     pub(crate) sectors: Vec<Id>,
     /// Writes that arrived in part.
     pub(crate) torn: usize,
@@ -96,7 +96,7 @@ pub(crate) struct Drawn {
     pub(crate) words: String,
 }
 
-/// What has become of the sectors of one write.
+/// Fate of the sectors of one write.
 #[derive(Clone, Copy, Default)]
 struct Parts {
     arrived: bool,
@@ -114,7 +114,7 @@ impl Parts {
     }
 }
 
-/// What a device holds if power fails after the first `cut` events, drawn by `random`.
+/// Returns what a device holds if power fails after the first `cut` events, drawn by `random`.
 pub(crate) fn draw(level: &Level, sectors: u64, cut: Time, random: &mut Random) -> Drawn {
     let mut ids = vec![crate::contents::ZEROES; sectors as usize];
     let mut open = Vec::new();
@@ -178,7 +178,7 @@ pub(crate) fn draw(level: &Level, sectors: u64, cut: Time, random: &mut Random) 
 /// Writes in flight that are told one by one.
 const SHOWN: usize = 12;
 
-/// What a device that held `before` holds if power fails when `requests` have reached it.
+/// Returns what a device that held `before` holds if power fails when `requests` have reached it.
 pub(crate) fn draw_requests(before: &[Id], requests: &[Request], random: &mut Random) -> Drawn {
     let flushed = requests
         .iter()

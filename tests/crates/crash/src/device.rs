@@ -7,7 +7,7 @@ use bowctl::device::BlockDevice;
 use std::io;
 use std::ops::Range;
 
-/// What reached the device.
+/// Request that reached the device.
 #[derive(Clone, Debug)]
 pub(crate) enum Request {
     Write {
@@ -22,12 +22,12 @@ pub(crate) enum Request {
 #[derive(Clone)]
 pub(crate) struct Device<'a> {
     contents: &'a Contents,
-    /// What each sector holds.
+    /// Contents of each sector.
     pub(crate) sectors: Vec<Id>,
     /// Contents that are in no recording, such as log blocks that a restore has marked. Their
     /// numbers follow those of `contents`.
     extra: Vec<[u8; SECTOR]>,
-    /// What was written, in order.
+    /// Requests that have reached it, in order.
     pub(crate) requests: Vec<Request>,
 }
 
@@ -41,7 +41,7 @@ impl<'a> Device<'a> {
         }
     }
 
-    /// The same device with other contents, known to this one, and nothing written yet.
+    /// Returns the same device with other contents, known to this one, and nothing written yet.
     pub(crate) fn with(&self, sectors: Vec<Id>) -> Self {
         Self {
             contents: self.contents,
@@ -58,7 +58,7 @@ impl<'a> Device<'a> {
             .unwrap_or_else(|| &self.extra[id as usize - self.contents.len()])
     }
 
-    /// All that the device holds.
+    /// Returns all that the device holds.
     pub(crate) fn image(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(self.sectors.len() * SECTOR);
         for sector in 0..self.sectors.len() {
@@ -79,7 +79,7 @@ impl<'a> Device<'a> {
         (self.contents.len() + at) as Id
     }
 
-    /// Where `len` bytes from `sector` on lie.
+    /// Returns where `len` bytes from `sector` on lie.
     fn range(&self, sector: u64, len: usize) -> io::Result<Range<usize>> {
         let start = usize::try_from(sector).map_err(|_| io::ErrorKind::UnexpectedEof)?;
         let end = start.saturating_add(len / SECTOR);

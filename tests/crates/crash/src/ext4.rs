@@ -36,7 +36,7 @@ impl Ext4Read for Image {
 /// The sectors of the superblock.
 const SUPERBLOCK: [u32; 2] = [2, 3];
 
-/// Whether the superblock is part of one write and part of another.
+/// Returns whether the superblock is part of one write and part of another.
 pub(crate) fn superblock_is_torn(recording: &Recording, device: &Device<'_>, cut: Time) -> bool {
     let [mut first, second] = SUPERBLOCK.map(|sector| {
         let id = device.sectors[sector as usize];

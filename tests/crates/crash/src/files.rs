@@ -2,8 +2,8 @@
 
 //! The files of a workload: what is done with them, and what must be there after a power cut.
 //!
-//! The load says in the trace what it is about to do («begin») and what has been made durable
-//! («done»). Every line of a file says which file, which version and which line it is, so that a
+//! The load says in the trace what it is about to do ("begin") and what has been made durable
+//! ("done"). Every line of a file says which file, which version and which line it is, so that a
 //! reader can tell what it found.
 
 use crate::random::Random;
@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 /// Bytes of a line.
 const LINE: usize = 64;
 
-/// How the versions of a file follow each other; the name says which.
+/// Way in which the versions of a file follow each other; the name says which.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
     /// Written anew and renamed over the old one: one version or another.
@@ -39,7 +39,7 @@ fn way(name: &str) -> Way {
     }
 }
 
-/// Lines of a version of a file.
+/// Returns the lines of a version of a file.
 fn lines(name: &str, version: u32) -> usize {
     let random = |seed: u32| {
         let seed = name.bytes().fold(u64::from(seed), |sum, byte| {
@@ -63,8 +63,8 @@ fn line(name: &str, version: u32, number: usize) -> [u8; LINE] {
     line
 }
 
-/// The whole of a version; an appended line keeps the version that it came with, which is 0 for
-/// all, as if it had no version.
+/// Returns the whole of a version; an appended line keeps the version that it came with, which is 0
+/// for all, as if it had no version.
 fn content(name: &str, version: u32) -> Vec<u8> {
     let shown = if way(name) == Way::Appended {
         0
@@ -76,7 +76,7 @@ fn content(name: &str, version: u32) -> Vec<u8> {
         .collect()
 }
 
-/// The version that a line of a file is of.
+/// Returns the version that a line of a file is of.
 fn version_of(name: &str, number: usize, found: &[u8]) -> Option<u32> {
     let text = std::str::from_utf8(found).ok()?;
     let version = text
@@ -88,20 +88,20 @@ fn version_of(name: &str, number: usize, found: &[u8]) -> Option<u32> {
     (line(name, version, number) == *found).then_some(version)
 }
 
-/// What is known of a file. Version 0 stands for «not there».
+/// Knowledge of a file. Version 0 stands for a file that is not there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Known {
     /// The newest version that was made durable.
     done: u32,
-    /// Whether by `done` the file was removed.
+    /// True if by `done` the file was removed.
     is_gone: bool,
     /// The newest version that was begun.
     begun: u32,
-    /// Whether a removal was begun since `done`.
+    /// True if a removal was begun since `done`.
     goes: bool,
 }
 
-/// What became of all files.
+/// Fate of all files.
 pub(crate) struct Files {
     /// Time, name, version (0 for a removal), and whether it is durable.
     steps: Vec<(Time, String, u32, bool)>,
@@ -127,7 +127,7 @@ impl Files {
         }
     }
 
-    /// The marks before the first `cut` events, one a line.
+    /// Returns the marks before the first `cut` events, one a line.
     pub(crate) fn until(&self, cut: Time) -> String {
         let mut lines = String::new();
         for (_, name, version, done) in self.steps.iter().take_while(|(time, ..)| *time < cut) {
@@ -157,8 +157,8 @@ impl Files {
         files
     }
 
-    /// That what was made durable before the first `cut` events is there, as `read` finds it.
-    /// Returns the number of files.
+    /// Checks that what was made durable before the first `cut` events is there, as `read` finds
+    /// it. Returns the number of files.
     pub(crate) fn check(
         &self,
         cut: Time,
@@ -242,7 +242,8 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    /// A load on the files of `dir`; `state` remembers their versions from one run to the next.
+    /// Returns a load on the files of `dir`; `state` remembers their versions from one run to the
+    /// next.
     pub(crate) fn new(dir: &Path, state: &Path) -> io::Result<Self> {
         let versions = fs::read_to_string(state).unwrap_or_default();
         Ok(Self {

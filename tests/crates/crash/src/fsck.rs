@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What e2fsck says of a file system on a device that exists only here.
+//! The judgement of e2fsck on a file system on a device that exists only here.
 
 use std::fs::{self, File};
 use std::io;
@@ -21,7 +21,7 @@ pub(crate) fn write_sparse(file: &File, at: u64, bytes: &[u8]) -> io::Result<()>
     Ok(())
 }
 
-/// That an ext4 is whole once its journal is replayed. `dir` is where it may lie as a file.
+/// Checks that an ext4 is whole once its journal is replayed. `dir` is where it may lie as a file.
 pub(crate) fn check(bytes: &[u8], dir: &Path) -> Result<(), String> {
     let name = format!("{:?}.img", std::thread::current().id());
     let path = dir.join(name.replace(['(', ')'], "-"));

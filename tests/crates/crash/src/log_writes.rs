@@ -15,7 +15,7 @@ const FUA: u64 = 1 << 1;
 const DISCARD: u64 = 1 << 2;
 const MARK: u64 = 1 << 3;
 
-/// What an entry logs.
+/// Kind of request that an entry logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Kind {
     Write,
@@ -33,7 +33,7 @@ pub(crate) struct Entry<'a> {
     pub(crate) sector: u64,
     /// Length in sectors.
     pub(crate) sectors: u64,
-    /// What was written.
+    /// Data that was written.
     pub(crate) data: &'a [u8],
 }
 

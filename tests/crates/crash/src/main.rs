@@ -62,7 +62,8 @@ enum Command {
         /// restore of each is cut off at every request.
         #[arg(long, default_value_t = 200)]
         cut_offs: usize,
-        /// What the states are drawn with; a random one is taken, and printed, if it is left out.
+        /// Seed that the states are drawn with; a random one is taken, and printed, if it is left
+        /// out.
         #[arg(long)]
         seed: Option<u64>,
         #[arg(long, default_value_t = 2)]

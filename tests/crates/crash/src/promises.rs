@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What is promised of a device that a power cut has left.
+//! The promises for a device that a power cut has left.
 
 use crate::contents::Id;
 use crate::device::Device;
@@ -33,7 +33,7 @@ pub(crate) fn find(device: &Device<'_>) -> Found {
     }
 }
 
-/// Whether the device may be in this state when power fails after the first `cut` events.
+/// Returns whether the device may be in this state when power fails after the first `cut` events.
 pub(crate) fn allowed(recording: &Recording, cut: Time, found: Found) -> Result<(), String> {
     let taken = recording.taken;
     let is_over = recording
@@ -77,7 +77,7 @@ pub(crate) fn keep(device: &mut Device<'_>) -> Result<(), String> {
     recovery::commit(device).map_err(|error| format!("commit: {error}"))
 }
 
-/// That the new state of a device cannot be kept once a restore has begun.
+/// Checks that the new state of a device cannot be kept once a restore has begun.
 pub(crate) fn refuses_to_keep(device: &mut Device<'_>) -> Result<(), String> {
     match recovery::commit(device) {
         Err(RecoveryError::Restoring) if device.requests.is_empty() => Ok(()),
@@ -87,7 +87,7 @@ pub(crate) fn refuses_to_keep(device: &mut Device<'_>) -> Result<(), String> {
     }
 }
 
-/// That every sector that was not free at the checkpoint is as it was then.
+/// Checks that every sector that was not free at the checkpoint is as it was then.
 pub(crate) fn rolled_back(recording: &Recording, sectors: &[Id]) -> Result<(), String> {
     let wrong = sectors
         .iter()
@@ -99,7 +99,7 @@ pub(crate) fn rolled_back(recording: &Recording, sectors: &[Id]) -> Result<(), S
     none(wrong, "differ from the checkpoint")
 }
 
-/// That every sector holds what a bare device might hold after the same cut.
+/// Checks that every sector holds what a bare device might hold after the same cut.
 pub(crate) fn as_bare(recording: &Recording, sectors: &[Id], cut: Time) -> Result<(), String> {
     let wrong = sectors
         .iter()

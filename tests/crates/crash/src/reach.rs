@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How far the log of a recording got, and whether that is what its workload is there for.
+//! The extent of the log of a recording, and the check that it is what its workload is there for.
 
 use crate::contents::Contents;
 use crate::timeline::Level;
@@ -8,7 +8,7 @@ use bow_decisions::log::{Entry, Header};
 use bowctl::crc::crc32;
 use std::collections::BTreeMap;
 
-/// What the log came to.
+/// Extent of the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Reach {
     /// Log blocks in the chain.
@@ -19,7 +19,7 @@ pub(crate) struct Reach {
     pub(crate) first_block: usize,
     /// Backups of a last block that the end of the device cuts off.
     pub(crate) cut_off: usize,
-    /// Whether the checkpoint was given up.
+    /// 1 if the checkpoint was committed.
     pub(crate) commit: usize,
 }
 
@@ -62,7 +62,7 @@ impl Reach {
         }
     }
 
-    /// That it is as far as `wanted` says: words such as `chain=20`.
+    /// Checks that it is as far as `wanted` says: words such as `chain=20`.
     pub(crate) fn check(&self, wanted: &str) -> Result<(), String> {
         for word in wanted.split_whitespace() {
             let (name, least) = word.split_once('=').ok_or("at_least has no number")?;

@@ -30,25 +30,25 @@ pub(crate) struct Recording {
     pub(crate) contents: Contents,
     /// Size of the device in sectors.
     pub(crate) sectors: u64,
-    /// What reached bow.
+    /// Bios that reached bow.
     pub(crate) upper: Level,
-    /// What bow sent down.
+    /// Bios that bow sent down.
     pub(crate) lower: Level,
     /// 0 → 1.
     pub(crate) taken: Decision,
     /// 1 → 2, if it came to that.
     pub(crate) given_up: Option<Decision>,
-    /// What each sector held at the checkpoint.
+    /// Contents of each sector at the checkpoint.
     pub(crate) image: Vec<Id>,
-    /// Whether a rollback has to give the sector back: it was not free at the checkpoint.
+    /// True for a sector that a rollback has to give back: it was not free at the checkpoint.
     pub(crate) is_kept: Vec<bool>,
-    /// What became of the files of a file system, if there is one.
+    /// Fate of the files of a file system, if there is one.
     pub(crate) files: Option<Files>,
     /// The file system.
     pub(crate) fs: String,
-    /// How far the log got.
+    /// Extent of the log.
     pub(crate) reach: Reach,
-    /// How far the workload wants it to get.
+    /// Extent that the workload wants.
     pub(crate) at_least: String,
     /// Power is cut from this event on.
     pub(crate) from: Time,
@@ -128,8 +128,8 @@ impl Recording {
         Ok(recording)
     }
 
-    /// What the checkpoint is: all that bow had sent down before the write that decided. It has
-    /// waited for all of it, so that nothing else can be meant.
+    /// Finds what the device held at the checkpoint: all that bow had sent down before the write
+    /// that decided. It has waited for all of it, so that nothing else can be meant.
     fn find_image(&mut self) -> Result<(), String> {
         let cut = self.taken.start;
         self.image = vec![ZEROES; self.sectors as usize];
@@ -164,13 +164,13 @@ impl Recording {
         }
     }
 
-    /// The sectors that a rollback has to give back.
+    /// Returns the sectors that a rollback has to give back.
     pub(crate) fn kept(&self) -> usize {
         self.is_kept.iter().filter(|kept| **kept).count()
     }
 }
 
-/// The first log block that was written to the first sector, and what replaced the last.
+/// Returns the first log block that was written to the first sector, and what replaced the last.
 fn decisions(lower: &Level, contents: &Contents) -> (Option<Decision>, Option<Decision>) {
     let mut taken = None;
     let mut given_up = None;

@@ -74,7 +74,7 @@ pub(crate) fn sample(
     Ok(())
 }
 
-/// That the files of folder `dir` are what the marks in file `steps` say.
+/// Checks that the files of folder `dir` are what the marks in file `steps` say.
 pub(crate) fn check_files(dir: &Path, steps: &Path) -> Result<usize, String> {
     let steps = fs::read_to_string(steps).map_err(|error| error.to_string())?;
     let marks: Vec<_> = (0..).zip(steps.lines().map(str::to_owned)).collect();

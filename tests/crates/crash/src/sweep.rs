@@ -13,7 +13,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Mutex;
 
-/// How much is done.
+/// Amount of work of a sweep.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Plan<'a> {
     /// States, if the flushes do not ask for more.
@@ -24,7 +24,7 @@ pub(crate) struct Plan<'a> {
     pub(crate) threads: usize,
     /// Give up after so many failures.
     pub(crate) failures: usize,
-    /// Where file systems may lie as files for e2fsck.
+    /// Folder in which file systems may lie as files for e2fsck.
     pub(crate) fsck: Option<&'a Path>,
 }
 
@@ -46,7 +46,7 @@ const MOMENTS_OF_A_DECISION: u32 = 8;
 /// The longest restore, in requests, that is cut off at each of them.
 const EVERY_REQUEST: u32 = 800;
 
-/// What was covered.
+/// Coverage of a sweep.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Coverage {
     pub(crate) states: usize,
@@ -84,7 +84,7 @@ impl AddAssign for Coverage {
 }
 
 impl Coverage {
-    /// What a sweep that found nothing must have looked at, and did not.
+    /// Returns what a sweep that found nothing must have looked at, and did not.
     pub(crate) fn lacks(&self, recording: &Recording, plan: &Plan<'_>) -> Option<&'static str> {
         let is_ext4 = recording.fs == "ext4";
         let enough = self.states > EVERY_KIND;
@@ -173,7 +173,7 @@ pub(crate) fn sweep(recording: &Recording, plan: Plan<'_>) -> (Coverage, Vec<Bro
     (coverage, broken)
 }
 
-/// Seeds of `count` states or more, and the number of flushes around which power fails.
+/// Returns the seeds of `count` states or more, and the number of flushes around which power fails.
 ///
 /// First come the moments just before and just after the end of every flush and every write with
 /// FUA, each once; then those at which a write that decides is under way, each many times; then any.
@@ -207,7 +207,7 @@ fn seed_at(cut: Time, random: &mut Random) -> Seed {
     }
 }
 
-/// The ends of flushes and writes with FUA that end while power may fail.
+/// Returns the ends of flushes and writes with FUA that end while power may fail.
 fn flush_ends(recording: &Recording) -> impl Iterator<Item = Time> + '_ {
     recording
         .lower
@@ -218,7 +218,7 @@ fn flush_ends(recording: &Recording) -> impl Iterator<Item = Time> + '_ {
         .filter(|end| (recording.from..recording.events).contains(end))
 }
 
-/// The moments before and after the end of every flush, and the number of flushes.
+/// Returns the moments before and after the end of every flush, and the number of flushes.
 fn flush_boundaries(recording: &Recording) -> (Vec<Time>, usize) {
     let cuts: Vec<_> = flush_ends(recording)
         .flat_map(|end| [end, end + 1])
@@ -235,7 +235,7 @@ pub(crate) struct Moments {
     writes: Vec<Time>,
 }
 
-/// The moments of a recording.
+/// Returns the moments of a recording.
 pub(crate) fn moments(recording: &Recording) -> Moments {
     let range = recording.from..recording.events;
     let bios = recording.lower.bios.iter();
@@ -261,7 +261,7 @@ impl Moments {
         list[random.below(list.len())]
     }
 
-    /// A state at any moment.
+    /// Returns a state at any moment.
     pub(crate) fn seed(&self, random: &mut Random) -> Seed {
         seed_at(self.draw(random), random)
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a device that was written to may hold after a power cut.
+//! The contents that a device that was written to may have after a power cut.
 //!
 //! dm-log-writes has the data and the trace has the times ([`Level::join`] brings the two together).
 //! From these follows, for each sector and each moment, what a device with a volatile cache may
@@ -25,7 +25,7 @@ use std::ops::Range;
 /// One thing that happened to one sector.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Version {
-    /// What the sector holds by it; after a discard [`GARBAGE`], which stands for anything.
+    /// Contents of the sector by it; after a discard [`GARBAGE`], which stands for anything.
     pub(crate) id: Id,
     /// The bio that did it: those of one bio have the same number.
     pub(crate) bio: u32,
@@ -38,7 +38,7 @@ pub(crate) struct Version {
 }
 
 impl Version {
-    /// Whether the sector may hold this if power fails after the first `cut` events.
+    /// Returns whether the sector may hold this if power fails after the first `cut` events.
     pub(crate) fn is_possible(&self, cut: Time) -> bool {
         self.start < cut && self.gone >= cut
     }
@@ -149,13 +149,13 @@ impl Level {
         }
     }
 
-    /// All versions of a sector; none if nothing happened to it.
+    /// Returns all versions of a sector; none if nothing happened to it.
     pub(crate) fn versions(&self, sector: u32) -> &[Version] {
         let range = self.index[sector as usize].clone();
         &self.versions[range.start as usize..range.end as usize]
     }
 
-    /// What the sector may hold if power fails after the first `cut` events.
+    /// Returns what the sector may hold if power fails after the first `cut` events.
     pub(crate) fn possible(
         &self,
         sector: u32,
@@ -166,7 +166,7 @@ impl Level {
             .filter(move |version| version.is_possible(cut) || (version.start == 0 && cut == 0))
     }
 
-    /// Whether a sector may hold `id` if power fails after the first `cut` events.
+    /// Returns whether a sector may hold `id` if power fails after the first `cut` events.
     pub(crate) fn allows(&self, sector: u32, id: Id, cut: Time) -> bool {
         let versions = self.versions(sector);
         if versions.is_empty() {
@@ -178,7 +178,7 @@ impl Level {
     }
 }
 
-/// When flushes began and ended.
+/// Times at which flushes began and ended.
 struct Flushes {
     /// Their beginnings in order, and for each the earliest end of it and all that began later.
     list: Vec<(Time, Time)>,
@@ -199,7 +199,7 @@ impl Flushes {
         Self { list }
     }
 
-    /// The end of a flush that began after `time`.
+    /// Returns the end of a flush that began after `time`.
     fn first_after(&self, time: Time) -> Time {
         if time == NEVER {
             return NEVER;
@@ -215,7 +215,7 @@ fn key(bio: &Bio) -> Key {
     (bio.kind, bio.sector, bio.sectors)
 }
 
-/// For each bio the entry that it was logged as. Sets the ends of flushes right.
+/// Returns for each bio the entry that it was logged as. Sets the ends of flushes right.
 ///
 /// An entry is taken to be the first bio that fits it in the order of [`LogOrder`]. dm-log-writes
 /// and the trace may see bios that end at the same moment the other way round.
@@ -265,7 +265,7 @@ impl<'a> LogOrder<'a> {
         }
     }
 
-    /// The bios in the order in which they are logged.
+    /// Returns the bios in the order in which they are logged.
     fn run(mut self) -> Vec<usize> {
         let mut events: Vec<(Time, usize, bool)> = Vec::new();
         for (number, bio) in self.bios.iter().enumerate() {
@@ -292,7 +292,7 @@ impl<'a> LogOrder<'a> {
         self.order
     }
 
-    /// A flush ended: `alike`, or another that looks the same.
+    /// Notes that a flush ended: `alike`, or another that looks the same.
     fn flush_ended(&mut self, time: Time, alike: usize) {
         let flags = self.bios[alike].flags;
         let at = self.order.len();
@@ -341,7 +341,7 @@ mod tests {
         }
     }
 
-    /// Each write of a bio writes its number.
+    /// Returns a level in which each write of a bio writes its number.
     fn level(bios: &[Bio]) -> (Level, Vec<Id>) {
         let mut contents = Contents::new();
         let data: Vec<_> = (0..bios.len()).map(|n| [n as u8 + 1; SECTOR]).collect();

@@ -37,7 +37,7 @@ impl Bio {
     }
 }
 
-/// What was traced.
+/// Bios and flushes that were traced.
 pub(crate) struct Trace {
     /// The bios of each device, in the order in which they began.
     pub(crate) bios: HashMap<(u32, u32), Vec<Bio>>,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the module decides in state 1, carried out on a disk in memory: random writes and discards,
-//! copies that fail, space that runs out. At any moment the disk rolls back and can be kept.
+//! Decisions in state 1, carried out on a disk in memory: random writes and discards, copies that
+//! fail, space that runs out. At any moment the disk rolls back and can be kept.
 
 use crate::decisions::batch::Batch;
 use crate::decisions::block_size::BlockSize;
@@ -28,7 +28,7 @@ const AHEAD_MAX: u64 = 24 * MIB;
 struct Device {
     sectors: u64,
     disk: Vec<u8>,
-    /// What a bare device would hold, and what it held at the checkpoint.
+    /// Contents of a bare device now, and at the checkpoint.
     bare: Vec<u8>,
     old: Vec<u8>,
     free: Range<u64>,
@@ -40,7 +40,7 @@ struct Device {
     /// Blocks that were copied ahead and not written since.
     ahead: BTreeSet<u64>,
     random: Random,
-    /// Whether the worker finds memory.
+    /// True if the worker finds memory.
     has_memory: bool,
     /// One copy in so many fails.
     failures: Option<usize>,
@@ -199,7 +199,7 @@ impl Device {
         self.checkpoint.hit(hits as u64);
     }
 
-    /// What the worker does with the writes that came together.
+    /// Does what the worker does with the writes that came together.
     fn write(&mut self, spans: &[Range<u64>]) {
         let mut waiting: Vec<_> = spans.to_vec();
         for _ in 0..50 {
@@ -260,7 +260,7 @@ impl Device {
         });
     }
 
-    /// Power fails now: both ways out must hold.
+    /// Checks that after a power cut now both ways out hold.
     fn check(&mut self) {
         let mut disk = Disk::new(self.disk.clone());
         recovery::restore(&mut disk, &mut Progress::hidden()).unwrap();
@@ -285,7 +285,7 @@ impl Device {
     }
 }
 
-/// Random writes of all shapes everywhere, discards, and now and then a copy that fails.
+/// Runs random writes of all shapes everywhere, discards, and now and then a copy that fails.
 fn random_load(block: u32, failures: Option<usize>, free: u64, seed: u64) -> Device {
     let sectors = 4096 + seed % 8;
     let mut device = Device::new(sectors, 4096 - free..sectors, block, seed);
@@ -381,12 +381,12 @@ fn random_loads_with_little_space() {
     }
 }
 
-/// A device of which 128 MiB are free.
+/// Returns a device of which 128 MiB are free.
 fn large() -> Device {
     Device::new(320 * MIB, 192 * MIB..320 * MIB, 4096, 5)
 }
 
-/// First writes of 4 KiB to `range`, `count` of them in random order, `depth` at a time.
+/// Does first writes of 4 KiB to `range`, `count` of them in random order, `depth` at a time.
 fn scatter(device: &mut Device, range: Range<u64>, count: usize, depth: usize) {
     let mut blocks: Vec<u64> = range.step_by(8).collect();
     for index in (1..blocks.len()).rev() {
@@ -398,8 +398,8 @@ fn scatter(device: &mut Device, range: Range<u64>, count: usize, depth: usize) {
     }
 }
 
-/// Where everything is written in the end, most of it is copied by few large copies: the fewer, the fewer
-/// writes wait for them.
+/// If everything is written in the end, most of it is copied by few large copies: the fewer, the
+/// fewer writes wait for them.
 #[test]
 fn a_dense_load_is_copied_in_large_pieces() {
     for (depth, most) in [(1, 250), (8, 550), (32, 700)] {
@@ -443,7 +443,7 @@ fn a_copy_takes_what_is_left_of_a_piece_of_free_space() {
     assert!(device.copies < 40);
 }
 
-/// Where little is, no more than a few windows are copied in vain.
+/// If little is written, no more than a few windows are copied in vain.
 #[test]
 fn a_sparse_load_is_copied_as_it_comes() {
     let mut device = large();

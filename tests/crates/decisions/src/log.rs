@@ -12,7 +12,7 @@ fn crc32(seed: u32, data: &[u8]) -> u32 {
     !hasher.finalize()
 }
 
-/// The raw CRC-32, bit by bit.
+/// Returns the raw CRC-32, bit by bit.
 fn slow_crc32(seed: u32, data: &[u8]) -> u32 {
     data.iter().fold(seed, |crc, byte| {
         (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
@@ -63,7 +63,7 @@ fn encode(log: &LogBlock) -> Sector {
     sector
 }
 
-/// The same, field by field as the description of the format has them.
+/// Encodes a log block, field by field as the description of the format has them.
 fn by_hand(log: &LogBlock) -> Vec<u8> {
     let map = log.free_map();
     let mut bytes = Vec::new();
@@ -212,7 +212,7 @@ fn a_successor_names_the_one_before() {
     );
 }
 
-/// A header of version 1.0 with a field changed.
+/// Returns a header of version 1.0 with a field changed.
 fn v1_0(change: impl FnOnce(&mut [u8])) -> Vec<u8> {
     let mut block = vec![0; 4096];
 

@@ -21,7 +21,7 @@ pub(super) const KINDS: [Kind; 7] = [
     Kind::Reserved,
 ];
 
-/// A stock that is full.
+/// Returns a stock that is full.
 pub(super) fn stock() -> Nodes {
     let mut nodes = Nodes::new(8, GFP_KERNEL).unwrap();
 
@@ -37,7 +37,7 @@ pub(super) fn span() -> impl Strategy<Value = core::ops::Range<u64>> {
     (0..SECTORS, 0..12u64).prop_map(|(start, len)| start..(start + len).min(SECTORS))
 }
 
-/// The kind of a sector.
+/// Returns the kind of a sector.
 fn kind_at(tree: &RangeTree, sector: u64) -> Option<Kind> {
     tree.run_at(sector).kind
 }

@@ -30,7 +30,7 @@ pub(crate) struct Device {
     unit: u64,
 }
 
-/// How a device is opened.
+/// Caching mode that a device is opened in.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Caching {
     Direct,
@@ -79,12 +79,12 @@ impl Device {
         })
     }
 
-    /// The whole device.
+    /// Returns the whole device.
     pub(crate) fn extent(&self) -> Range {
         Range::new(0, self.sectors)
     }
 
-    /// The logical block in sectors.
+    /// Returns the logical block in sectors.
     pub(crate) fn unit(&self) -> u64 {
         self.unit
     }

@@ -26,7 +26,7 @@ use std::sync::mpsc;
 use std::sync::Arc;
 use std::sync::Mutex;
 
-/// How long and how hard.
+/// Limits of a load: length and depth.
 pub(crate) struct Limits {
     pub(crate) ops: u64,
     /// No more operations once this file is gone.
@@ -45,7 +45,7 @@ struct Job {
     op: Op,
     /// For writes.
     generation: Generation,
-    /// What the range holds before the operation if it is a read, else after it.
+    /// Contents of the range before the operation if it is a read, else after it.
     expected: Vec<Generation>,
     shift: u64,
 }
@@ -118,7 +118,7 @@ pub(crate) fn run(
     })
 }
 
-/// What is under way, and what came of the rest.
+/// Operations under way, and the results of the others.
 struct Flight<'a> {
     reports: mpsc::Receiver<Done>,
     model: &'a mut Model,

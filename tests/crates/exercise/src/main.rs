@@ -164,7 +164,7 @@ struct Run {
     no_verify: bool,
 }
 
-/// Why a command did not end well, and with which exit status.
+/// Error of a command, with its exit status.
 #[derive(Debug)]
 struct Failure {
     status: u8,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Which operation comes next, and where: every choice comes from the seed.
+//! The choice of the next operation and its place: every choice comes from the seed.
 
 use crate::range::Range;
 use crate::range::SECTOR;
@@ -112,7 +112,7 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// Operations of `unit` up to `max` sectors, inside `regions`.
+    /// Begins a plan of operations of `unit` up to `max` sectors, inside `regions`.
     pub(crate) fn new(seed: u64, mix: Mix, regions: Vec<Range>, unit: u64, max: u64) -> Self {
         let last = regions[0];
         Self {
@@ -131,8 +131,8 @@ impl Plan {
         Op { kind, range }
     }
 
-    /// All sizes are about as likely; the edges of the region, the start above
-    /// all, and the neighbourhood of the last operation more than their share.
+    /// Draws a range. All sizes are about as likely; the edges of the region, the start above all,
+    /// and the neighbourhood of the last operation more than their share.
     fn range(&mut self) -> Range {
         let rng = &mut self.rng;
         let total = self.regions.iter().map(|r| r.len).sum();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What every sector of a window of the device must hold.
+//! A model of the contents of every sector of a window of the device.
 //!
 //! A sector is named by a generation: 0 when its content is unknown (never
 //! written by us, or discarded), 1 for zeroes, and a number of its own for each
@@ -115,7 +115,7 @@ impl Model {
         Stamp { salt: self.salt }
     }
 
-    /// The generation for the next write.
+    /// Returns the generation for the next write.
     pub(crate) fn next_generation(&mut self) -> Generation {
         self.last += 1;
         self.last
@@ -141,7 +141,7 @@ impl Model {
         &self.sectors[self.slot(range)]
     }
 
-    /// Bytes in whole blocks of `block_size` bytes of which no sector is known.
+    /// Returns the bytes in whole blocks of `block_size` bytes of which no sector is known.
     pub(crate) fn unknown_bytes(&self, block_size: u64) -> u64 {
         let per_block = block_size / SECTOR as u64;
         // Blocks count from the start of the device, not of the window.

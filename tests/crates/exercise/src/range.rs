@@ -21,7 +21,7 @@ impl Range {
         Self { start, len }
     }
 
-    /// The first sector after the range.
+    /// Returns the first sector after the range.
     pub(crate) fn end(&self) -> u64 {
         self.start + self.len
     }

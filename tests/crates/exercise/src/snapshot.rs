@@ -2,7 +2,7 @@
 
 //! The image of a device at the checkpoint, less what was free then.
 //!
-//! Which sectors are free is taken from a trace of what the file system sent to
+//! The free sectors are taken from a trace of what the file system sent to
 //! the device (the kernel's `block:block_bio_queue` event), not from bow: a
 //! discard frees its sectors, any write after it takes them back.
 //!
@@ -35,14 +35,14 @@ fn wrong(path: &Path, error: &dyn std::fmt::Display) -> Failure {
     Failure::usage(format!("{}: {error}", path.display()))
 }
 
-/// One flag a sector: true where the trace leaves it free.
+/// Returns one flag a sector: true where the trace leaves it free.
 fn free_sectors(trace: &str, device: &str, sectors: u64) -> Result<Vec<bool>, Failure> {
     let mut free = vec![false; sectors as usize];
     for line in trace.lines() {
         let Some((_, event)) = line.split_once("block_bio_queue: ") else {
             continue;
         };
-        // «253,0 DS 2048 + 8192 [fstrim]»
+        // "253,0 DS 2048 + 8192 [fstrim]"
         let words: Vec<_> = event.split_whitespace().collect();
         let [dev, flags, start, "+", len, ..] = words[..] else {
             return Err(Failure::usage(format!("unreadable trace line: {line}")));
@@ -58,7 +58,7 @@ fn free_sectors(trace: &str, device: &str, sectors: u64) -> Result<Vec<bool>, Fa
                 "past the end of the device: {line}"
             )));
         };
-        // A preflush stands before the operation: «FWFS». Reads change nothing,
+        // A preflush stands before the operation: "FWFS". Reads change nothing,
         // and whatever is not known to be harmless counts as a write.
         match flags.trim_start_matches('F').chars().next() {
             Some('R') | None => {}

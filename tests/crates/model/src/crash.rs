@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a power cut may leave on a disk: all that was written before the last flush, and of what
-//! was written after it any part, in units of a sector.
+//! The contents that a power cut may leave on a disk: all that was written before the last flush,
+//! and of what was written after it any part, in units of a sector.
 
 use crate::disk::{Request, SECTOR};
 use crate::random::Random;
 
-/// How much of what was written since the last flush is there after a power cut.
+/// Share of what was written since the last flush that is there after a power cut.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Arrived {
     /// Nothing.
@@ -19,7 +19,7 @@ pub enum Arrived {
     Sectors,
 }
 
-/// What a disk that held `base` holds if power fails after `prefix`.
+/// Returns what a disk that held `base` holds if power fails after `prefix`.
 pub fn after(base: &[u8], prefix: &[Request], arrived: Arrived, random: &mut Random) -> Vec<u8> {
     let mut data = base.to_vec();
     let flushed = prefix

@@ -10,7 +10,7 @@ use bowctl::device::BlockDevice;
 /// Bytes of a sector.
 pub const SECTOR: usize = 512;
 
-/// What reached a disk.
+/// Request that reached a disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
     /// Data for a sector and those that follow.
@@ -27,9 +27,9 @@ pub enum Request {
 /// A disk in memory.
 #[derive(Clone, Debug)]
 pub struct Disk {
-    /// What it holds.
+    /// Contents.
     pub data: Vec<u8>,
-    /// What reached it, in order.
+    /// Requests that reached it, in order.
     pub requests: Vec<Request>,
     /// Requests that are still served before the disk fails; `None`: all are.
     pub left: Option<usize>,
@@ -38,7 +38,7 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// A disk that holds `data`.
+    /// Returns a disk that holds `data`.
     pub fn new(data: Vec<u8>) -> Self {
         Self {
             data,

@@ -8,7 +8,7 @@
 use crate::disk::SECTOR;
 use crate::random::Random;
 
-/// Which driver's log is written.
+/// Driver whose log is written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Version {
     /// The C driver's: 28 bytes of header, entries to the end of the block.
@@ -17,7 +17,7 @@ pub enum Version {
     V1_1,
 }
 
-/// What one block is.
+/// State of a block.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Kind {
     /// As at the checkpoint, and needed for a rollback.
@@ -32,7 +32,7 @@ enum Kind {
     Live,
 }
 
-/// What the file system does.
+/// Operation of the file system.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Op {
     /// Writes `blocks` blocks from `block` on (modulo the device's size).
@@ -59,11 +59,11 @@ pub struct History {
     pub block_size: usize,
     version: Version,
     random: Random,
-    /// What the disk below holds.
+    /// Contents of the underlying disk.
     pub disk: Vec<u8>,
-    /// What it held at the checkpoint.
+    /// Contents at the checkpoint.
     pub old: Vec<u8>,
-    /// What the file system sees.
+    /// Contents that the file system sees.
     pub new: Vec<u8>,
     /// Blocks that were free at the checkpoint.
     pub free_at_checkpoint: Vec<bool>,
@@ -80,13 +80,14 @@ pub struct History {
 }
 
 impl History {
-    /// A device with random contents that enters state 1; `None` if there is not enough free
-    /// space. `free` says which blocks are free; block 0 never is.
+    /// Begins the history of a device with random contents that enters state 1; `None` if there is
+    /// not enough free space. `free` says which blocks are free; block 0 never is.
     pub fn new(version: Version, block_size: usize, free: &[bool], seed: u64) -> Option<Self> {
         Self::with_tail(version, block_size, free, 0, seed)
     }
 
-    /// The same, on a device that ends `tail` sectors into one more block, which is not free.
+    /// Begins a history as [`Self::new`] does, on a device that ends `tail` sectors into one more
+    /// block, which is not free.
     pub fn with_tail(
         version: Version,
         block_size: usize,
@@ -101,8 +102,8 @@ impl History {
         Self::on(disk, version, block_size, free, time, seed)
     }
 
-    /// A device that holds `disk`, which may end in the middle of a last block, and enters state 1 at
-    /// `time`, in seconds since the epoch.
+    /// Begins the history of a device that holds `disk`, which may end in the middle of a last
+    /// block, and enters state 1 at `time`, in seconds since the epoch.
     pub fn on(
         disk: Vec<u8>,
         version: Version,
@@ -153,27 +154,27 @@ impl History {
         Some(history)
     }
 
-    /// Number of blocks; the end of the device may cut off the last.
+    /// Returns the number of blocks; the end of the device may cut off the last.
     pub fn blocks(&self) -> usize {
         self.kinds.len()
     }
 
-    /// Whether all of a block is on the device.
+    /// Returns whether all of a block is on the device.
     fn is_whole(&self, block: usize) -> bool {
         (block + 1) * self.block_size <= self.disk.len()
     }
 
-    /// The checkpoint's identity: uuid and time.
+    /// Returns the checkpoint's identity: uuid and time.
     pub fn identity(&self) -> (&[u8], u64) {
         (&self.uuid, self.time)
     }
 
-    /// Where the live contents of the first block are, in sectors.
+    /// Returns where the live contents of the first block are, in sectors.
     pub fn sector0(&self) -> u64 {
         self.sector(self.live)
     }
 
-    /// Number of free blocks.
+    /// Returns the number of free blocks.
     fn free(&self) -> usize {
         self.kinds
             .iter()
@@ -181,12 +182,13 @@ impl History {
             .count()
     }
 
-    /// Number of log blocks.
+    /// Returns the number of log blocks.
     pub fn log_blocks(&self) -> u64 {
         u64::from(self.sequence) + 1
     }
 
-    /// What the disk must hold after a rollback, block by block; `None` where it may hold anything.
+    /// Returns what the disk must hold after a rollback, block by block; `None` where it may hold
+    /// anything.
     pub fn rolled_back(&self) -> impl Iterator<Item = Option<&[u8]>> {
         self.old
             .chunks(self.block_size)
@@ -194,8 +196,8 @@ impl History {
             .map(|(data, free)| (!free).then_some(data))
     }
 
-    /// What the disk must hold when the new state is kept, block by block; `None` where it may hold
-    /// anything.
+    /// Returns what the disk must hold when the new state is kept, block by block; `None` where it
+    /// may hold anything.
     pub fn kept(&self) -> impl Iterator<Item = Option<&[u8]>> {
         self.new
             .chunks(self.block_size)
@@ -322,7 +324,7 @@ impl History {
         self.kinds[block..block + blocks].fill(Kind::Changed);
     }
 
-    /// Whether there is a free run of so many blocks.
+    /// Returns whether there is a free run of so many blocks.
     fn fits(&self, blocks: usize) -> bool {
         self.kinds
             .windows(blocks)
@@ -362,7 +364,7 @@ impl History {
         (block * self.block_size / SECTOR) as u64
     }
 
-    /// Number of entries that a log block has room for.
+    /// Returns the number of entries that a log block has room for.
     fn room(&self) -> usize {
         match self.version {
             Version::V1_0 => (self.block_size - 28) / 24,
@@ -436,14 +438,14 @@ fn put(disk: &mut [u8], block: usize, data: &[u8]) {
     }
 }
 
-/// The raw CRC-32.
+/// Returns the raw CRC-32.
 pub fn crc(seed: u32, data: &[u8]) -> u32 {
     data.iter().fold(seed, |crc, byte| {
         (crc >> 8) ^ TABLE[usize::from((crc as u8) ^ byte)]
     })
 }
 
-/// What each byte does to a CRC, worked out bit by bit.
+/// Table of what each byte does to a CRC, worked out bit by bit.
 const TABLE: [u32; 256] = {
     let mut table = [0; 256];
     let mut byte = 0;

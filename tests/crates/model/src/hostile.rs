@@ -21,7 +21,7 @@ const BLOCK_MAX: usize = 4096;
 /// A log block to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
-    /// Which header.
+    /// Version of the header.
     pub version: Version,
     /// Marked by a restore.
     pub restoring: bool,
@@ -38,7 +38,7 @@ pub struct Log {
 }
 
 impl Log {
-    /// Size of the header in bytes.
+    /// Returns the size of the header in bytes.
     pub fn header_size(&self) -> usize {
         match self.version {
             Version::V1_0 => 28,
@@ -46,7 +46,7 @@ impl Log {
         }
     }
 
-    /// The log block up to the end of its last entry, with the right checksum.
+    /// Returns the log block up to the end of its last entry, with the right checksum.
     pub fn bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
 
@@ -76,9 +76,9 @@ impl Log {
     }
 }
 
-/// A log of version 1.0, for a device of 2^32 sectors, with entries that copy what others have
-/// copied: with each, twice as many blocks come from two places by turns. `live` is where the first
-/// block is, in blocks of 4096 bytes.
+/// Returns a log of version 1.0, for a device of 2^32 sectors, with entries that copy what others
+/// have copied: with each, twice as many blocks come from two places by turns. `live` is where the
+/// first block is, in blocks of 4096 bytes.
 pub fn scattered(live: u64) -> Log {
     const BLOCK: u64 = 4096;
     // The largest that an entry can say.
@@ -127,12 +127,12 @@ pub fn seal(block: &mut [u8]) {
     }
 }
 
-/// A field of 32 bits.
+/// Returns a field of 32 bits.
 fn field(block: &[u8], at: usize) -> u32 {
     u32::from_le_bytes([block[at], block[at + 1], block[at + 2], block[at + 3]])
 }
 
-/// A field of 64 bits.
+/// Returns a field of 64 bits.
 fn wide(block: &[u8], at: usize) -> u64 {
     u64::from(field(block, at)) | (u64::from(field(block, at + 4)) << 32)
 }
@@ -141,7 +141,7 @@ fn header_size(block: &[u8]) -> usize {
     usize::from(block[6]) | (usize::from(block[7]) << 8)
 }
 
-/// What a good log says, done step by step as the description of the format has it: the device
+/// Does what a good log says, step by step as the description of the format has it: the device
 /// after a restore.
 ///
 /// # Panics
@@ -181,7 +181,7 @@ pub fn follow(image: &[u8]) -> Vec<u8> {
     }
 }
 
-/// The entries of a log block, which must lie where its version has them.
+/// Returns the entries of a log block, which must lie where its version has them.
 fn entries(block: &[u8]) -> Vec<Entry> {
     let first = header_size(block);
     let end = first + field(block, 12) as usize * ENTRY;
@@ -252,7 +252,7 @@ pub fn check(disk: &Disk) -> Result<(), RecoveryError> {
     result.map(|_| ())
 }
 
-/// What came of [`examine`].
+/// Result of [`examine`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Outcome {
     /// The log was good, and was restored.
@@ -363,7 +363,7 @@ fn refused(error: &RecoveryError) {
 /// A device of any size that holds zeroes but for its first sectors.
 #[derive(Debug)]
 pub struct Sparse {
-    /// What it begins with, whole sectors.
+    /// Contents of its beginning, whole sectors.
     pub first: Vec<u8>,
     /// Size in sectors.
     pub sectors: u64,

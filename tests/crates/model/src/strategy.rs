@@ -11,15 +11,15 @@ use crate::history::{History, Op, Version};
 /// A history and how it came about, so that a failure can be told.
 #[derive(Clone)]
 pub struct Case {
-    /// Which log.
+    /// Version of the log.
     pub version: Version,
     /// Bytes.
     pub block_size: usize,
-    /// Which blocks are free at the checkpoint.
+    /// Blocks that are free at the checkpoint.
     pub free: Vec<bool>,
     /// Sectors of one more block that the end of the device cuts off; 0: there is none.
     pub tail: usize,
-    /// What the file system does.
+    /// Operations of the file system.
     pub ops: Vec<Op>,
     /// For all that is random beyond that.
     pub seed: u64,
@@ -57,7 +57,7 @@ impl Case {
     }
 }
 
-/// Histories of at most `blocks` blocks and `ops` operations.
+/// Draws histories of at most `blocks` blocks and `ops` operations.
 pub fn case(blocks: usize, ops: usize) -> impl Strategy<Value = Case> {
     let op = prop_oneof![
         12 => (0..blocks, 1..6usize).prop_map(|(block, blocks)| Op::Write { block, blocks }),

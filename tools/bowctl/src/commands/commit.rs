@@ -27,7 +27,7 @@ pub struct Args {
     pub dry_run: bool,
 }
 
-/// What a commit is of.
+/// Device that is committed.
 enum Target {
     Live(Live),
     Plain(PathBuf),
@@ -81,7 +81,7 @@ impl Target {
         }
     }
 
-    /// Whether there is a checkpoint to commit. Says so if it was committed already.
+    /// Returns whether there is a checkpoint to commit. Says so if it was committed already.
     fn ready(&self) -> Result<bool> {
         match self {
             Self::Live(live) => match live.state()? {

@@ -18,7 +18,7 @@ use crate::signature;
 pub struct Args {
     /// Name of the new device, which will be /dev/mapper/NAME.
     pub name: String,
-    /// The block device below.
+    /// The underlying block device.
     pub device: PathBuf,
     /// Unit of backup in bytes: 512, 1024, 2048 or 4096 [default: the target's choice].
     #[arg(long, value_parser = block_size)]

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Why a log cannot be used, and what to do then.
+//! Reasons why a log cannot be used, and advice.
 
 use std::path::Path;
 
 use crate::error::{Code, CommandError};
 use crate::recovery::RecoveryError;
 
-/// What a log was read for.
+/// Purpose that a log was read for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum For {
     Restore,

@@ -28,7 +28,7 @@ pub enum Command {
     /// Keep the new state: end the checkpoint of a live device, or of a plain device or image that
     /// no bow device is over.
     Commit(commit::Args),
-    /// Remove live bow devices, in any state; an open checkpoint stays on the device below.
+    /// Remove live bow devices, in any state; an open checkpoint stays on the underlying device.
     Remove(remove::Args),
     /// Tell what state live bow devices are in, and whether plain devices hold a checkpoint.
     Status(status::Args),

@@ -92,7 +92,7 @@ pub(super) fn run(args: &Args) -> Result {
     Ok(())
 }
 
-/// The error for a device that was written to without dm-bow.
+/// Returns the error for a device that was written to without dm-bow.
 fn refused(path: &Path, traces: &[String]) -> CommandError {
     CommandError::new(
         Code::State,

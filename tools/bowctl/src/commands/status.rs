@@ -126,7 +126,8 @@ fn plain_status(path: &Path) -> Result<PlainStatus> {
     Ok(status)
 }
 
-/// Traces of writes without dm-bow; none if the log cannot be followed. Saved data is not read.
+/// Returns the traces of writes without dm-bow; none if the log cannot be followed. Saved data is
+/// not read.
 fn foreign_writes(device: &FileDevice) -> Vec<String> {
     let options = CheckOptions {
         verify: false,

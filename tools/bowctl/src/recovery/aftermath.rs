@@ -48,7 +48,7 @@ pub fn advice<D: BlockDevice>(
     })
 }
 
-/// The advice for XFS, whose superblock at the checkpoint is at the beginning of `start`.
+/// Returns the advice for XFS, whose superblock at the checkpoint is at the beginning of `start`.
 ///
 /// Each piece of metadata bears the position in the journal that it was last written at. Journal
 /// recovery takes what is on the device for newer than the journal if that position is higher, and

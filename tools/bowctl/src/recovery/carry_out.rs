@@ -2,7 +2,7 @@
 
 //! Checking a log, restoring the old state, keeping the new one, on a [`BlockDevice`].
 //!
-//! What to do is decided by [`Check`], [`Restore`] and [`Commit`]; this carries it out.
+//! The decisions are those of [`Check`], [`Restore`] and [`Commit`]; this carries them out.
 
 use bow_decisions::log::{Header, BLOCK_SIZE_MAX, SECTOR_SIZE};
 
@@ -15,7 +15,7 @@ use crate::crc::crc32;
 use crate::device::BlockDevice;
 use crate::progress::Progress;
 
-/// How many times the device's size a log's entries may come to in all, unless the user says
+/// Limit for a log's entries in all, as a multiple of the device's size, unless the user says
 /// otherwise.
 pub const BUDGET_FACTOR: u64 = 64;
 
@@ -23,12 +23,12 @@ pub const BUDGET_FACTOR: u64 = 64;
 /// otherwise.
 pub const PIECES: u64 = 64;
 
-/// How a log is checked.
+/// Options of a check.
 #[derive(Clone, Copy, Debug)]
 pub struct CheckOptions {
     /// Read the saved data and compare its checksums.
     pub verify: bool,
-    /// What the log may ask for; `None`: [`BUDGET_FACTOR`] times the device in bytes, and
+    /// Limits of what the log may ask for; `None`: [`BUDGET_FACTOR`] times the device in bytes, and
     /// [`PIECES`].
     pub limits: Option<Limits>,
 }
@@ -44,17 +44,17 @@ impl Default for CheckOptions {
 
 /// A log that has been checked.
 pub struct Checked {
-    /// The header of the newest log block.
+    /// Reads the header of the newest log block.
     pub header: Header,
-    /// Where the newest log block says that its place is backed up.
+    /// Sector at which the newest log block says that its place is backed up.
     pub before: u64,
-    /// What the log comes to.
+    /// Totals of the log.
     pub summary: Summary,
     check: Box<Check>,
 }
 
 impl Checked {
-    /// Whether the log has old contents for `sector`.
+    /// Returns whether the log has old contents for `sector`.
     pub fn is_saved(&self, sector: u64) -> bool {
         self.check.restored(sector, 1).data != sector
     }
@@ -185,7 +185,7 @@ pub fn commit<D: BlockDevice>(device: &mut D) -> Result<(), RecoveryError> {
     }
 }
 
-/// Whether the new state can be kept, and the header that says so. Writes nothing.
+/// Returns the header of the newest log block, if the new state can be kept. Writes nothing.
 ///
 /// # Errors
 ///
@@ -197,7 +197,7 @@ pub fn can_commit<D: BlockDevice>(device: &D) -> Result<Header, RecoveryError> {
     header(device)
 }
 
-/// The header of the newest log block.
+/// Reads the header of the newest log block.
 ///
 /// # Errors
 ///
@@ -209,7 +209,7 @@ pub fn header<D: BlockDevice>(device: &D) -> Result<Header, RecoveryError> {
         .map_err(|error| RecoveryError::from(CheckError::Block { sector: 0, error }))
 }
 
-/// The first bytes of the device: as many as the largest log block has, or fewer.
+/// Reads the first bytes of the device: as many as the largest log block has, or fewer.
 fn read_first<D: BlockDevice>(device: &D) -> Result<Vec<u8>, RecoveryError> {
     let sectors = device
         .sectors()
@@ -223,7 +223,7 @@ fn read_first<D: BlockDevice>(device: &D) -> Result<Vec<u8>, RecoveryError> {
     Ok(first)
 }
 
-/// What goes wrong with a log that has been checked.
+/// Returns the error for a log that went wrong after it had been checked.
 fn changed(invalid: CheckError) -> RecoveryError {
     match invalid {
         CheckError::NoMemory => RecoveryError::NoMemory,

@@ -41,7 +41,7 @@ pub const READ_MAX: usize = 1 << 20;
 /// Pieces that every log may have, beyond [`Limits::pieces`].
 const PIECES_FREE: u64 = 1 << 18;
 
-/// What a log may ask of its reader: see [`Check::new`].
+/// Limits of what a log may ask of its reader: see [`Check::new`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limits {
     /// Bytes that entries may hold in all.
@@ -67,7 +67,7 @@ impl Limits {
     };
 }
 
-/// What a whole log comes to.
+/// Totals of a whole log.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Summary {
     /// Log blocks.
@@ -78,7 +78,7 @@ pub struct Summary {
     pub bytes: u64,
 }
 
-/// What [`Check::next`] has come to.
+/// Result of [`Check::next`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Finding {
     /// Read `len` bytes from `sector` on, and give them to [`Check::feed`].
@@ -106,7 +106,7 @@ pub enum Finding {
     Valid(Summary),
 }
 
-/// What a [`Check`] does next.
+/// Next action of a [`Check`].
 #[derive(Clone, Copy)]
 enum State {
     /// Report the log block that has been read from a sector.
@@ -132,7 +132,7 @@ pub struct Check {
     /// Size of the device in sectors.
     device: u64,
     limits: Limits,
-    /// Whether to verify saved data.
+    /// True if saved data is to be verified.
     verify: bool,
     /// The log block that is being looked at.
     block: [u8; BLOCK_SIZE_MAX as usize],
@@ -189,7 +189,7 @@ impl Check {
         Ok(check)
     }
 
-    /// The log block found last.
+    /// Returns the log block found last.
     pub fn header(&self) -> &Header {
         &self.header
     }
@@ -307,7 +307,7 @@ impl Check {
         }
     }
 
-    /// A request to read at most `sectors` from `sector` on, as the restore would see them.
+    /// Returns a request to read at most `sectors` from `sector` on, as the restore would see them.
     fn read(&self, sector: u64, sectors: u64) -> Finding {
         let piece = self.relocations.find(sector, sectors);
 
@@ -337,7 +337,7 @@ impl Check {
         Ok(())
     }
 
-    /// Whether a log block is the one that comes next in the chain.
+    /// Checks that a log block is the one that comes next in the chain.
     fn check_chain(&self, header: &Header, sector: u64) -> Result<(), CheckError> {
         let expected = self.header.sequence.saturating_sub(1);
 
@@ -428,7 +428,7 @@ impl Check {
         Ok(())
     }
 
-    /// Whether `sector` is the first of a block of the device other than the first block.
+    /// Returns whether `sector` is the first of a block of the device other than the first block.
     fn is_block(&self, sector: u64, header: &Header) -> bool {
         let block = block_sectors(header);
 
@@ -475,7 +475,7 @@ pub(super) fn source_end(header: &Header, device: u64, entry: Entry) -> Result<u
         .ok_or(EntryError::SourceBeyondDevice)
 }
 
-/// Sectors of `bytes`.
+/// Converts bytes to sectors.
 pub(super) fn sectors(bytes: u32) -> u64 {
     u64::from(bytes >> SECTOR_SHIFT)
 }

@@ -20,7 +20,7 @@ pub struct Commit {
     sector0: u64,
     /// The first block as it is on the device, or will be when the step at hand is done.
     first: Block,
-    /// What it will be replaced with, once that has been read.
+    /// Block that will replace it, once that has been read.
     next: Option<Block>,
     step: Option<Replace>,
 }

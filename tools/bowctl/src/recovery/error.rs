@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Why a log cannot be used, or a recovery ended.
+//! Reasons why a log cannot be used, or a recovery ended.
 
 use std::fmt;
 use std::io;
@@ -9,7 +9,7 @@ use bow_decisions::log::{Entry, LogError};
 use kernel::error::Error;
 use thiserror::Error;
 
-/// What is wrong with an entry.
+/// Error of an entry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum EntryError {
     /// `source`, `dest` or `size` is no multiple of the block size.
@@ -28,7 +28,7 @@ pub enum EntryError {
     NotFirstBlock,
     /// The saved data is not what was saved.
     Checksum {
-        /// What the saved data gives.
+        /// Checksum of the saved data.
         computed: u32,
     },
     /// With this entry the log holds more data than the caller is ready to read.
@@ -66,14 +66,14 @@ impl fmt::Display for EntryError {
     }
 }
 
-/// Why a log cannot be restored.
+/// Reason why a log cannot be restored.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum CheckError {
     /// A log block is none.
     Block {
         /// Sector that it was read from.
         sector: u64,
-        /// What is wrong with it.
+        /// Error of the log block.
         error: LogError,
     },
     /// A log block has another block size than the newest.
@@ -126,7 +126,7 @@ pub enum CheckError {
         index: u32,
         /// The entry.
         entry: Entry,
-        /// What is wrong with it.
+        /// Error of the entry.
         error: EntryError,
     },
     /// The caller brought other data than was asked for.
@@ -195,13 +195,13 @@ impl fmt::Display for CheckError {
 }
 
 impl From<Error> for CheckError {
-    /// Only allocations fail in a simulation.
+    /// Converts the error of an allocation: nothing else fails in a simulation.
     fn from(_: Error) -> Self {
         Self::NoMemory
     }
 }
 
-/// Why the new state cannot be kept.
+/// Reason why the new state cannot be kept.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum CommitError {
     /// The first block is no log block that can be used.
@@ -210,7 +210,7 @@ pub enum CommitError {
     Restoring,
 }
 
-/// Why a repair ended.
+/// Reason why a check, a restore or a commit ended.
 #[derive(Debug, Error)]
 pub enum RecoveryError {
     /// There is no log on the device.

@@ -10,7 +10,7 @@ use super::error::CheckError;
 /// Bytes of the largest block.
 pub(super) const BLOCK_MAX: usize = BLOCK_SIZE_MAX as usize;
 
-/// What the caller does next.
+/// Step that the caller carries out next.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Step<'a> {
     /// Copy `bytes` bytes from sector `from` to sector `to`, in pieces of any size and order. The

@@ -7,8 +7,8 @@
 //! 1. [`carry_out`]: [`check()`], [`restore()`] and [`commit()`] on a
 //!    [`BlockDevice`](crate::device::BlockDevice). All I/O is there; what they carry out is decided
 //!    by the next three, which do none.
-//! 2. [`mod@check`]: a whole restore, simulated, before a byte is written. [`relocations`] knows where the
-//!    data is by then.
+//! 2. [`mod@check`]: a whole restore, simulated, before a byte is written. [`relocations`] knows
+//!    where the data is by then.
 //! 3. [`mod@restore`]: the steps of a restore, which may be cut off anywhere.
 //! 4. [`mod@commit`]: the steps of a commit. [`first_block`] is what both end with.
 //! 5. [`error`]: why a log cannot be used.

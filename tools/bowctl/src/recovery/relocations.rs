@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Where data is on the device while a restore is simulated.
+//! Places of data on the device while a restore is simulated.
 //!
 //! A restore copies data about, and later copies read what earlier ones wrote. [`Relocations`]
 //! follows that without copying anything: it says for each sector, as the restore would see it by
@@ -24,7 +24,7 @@ use kernel::{
 struct Run {
     /// First sector of the run.
     start: u64,
-    /// Where the data of `start` is.
+    /// Sector at which the data of `start` is.
     data: u64,
 }
 
@@ -46,7 +46,7 @@ pub struct Relocations {
 }
 
 impl Relocations {
-    /// Nothing has been copied.
+    /// Begins with nothing copied.
     pub fn new() -> Self {
         Self::default()
     }
@@ -111,7 +111,7 @@ impl Relocations {
         Ok(Some(pieces.len() as u64))
     }
 
-    /// The run that holds `sector`, or else the next one, and its end.
+    /// Returns the run that holds `sector`, or else the next one, and its end.
     fn run_after(&self, sector: u64) -> Option<(u64, Run)> {
         let cursor = self.runs.cursor_lower_bound(&sector.checked_add(1)?)?;
         let (end, run) = cursor.current();

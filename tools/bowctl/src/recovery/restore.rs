@@ -20,7 +20,7 @@
 //!   that was read from since the last mark, everything is flushed, the mark is written, and
 //!   flushed again. So whatever is repeated reads what it read before, or what an earlier repeated
 //!   copy writes again.
-//! - **The first copy is preceded by a mark** as well, which turns the magic to «WOB»: from then on
+//! - **The first copy is preceded by a mark** as well, which turns the magic to "WOB": from then on
 //!   the device is in neither state, and nobody may keep the new one any more.
 //! - **The first block is replaced last and in two writes**, when its count is 1: first the sectors
 //!   after the first, with the first as it is, then, after a flush, the first. The write in between
@@ -37,7 +37,7 @@ use super::check::{check_first, sectors, source_end};
 use super::error::CheckError;
 use super::first_block::{parse, Block, Replace, Step, BLOCK_MAX};
 
-/// What a [`Restore`] does next.
+/// Next action of a [`Restore`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum State {
     /// Flush: what this restore finds may be in a cache only, if an earlier one was killed.
@@ -74,11 +74,11 @@ pub struct Restore {
     first: Block,
     /// Its header.
     header: Header,
-    /// What the first block will be replaced with.
+    /// Block that will replace the first block.
     next: Block,
     /// Sector ranges that were read from since the last mark.
     used: KVec<(u64, u64)>,
-    /// What follows the first block in the last entry of all has been copied.
+    /// True once what follows the first block in the last entry of all has been copied.
     rest_copied: bool,
     state: State,
 }
@@ -87,7 +87,7 @@ impl Restore {
     /// Begins, or takes up again, to restore a device of `device` sectors whose first block is
     /// `first`.
     ///
-    /// The log must have been checked ([`super::replay::Check`]).
+    /// The log must have been checked ([`super::check::Check`]).
     ///
     /// # Errors
     ///
@@ -111,7 +111,7 @@ impl Restore {
         })
     }
 
-    /// The header of the log block that is being worked on.
+    /// Returns the header of the log block that is being worked on.
     pub fn header(&self) -> &Header {
         &self.header
     }
@@ -254,8 +254,8 @@ impl Restore {
         Ok(Some((from, to, bytes)))
     }
 
-    /// What comes before the first block is replaced: a mark with a count of 1, unless that is what
-    /// the device already has, with nothing copied since.
+    /// Returns what comes before the first block is replaced: a mark with a count of 1, unless that
+    /// is what the device already has, with nothing copied since.
     fn before_first(&self, entry: Entry) -> State {
         if self.header.restoring && self.header.count == 1 && self.used.is_empty() {
             State::Load { entry }
@@ -264,8 +264,8 @@ impl Restore {
         }
     }
 
-    /// Whether a copy to these sectors would overwrite a place that was read from since the last
-    /// mark.
+    /// Returns whether a copy to these sectors would overwrite a place that was read from since the
+    /// last mark.
     fn overlaps_used(&self, start: u64, end: u64) -> bool {
         self.used.iter().any(|used| start < used.1 && used.0 < end)
     }

@@ -2,7 +2,7 @@
 
 //! The superblock of ext2, ext3 and ext4, as far as it says who used the file system when.
 
-/// What a superblock says.
+/// Times in a superblock.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Superblock {
     /// Time of the last mount in seconds since the epoch.

@@ -85,27 +85,27 @@ impl<T, A: Allocator> Vec<T, A> {
         Ok(v)
     }
 
-    /// Number of elements that fit without allocating.
+    /// Returns the number of elements that fit without allocating.
     pub fn capacity(&self) -> usize {
         self.0.capacity()
     }
 
-    /// Number of elements.
+    /// Returns the number of elements.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there are no elements.
+    /// Returns whether there are no elements.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The elements.
+    /// Returns the elements.
     pub fn as_slice(&self) -> &[T] {
         self
     }
 
-    /// The elements.
+    /// Returns the elements.
     pub fn as_mut_slice(&mut self) -> &mut [T] {
         self
     }
