@@ -12,7 +12,7 @@ use bow_fuzz::{block_size, tail, Damage};
 use bow_model::disk::SECTOR;
 use bow_model::history::Version;
 use bow_model::hostile::{examine, Log};
-use bow_model::random::Random;
+use bow_random::Random;
 use libfuzzer_sys::fuzz_target;
 
 /// A log block to be. What is a place is in blocks, modulo the device's size.

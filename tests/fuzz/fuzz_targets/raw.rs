@@ -9,7 +9,7 @@
 
 use bow_model::disk::SECTOR;
 use bow_model::hostile::{examine, seal};
-use bow_model::random::Random;
+use bow_random::Random;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {

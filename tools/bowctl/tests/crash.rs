@@ -10,8 +10,8 @@
 use bow_model::crash;
 use bow_model::disk::{Disk, Request};
 use bow_model::history::{History, Op, Version};
-use bow_model::random::Random;
 use bow_model::strategy::case;
+use bow_random::Random;
 use bowctl::progress::Progress;
 use bowctl::recovery::foreign;
 use bowctl::recovery::{self, CheckOptions, RecoveryError};
@@ -76,7 +76,7 @@ fn again(history: &History, data: Vec<u8>, depth: usize, random: &mut Random, wh
     restore(&mut disk, what);
     history.assert(&disk.data, history.rolled_back(), what);
     if depth > 0 && !disk.requests.is_empty() {
-        let cut = random.below(disk.requests.len()) + 1;
+        let cut = random.index(disk.requests.len()) + 1;
         let cut_off = crash::after(
             &data,
             &disk.requests[..cut],
@@ -121,7 +121,7 @@ proptest! {
 
         for _ in 0..20 {
             let mut killed = Disk::new(history.disk.clone());
-            killed.left = Some(random.below(whole.requests.len()));
+            killed.left = Some(random.index(whole.requests.len()));
             let _ = recovery::restore(&mut killed, &mut Progress::hidden());
 
             // The same disk, with the cache as it is, goes on.
@@ -130,7 +130,7 @@ proptest! {
             history.assert(&killed.data, history.rolled_back(), "after a kill");
             let base = history.disk.clone();
             for _ in 0..5 {
-                let cut = random.below(killed.requests.len()) + 1;
+                let cut = random.index(killed.requests.len()) + 1;
                 let data = crash::after(&base, &killed.requests[..cut], crash::Arrived::Sectors, &mut random);
 
                 STATES.fetch_add(1, Ordering::Relaxed);
@@ -204,7 +204,7 @@ fn long_logs_of_whole_blocks() {
             .count();
         assert!(flushes > 8, "the restore has marks");
         for _ in 0..300 {
-            let cut = random.below(disk.requests.len()) + 1;
+            let cut = random.index(disk.requests.len()) + 1;
             let data = crash::after(
                 &history.disk,
                 &disk.requests[..cut],

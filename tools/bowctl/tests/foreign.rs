@@ -118,7 +118,7 @@ fn noticed(history: &History, disk: &[u8], what: &str) {
         let (_, err) = image.ends(args, STATE);
 
         for part in [what, "--force", "fsck", "Nothing was written"] {
-            assert!(err.contains(part), "no «{part}» in: {err}");
+            assert!(err.contains(part), "no \"{part}\" in: {err}");
         }
         assert!(image.data() == disk, "the image was written to");
     }

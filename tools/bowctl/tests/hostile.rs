@@ -10,10 +10,9 @@ use bow_decisions::log::{Entry, LogError};
 use bow_model::disk::{Disk, SECTOR};
 use bow_model::history::{crc, Version};
 use bow_model::hostile::{check, examine, scattered, Log, Sparse};
-use bow_model::random::Random;
+use bow_random::Random;
 use bowctl::progress::Progress;
-use bowctl::recovery::{self, CheckOptions, RecoveryError};
-use bowctl::recovery::{CheckError, EntryError, Limits};
+use bowctl::recovery::{self, CheckError, CheckOptions, EntryError, Limits, RecoveryError};
 use proptest::prelude::*;
 
 /// Bytes of a block in these logs.

@@ -118,7 +118,7 @@ fn create_refuses_and_says_what_to_do() {
 
         assert_eq!(code, Some(7), "{err}");
         for part in [name, "Nothing was changed", "wipefs", "--force"] {
-            assert!(err.contains(part), "no «{part}» in: {err}");
+            assert!(err.contains(part), "no \"{part}\" in: {err}");
         }
         assert!(fs::read(&path).unwrap() == data);
         // It gets as far as device mapper, which takes no files.

@@ -8,9 +8,9 @@ use crate::device::Device;
 use crate::ext4;
 use crate::fsck;
 use crate::promises::{self, Found};
-use crate::random::Random;
 use crate::recording::Recording;
 use crate::trace::Time;
+use bow_random::Random;
 use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
@@ -291,7 +291,7 @@ fn begin_again(
 
     // Once more, now and then.
     if random.chance(1, 4) && !restored.requests.is_empty() {
-        let count = random.below(restored.requests.len()) + 1;
+        let count = random.index(restored.requests.len()) + 1;
         let drawn = cut::draw_requests(&left.sectors, &restored.requests[..count], random);
         let mut third = restored.with(drawn.sectors);
         if promises::find(&third) != Found::Plain {

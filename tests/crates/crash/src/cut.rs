@@ -8,9 +8,9 @@
 
 use crate::contents::Id;
 use crate::device::Request;
-use crate::random::Random;
 use crate::timeline::Level;
 use crate::trace::Time;
+use bow_random::Random;
 use std::collections::HashMap;
 
 /// Manner in which the writes in flight arrive.
@@ -32,7 +32,7 @@ enum Manner {
 
 impl Manner {
     fn random(random: &mut Random) -> Self {
-        match random.below(16) {
+        match random.index(16) {
             0 => Manner::Nothing,
             1 => Manner::Everything,
             2 | 3 => Manner::Writes(8),
@@ -57,7 +57,7 @@ enum Fate {
 /// Draws lots for `writes` writes in flight.
 fn fates(manner: Manner, writes: usize, random: &mut Random) -> Vec<Fate> {
     let uniform = |fate| vec![fate; writes];
-    let chosen = random.below(writes);
+    let chosen = random.index(writes);
     let torn = random.chance(1, 2);
     let with_one = |mut fates: Vec<Fate>, fate| {
         if let Some(slot) = fates.get_mut(chosen) {

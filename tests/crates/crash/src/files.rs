@@ -6,8 +6,8 @@
 //! ("done"). Every line of a file says which file, which version and which line it is, so that a
 //! reader can tell what it found.
 
-use crate::random::Random;
 use crate::trace::Time;
+use bow_random::Random;
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -45,7 +45,7 @@ fn lines(name: &str, version: u32) -> usize {
         let seed = name.bytes().fold(u64::from(seed), |sum, byte| {
             sum.wrapping_mul(31) + u64::from(byte)
         });
-        Random::new(seed).below(160) + 1
+        Random::new(seed).index(160) + 1
     };
     match way(name) {
         Way::Overwritten => random(0) + 40,
@@ -281,7 +281,7 @@ impl Load {
             }
         }
         for _ in 0..steps {
-            self.change(&name(random.below(count)))?;
+            self.change(&name(random.index(count)))?;
         }
         let mut versions = String::new();
         for (name, version) in &self.versions {

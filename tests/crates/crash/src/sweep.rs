@@ -4,9 +4,9 @@
 
 use crate::case::{self, Extra, Outcome, Repair, Second, Seed};
 use crate::log_writes::Kind;
-use crate::random::Random;
 use crate::recording::Recording;
 use crate::trace::Time;
+use bow_random::Random;
 use std::fmt;
 use std::ops::AddAssign;
 use std::path::Path;
@@ -258,7 +258,7 @@ impl Moments {
             true => &self.flushes,
             false => &self.writes,
         };
-        list[random.below(list.len())]
+        list[random.index(list.len())]
     }
 
     /// Returns a state at any moment.
@@ -306,12 +306,12 @@ fn cut_offs(
         list.push(cut_off(whole, Repair::Commit, requests, random));
     }
     for _ in 0..count {
-        let (seed, outcome) = logs[random.below(logs.len())];
-        let (repair, all) = match random.below(8) {
+        let (seed, outcome) = logs[random.index(logs.len())];
+        let (repair, all) = match random.index(8) {
             0 => (Repair::Commit, outcome.commit),
             _ => (Repair::Restore, outcome.restore),
         };
-        let requests = random.below(all as usize) as u32 + 1;
+        let requests = random.index(all as usize) as u32 + 1;
         list.push(cut_off(seed, repair, requests, random));
     }
     (list, every_request)

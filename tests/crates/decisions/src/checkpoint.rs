@@ -11,7 +11,7 @@ use crate::decisions::log::{entry_seed, Identity, Sector};
 use crate::decisions::ranges::{Kind, Nodes, RangeTree};
 use bow_model::disk::{Disk, SECTOR};
 use bow_model::history::crc;
-use bow_model::random::Random;
+use bow_random::Random;
 use bowctl::progress::Progress;
 use bowctl::recovery;
 use kernel::prelude::GFP_KERNEL;
@@ -298,14 +298,14 @@ fn load(device: &mut Device) {
     let sectors = device.sectors;
     for step in 0..400 {
         let mut spans: Vec<Range<u64>> = Vec::new();
-        for _ in 0..1 + device.random.below(6) {
-            let start = device.random.below(sectors as usize) as u64;
-            let start = match device.random.below(16) {
+        for _ in 0..1 + device.random.index(6) {
+            let start = device.random.below(sectors);
+            let start = match device.random.index(16) {
                 0..2 => start % 8,
                 2 => sectors - 1 - start % 16,
                 _ => start,
             };
-            let length = 1 + device.random.below(40) as u64;
+            let length = 1 + device.random.below(40);
             // As `map` does: what begins in the first block ends there.
             let limit = if start < device.block.sectors() {
                 device.block.sectors()
@@ -390,7 +390,7 @@ fn large() -> Device {
 fn scatter(device: &mut Device, range: Range<u64>, count: usize, depth: usize) {
     let mut blocks: Vec<u64> = range.step_by(8).collect();
     for index in (1..blocks.len()).rev() {
-        blocks.swap(index, device.random.below(index + 1));
+        blocks.swap(index, device.random.index(index + 1));
     }
     for some in blocks[..count].chunks(depth) {
         let spans: Vec<_> = some.iter().map(|&start| start..start + 8).collect();

@@ -11,9 +11,10 @@ mod load;
 mod mix;
 mod model;
 mod range;
-mod rng;
 mod snapshot;
 
+use bow_random::mix;
+use bow_random::Random;
 use clap::Args;
 use clap::Parser;
 use clap::Subcommand;
@@ -25,7 +26,6 @@ use mix::Plan;
 use model::Model;
 use range::Range;
 use range::SECTOR;
-use rng::Rng;
 use rustix::io::Errno;
 use std::path::Path;
 use std::path::PathBuf;
@@ -256,15 +256,15 @@ fn fill(target: &Target, window: Option<Range>, seed: u64) -> Result<String, Fai
     Ok(format!("{} sectors filled", window.len))
 }
 
-/// Pieces that cover the range together, overlap, and come in no order.
-fn shred(range: Range, unit: u64, max: u64, rng: &mut Rng) -> Vec<Range> {
+/// Returns pieces that cover the range together, overlap, and come in no order.
+fn shred(range: Range, unit: u64, max: u64, rng: &mut Random) -> Vec<Range> {
     let max_units = (max / unit).max(1);
     let mut pieces = Vec::new();
     let mut at = range.start;
     while at < range.end() {
         let len = ((1 + rng.below(max_units)) * unit).min(range.end() - at);
         // Reach back into the piece before, now and then.
-        let back = match rng.one_in(3) {
+        let back = match rng.once_in(3) {
             true => rng.below(max_units) * unit,
             false => 0,
         };
@@ -281,7 +281,7 @@ fn shred(range: Range, unit: u64, max: u64, rng: &mut Rng) -> Vec<Range> {
 fn free(target: &Target, max: Option<u64>, seed: u64, ranges: &[Range]) -> Result<String, Failure> {
     let device = target.open()?;
     let mut model = Model::load(&target.model)?;
-    let mut rng = Rng::new(seed);
+    let mut rng = Random::new(mix(seed));
     let mut count = 0;
     for &range in ranges {
         check_window(&device, range)?;
@@ -449,7 +449,7 @@ mod tests {
         for (unit, max) in [(1, 7), (8, 24), (1, 1)] {
             let range = Range::new(16, 160);
             let mut covered = vec![0; 200];
-            for piece in shred(range, unit, max, &mut Rng::new(3)) {
+            for piece in shred(range, unit, max, &mut Random::new(mix(3))) {
                 assert_eq!((piece.start % unit, piece.len % unit), (0, 0));
                 for sector in piece.start..piece.end() {
                     covered[sector as usize] += 1;

@@ -4,7 +4,7 @@
 
 use crate::range::Range;
 use crate::range::SECTOR;
-use crate::rng::Rng;
+use bow_random::Random;
 use std::fmt;
 use std::str::FromStr;
 
@@ -72,7 +72,7 @@ impl FromStr for Mix {
 }
 
 impl Mix {
-    fn pick(&self, rng: &mut Rng) -> Kind {
+    fn pick(&self, rng: &mut Random) -> Kind {
         let total = self.0.iter().map(|(_, weight)| weight).sum();
         let mut ticket = rng.below(total);
         for &(kind, weight) in &self.0 {
@@ -103,7 +103,7 @@ impl fmt::Display for Op {
 
 /// An endless, reproducible sequence of operations.
 pub(crate) struct Plan {
-    rng: Rng,
+    rng: Random,
     mix: Mix,
     regions: Vec<Range>,
     unit: u64,
@@ -116,7 +116,7 @@ impl Plan {
     pub(crate) fn new(seed: u64, mix: Mix, regions: Vec<Range>, unit: u64, max: u64) -> Self {
         let last = regions[0];
         Self {
-            rng: Rng::new(seed),
+            rng: Random::new(bow_random::mix(seed)),
             mix,
             regions,
             unit,
@@ -159,7 +159,7 @@ impl Plan {
             _ => region.start + rng.below(region.len),
         };
         // A good part as a file system would do it: whole pages.
-        if rng.one_in(4) {
+        if rng.once_in(4) {
             start -= start % page;
             len = len.next_multiple_of(page).min(region.len);
         }

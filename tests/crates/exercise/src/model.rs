@@ -12,8 +12,8 @@
 
 use crate::range::Range;
 use crate::range::SECTOR;
-use crate::rng::mix;
 use crate::Failure;
+use bow_random::mix;
 use serde::Deserialize;
 use serde::Serialize;
 use std::fs;

@@ -4,7 +4,7 @@
 //! and of what was written after it any part, in units of a sector.
 
 use crate::disk::{Request, SECTOR};
-use crate::random::Random;
+use bow_random::Random;
 
 /// Share of what was written since the last flush that is there after a power cut.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

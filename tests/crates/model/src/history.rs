@@ -6,7 +6,7 @@
 //! read and restored, not how one is written under power cuts.
 
 use crate::disk::SECTOR;
-use crate::random::Random;
+use bow_random::Random;
 
 /// Driver whose log is written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -259,8 +259,8 @@ impl History {
             }
             Op::EmptyEntry => {
                 let (source, dest) = (
-                    self.random.below(self.blocks()),
-                    self.random.below(self.blocks()),
+                    self.random.index(self.blocks()),
+                    self.random.index(self.blocks()),
                 );
 
                 // Not where a backup must stand.
@@ -342,7 +342,7 @@ impl History {
             .collect();
         let start = match starts.len() {
             0 => return None,
-            len if self.random.once_in(2) => starts[self.random.below(len)],
+            len if self.random.once_in(2) => starts[self.random.index(len)],
             _ => starts[0],
         };
 

@@ -10,7 +10,7 @@ use bowctl::recovery::{self, CheckOptions, RecoveryError, BUDGET_FACTOR};
 use crate::crash::{self, Arrived};
 use crate::disk::{Disk, Request, SECTOR};
 use crate::history::{crc, Version};
-use crate::random::Random;
+use bow_random::Random;
 
 /// Bytes of an entry.
 const ENTRY: usize = 24;
@@ -331,8 +331,8 @@ fn cut(
         return;
     }
     for _ in 0..CUTS {
-        let cut = random.below(done.requests.len()) + 1;
-        let arrived = match random.below(4) {
+        let cut = random.index(done.requests.len()) + 1;
+        let arrived = match random.index(4) {
             0 => Arrived::Nothing,
             1 => Arrived::Writes,
             _ => Arrived::Sectors,

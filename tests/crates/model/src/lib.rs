@@ -14,5 +14,4 @@ pub mod crash;
 pub mod disk;
 pub mod history;
 pub mod hostile;
-pub mod random;
 pub mod strategy;
