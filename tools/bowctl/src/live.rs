@@ -10,41 +10,11 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use bow_decisions::log::SECTOR_SIZE;
+use bow_decisions::state::State;
 
 use crate::error::{Code, CommandError, Result};
 use crate::mount;
 use crate::users;
-
-/// The state of a bow device, as its sysfs attribute has it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum State {
-    /// 0: no checkpoint yet; discards tell what is free.
-    Trim,
-    /// 1: a checkpoint is open.
-    Checkpoint,
-    /// 2: the checkpoint has been given up, the device passes everything through.
-    Committed,
-}
-
-impl State {
-    /// The number in sysfs.
-    pub fn number(self) -> u8 {
-        match self {
-            Self::Trim => 0,
-            Self::Checkpoint => 1,
-            Self::Committed => 2,
-        }
-    }
-
-    /// A word for it.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Trim => "trim",
-            Self::Checkpoint => "checkpoint",
-            Self::Committed => "committed",
-        }
-    }
-}
 
 /// A live device with a bow target.
 #[derive(Clone, Debug)]
@@ -126,7 +96,7 @@ impl Live {
     fn unexpected(&self, name: &str, text: &str) -> CommandError {
         CommandError::new(
             Code::Failed,
-            format!("{}: {name} reads «{text}»", self.sysfs.display()),
+            format!("{}: {name} reads \"{text}\"", self.sysfs.display()),
         )
     }
 
@@ -138,12 +108,7 @@ impl Live {
     pub fn state(&self) -> Result<State> {
         let text = self.attribute("bow/state")?;
 
-        match text.as_str() {
-            "0" => Ok(State::Trim),
-            "1" => Ok(State::Checkpoint),
-            "2" => Ok(State::Committed),
-            _ => Err(self.unexpected("bow/state", &text)),
-        }
+        State::from_text(text.as_bytes()).ok_or_else(|| self.unexpected("bow/state", &text))
     }
 
     /// Changes the state.

@@ -7,9 +7,11 @@
 
 use std::fmt::Write as _;
 
-use crate::recovery::Summary;
 use bow_decisions::log::{Entry, Header, Identity};
+use bow_decisions::state::State;
 use serde::Serialize;
+
+use crate::recovery::Summary;
 
 /// A live bow device, or the log on a plain one.
 #[derive(Clone, Debug, Serialize)]
@@ -29,7 +31,7 @@ pub struct LiveStatus {
     /// Device node.
     pub device: String,
     /// 0, 1 or 2.
-    pub state: u8,
+    pub state: u32,
     /// A word for it.
     pub state_name: &'static str,
     /// Free space that is left, in bytes.
@@ -135,6 +137,15 @@ impl From<Summary> for Totals {
             entries: summary.entries,
             bytes: summary.bytes,
         }
+    }
+}
+
+/// Returns the word for a state.
+pub fn state_name(state: State) -> &'static str {
+    match state {
+        State::Tracking => "tracking",
+        State::Checkpoint => "checkpoint",
+        State::Committed => "committed",
     }
 }
 

@@ -4,14 +4,12 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::recovery::Limits;
-
 use super::log_error::{log_error, For};
 use super::{print, print_json};
 use crate::device::{Access, FileDevice};
 use crate::error::Result;
 use crate::progress::Progress;
-use crate::recovery::{self, CheckOptions, Checked};
+use crate::recovery::{self, CheckOptions, Checked, Limits};
 use crate::report::Totals;
 
 /// `bowctl check`.

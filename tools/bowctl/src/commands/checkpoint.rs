@@ -5,6 +5,7 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
+use bow_decisions::state::State;
 use indicatif::HumanBytes;
 
 use super::print;
@@ -12,7 +13,7 @@ use crate::device::{Access, FileDevice};
 use crate::error::{Code, CommandError, Result};
 use crate::ext;
 use crate::freeze::{self, Frozen};
-use crate::live::{Live, State};
+use crate::live::Live;
 use crate::signature;
 use crate::stack::{self, FileSystem};
 
@@ -86,7 +87,7 @@ fn ready(live: &Live) -> Result {
     let name = &live.name;
 
     match live.state()? {
-        State::Trim => Ok(()),
+        State::Tracking => Ok(()),
         State::Checkpoint => Err(CommandError::new(
             Code::State,
             format!("{name}: a checkpoint is open already"),

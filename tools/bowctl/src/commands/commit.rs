@@ -4,12 +4,14 @@
 
 use std::path::{Path, PathBuf};
 
+use bow_decisions::state::State;
+
 use super::log_error::{log_error, For};
 use super::print;
 use crate::device::{Access, FileDevice};
 use crate::error::{Code, CommandError, Result};
 use crate::ext;
-use crate::live::{Live, State};
+use crate::live::Live;
 use crate::mount;
 use crate::recovery;
 use crate::report::Block;
@@ -86,7 +88,7 @@ impl Target {
         match self {
             Self::Live(live) => match live.state()? {
                 State::Checkpoint => Ok(true),
-                State::Trim => Err(CommandError::new(
+                State::Tracking => Err(CommandError::new(
                     Code::State,
                     format!("{}: there is no checkpoint to commit", live.name),
                 )
@@ -124,7 +126,7 @@ fn commit_live(live: &Live) -> Result {
     if live.discards_below() {
         for point in devices.iter().flat_map(|number| mount::points_of(number)) {
             print(&format!(
-                "{name}: the device below has not seen the discards since it was made: \
+                "{name}: the underlying device has not seen the discards since it was made: \
                  trim {point} when it suits (`fstrim`)\n"
             ))?;
         }

@@ -4,14 +4,12 @@
 
 use std::path::PathBuf;
 
-use crate::recovery::{Finding, Limits};
-
 use super::log_error::{log_error, For};
 use super::{print, print_json};
 use crate::device::{Access, FileDevice};
 use crate::error::Result;
 use crate::progress::Progress;
-use crate::recovery::{self, CheckOptions, PIECES};
+use crate::recovery::{self, CheckOptions, Finding, Limits, PIECES};
 use crate::report::{Block, Log, LogEntry};
 
 /// `bowctl log`.

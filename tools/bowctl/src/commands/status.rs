@@ -12,7 +12,7 @@ use crate::live::Live;
 use crate::progress::Progress;
 use crate::recovery::foreign;
 use crate::recovery::{self, CheckOptions, RecoveryError};
-use crate::report::{Block, LiveStatus, PlainStatus, Status};
+use crate::report::{state_name, Block, LiveStatus, PlainStatus, Status};
 use crate::users;
 
 /// `bowctl status`.
@@ -83,7 +83,7 @@ fn live_status(live: &Live) -> Result<LiveStatus> {
         name: live.name.clone(),
         device: format!("/dev/{}", live.node),
         state: state.number(),
-        state_name: state.word(),
+        state_name: state_name(state),
         free_bytes: live.free()?,
         size_bytes: live.size()?,
         below: live.slaves(),
