@@ -5,8 +5,8 @@
 //! The decision layer (`src/decisions`) is compiled twice from the same files: into the kernel
 //! module, against the real `kernel` crate, and into the host crate `bow-decisions`, against this
 //! one. So what is here has the real crate's names, signatures and behaviour, and is no more than
-//! what the decision layer uses: collections whose allocations can fail, error codes, a few macros.
-//! What only exists here is in [`inject`].
+//! what the decision layer uses, and what `bowctl` decides by itself: collections whose allocations
+//! can fail, error codes, a few macros. Only [`inject`] has no counterpart in the kernel.
 //!
 //! The real one is `rust/kernel/` of a Linux source tree; this was written from that of 7.3.
 
