@@ -16,7 +16,7 @@ mod bow;
 )]
 mod decisions;
 
-use abstractions::device_mapper::Registration;
+use abstractions::dm::registration::Registration;
 use bow::Bow;
 use kernel::prelude::*;
 

@@ -2,7 +2,8 @@
 
 //! Safe kernel interfaces that the kernel crate does not have yet.
 //!
-//! All `unsafe` of the module is in this folder, and nothing here knows what the target does.
+//! All `unsafe` of the module is in this folder, and nothing in it knows of one target. [`dm`] uses
+//! [`block`], both use [`srcu`]; [`sysfs`] uses [`dm`].
 
 /// C declarations, as bindgen makes them.
 #[allow(
@@ -24,11 +25,9 @@ mod bindings {
     include!(env!("DM_BOW_BINDINGS"));
 }
 
-pub(crate) mod bio;
-pub(crate) mod buffer;
-pub(crate) mod device;
-pub(crate) mod device_mapper;
-pub(crate) mod epoch;
-pub(crate) mod queue;
+pub(crate) mod block;
+pub(crate) mod dm;
+pub(crate) mod srcu;
 pub(crate) mod sysfs;
 pub(crate) mod time;
+pub(crate) mod workqueue;

@@ -7,7 +7,7 @@
 
 use super::{
     bindings as dm_bindings,
-    device_mapper::LiveTable, //
+    dm::table::LiveTable, //
 };
 use core::{
     fmt,
@@ -20,34 +20,43 @@ use kernel::{
     ffi::c_char,
     page::PAGE_SIZE,
     prelude::*,
+    str::Formatter,
     sync::Arc,
     types::Opaque, //
 };
 
-/// An attribute: a file in the directory.
+/// Attribute: a file in the directory.
 pub(crate) struct Attribute {
-    /// Its name.
+    /// Name of the file.
     pub(crate) name: &'static CStr,
-    /// Whether root may write it. Everybody may read it.
+    /// Set if root may write the file. Everybody may read it.
     pub(crate) writable: bool,
 }
 
-/// What is in a directory.
+/// Contents of a directory.
 pub(crate) trait Attributes: Send + Sync + 'static {
     /// Name of the directory.
     const NAME: &'static CStr;
 
-    /// Its files; their numbers in this list name them.
+    /// Files of the directory; their numbers in this list name them.
     const ATTRIBUTES: &'static [Attribute];
 
-    /// Writes what is read from attribute number `index`. May sleep.
+    /// Writes the text of attribute number `index`. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// Those that the reader is to get.
     fn show(&self, index: usize, out: &mut dyn fmt::Write) -> Result;
 
-    /// Attribute number `index` was written. May sleep.
+    /// Handles a write of `text` to attribute number `index`. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// Those that the writer is to get.
     fn store(this: &Arc<Self>, index: usize, text: &[u8]) -> Result;
 }
 
-/// The C object, which holds what the callbacks need.
+/// C object, with all that the callbacks need.
 #[repr(C)]
 struct Node<T: Attributes> {
     kobject: Opaque<bindings::kobject>,
@@ -57,7 +66,7 @@ struct Node<T: Attributes> {
     attributes: KVec<bindings::attribute>,
 }
 
-/// A directory in sysfs. Dropping it removes it, and waits for reads and writes of its files that
+/// Directory in sysfs. Dropping it removes it, and waits for reads and writes of its files that
 /// are under way; so it may not be dropped by one of them.
 ///
 /// # Invariants
@@ -107,37 +116,36 @@ impl<T: Attributes> Directory<T> {
             GFP_KERNEL,
         )?;
         let node = KBox::into_raw(node);
-        // SAFETY: The node stays where it is until `release`. The parent is there as long as the
-        // table.
-        let result = unsafe {
-            (*node).ktype.sysfs_ops = &raw const (*node).ops;
-            to_result(bindings::kobject_init_and_add(
-                (*node).kobject.get(),
-                &raw const (*node).ktype,
-                table.kobject(),
-                c"%s".as_char_ptr(),
-                T::NAME.as_char_ptr(),
-            ))
-        };
-        // INVARIANT: Added, or dropped below, which `kobject_put` also does for one that could not
-        // be added.
+        // SAFETY: The node stays where it is until `release`.
+        unsafe { (*node).ktype.sysfs_ops = &raw const (*node).ops };
+        // SAFETY: As above.
+        let kobject = unsafe { (*node).kobject.get() };
+        // SAFETY: As above.
+        let ktype = unsafe { &raw const (*node).ktype };
+        let format = c"%s".as_char_ptr();
+        let name = T::NAME.as_char_ptr();
+        // SAFETY: The kobject is zeroed, and its type stays as long as it does. The parent is there as long as
+        // the table.
+        let result = to_result(unsafe {
+            bindings::kobject_init_and_add(kobject, ktype, table.kobject(), format, name)
+        });
+        // INVARIANT: Added, or dropped below, which `kobject_put` also does for one that could not be added.
         let directory = Self {
             // SAFETY: Not null, from `KBox`.
             node: unsafe { NonNull::new_unchecked(node) },
             _owner: PhantomData,
         };
         result?;
-        // SAFETY: By the type invariant the node is valid.
+        // SAFETY: By the type invariants the node is valid.
         for attribute in unsafe { &(*node).attributes } {
-            // SAFETY: As above; the attribute lives as long as the node.
-            to_result(unsafe {
-                bindings::sysfs_create_file_ns((*node).kobject.get(), attribute, core::ptr::null())
-            })?;
+            let namespace = core::ptr::null();
+            // SAFETY: The attribute lives as long as the node.
+            to_result(unsafe { bindings::sysfs_create_file_ns(kobject, attribute, namespace) })?;
         }
         Ok(directory)
     }
 
-    /// The node of a kobject.
+    /// Returns the node of a kobject.
     ///
     /// # Safety
     ///
@@ -147,7 +155,7 @@ impl<T: Attributes> Directory<T> {
         unsafe { kernel::container_of!(Opaque::cast_from(kobject), Node<T>, kobject) }.cast_mut()
     }
 
-    /// The number of an attribute of a node.
+    /// Returns the number of an attribute of a node.
     fn index(node: &Node<T>, attribute: *mut bindings::attribute) -> Result<usize> {
         node.attributes
             .iter()
@@ -157,29 +165,30 @@ impl<T: Attributes> Directory<T> {
 
     /// # Safety
     ///
-    /// As sysfs calls `show`: `kobject` is of this type, `page` has `PAGE_SIZE` bytes.
+    /// As sysfs calls `show`:
+    /// - `kobject` is that of a `Node<T>`;
+    /// - `page` has `PAGE_SIZE` bytes.
     unsafe extern "C" fn show(
         kobject: *mut bindings::kobject,
         attribute: *mut bindings::attribute,
         page: *mut c_char,
     ) -> isize {
         // SAFETY: By the safety requirements; sysfs keeps the node while this runs.
-        let (node, buffer) = unsafe {
-            (
-                &*Self::node(kobject),
-                core::slice::from_raw_parts_mut(page.cast::<u8>(), PAGE_SIZE),
-            )
-        };
-        let mut out = Page { buffer, length: 0 };
+        let node = unsafe { &*Self::node(kobject) };
+        // SAFETY: By the safety requirements.
+        let buffer = unsafe { core::slice::from_raw_parts_mut(page.cast::<u8>(), PAGE_SIZE) };
+        let mut out = Formatter::new(buffer);
         match Self::index(node, attribute).and_then(|index| node.owner.show(index, &mut out)) {
-            Ok(()) => out.length as isize,
+            Ok(()) => out.bytes_written() as isize,
             Err(error) => error.to_errno() as isize,
         }
     }
 
     /// # Safety
     ///
-    /// As sysfs calls `store`: `kobject` is of this type, `text` has `length` bytes.
+    /// As sysfs calls `store`:
+    /// - `kobject` is that of a `Node<T>`;
+    /// - `text` has `length` bytes.
     unsafe extern "C" fn store(
         kobject: *mut bindings::kobject,
         attribute: *mut bindings::attribute,
@@ -187,12 +196,9 @@ impl<T: Attributes> Directory<T> {
         length: usize,
     ) -> isize {
         // SAFETY: By the safety requirements; sysfs keeps the node while this runs.
-        let (node, text) = unsafe {
-            (
-                &*Self::node(kobject),
-                core::slice::from_raw_parts(text.cast::<u8>(), length),
-            )
-        };
+        let node = unsafe { &*Self::node(kobject) };
+        // SAFETY: By the safety requirements.
+        let text = unsafe { core::slice::from_raw_parts(text.cast::<u8>(), length) };
         match Self::index(node, attribute).and_then(|index| T::store(&node.owner, index, text)) {
             Ok(()) => length as isize,
             Err(error) => error.to_errno() as isize,
@@ -203,38 +209,20 @@ impl<T: Attributes> Directory<T> {
     ///
     /// As the C code calls `release`: nobody has a reference to the kobject any more.
     unsafe extern "C" fn release(kobject: *mut bindings::kobject) {
-        // SAFETY: `new` made it with `KBox::into_raw`, and by the safety requirements nobody uses
-        // it.
-        drop(unsafe { KBox::from_raw(Self::node(kobject)) });
+        // SAFETY: By the safety requirements.
+        let node = unsafe { Self::node(kobject) };
+        // SAFETY: `new` made it with `KBox::into_raw`, and by the safety requirements nobody uses it.
+        drop(unsafe { KBox::from_raw(node) });
     }
 }
 
 impl<T: Attributes> Drop for Directory<T> {
     fn drop(&mut self) {
-        // SAFETY: By the type invariant.
-        unsafe {
-            let kobject = (*self.node.as_ptr()).kobject.get();
-            bindings::kobject_del(kobject);
-            bindings::kobject_put(kobject);
-        }
-    }
-}
-
-/// The page that sysfs lends for a read.
-struct Page<'a> {
-    buffer: &'a mut [u8],
-    length: usize,
-}
-
-impl fmt::Write for Page<'_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        let place = self
-            .buffer
-            .get_mut(self.length..)
-            .and_then(|rest| rest.get_mut(..text.len()))
-            .ok_or(fmt::Error)?;
-        place.copy_from_slice(text.as_bytes());
-        self.length += text.len();
-        Ok(())
+        // SAFETY: By the type invariants the node is valid.
+        let kobject = unsafe { (*self.node.as_ptr()).kobject.get() };
+        // SAFETY: By the type invariants it was added, or could not be, which is allowed too.
+        unsafe { bindings::kobject_del(kobject) };
+        // SAFETY: `new` has made the reference, and nobody uses it afterwards.
+        unsafe { bindings::kobject_put(kobject) };
     }
 }

@@ -8,19 +8,21 @@ use super::{
         Step, //
     },
     status::Report,
+    Bio,
+    BioList,
     Bow,
     SLOTS, //
 };
 use crate::{
     abstractions::{
-        bio::{
-            plugged,
-            Bio,
-            BioList,
-            Operation,
-            Status, //
+        block::{
+            bio::{
+                plugged,
+                Operation,
+                Status, //
+            },
+            buffer::Buffer,
         },
-        buffer::Buffer,
         time,
     },
     decisions::{
@@ -82,9 +84,9 @@ enum Fate {
     /// It is part of the batch that is open.
     Joined,
     /// It waits for a batch with room.
-    Waits(Bio<Bow>),
+    Waits(Bio),
     /// It waits for the checkpoint to be given up.
-    Commits(Bio<Bow>),
+    Commits(Bio),
 }
 
 /// A look at the deferred bios.
@@ -194,7 +196,7 @@ impl Active {
 
     /// Takes all batches as far as they can go. Bios whose batch has ended, and that need more, come first
     /// in `waiting`.
-    pub(super) fn advance(&mut self, bow: &Arc<Bow>, waiting: &mut BioList<Bow>) {
+    pub(super) fn advance(&mut self, bow: &Arc<Bow>, waiting: &mut BioList) {
         let mut again = BioList::new();
         loop {
             plugged(|| while self.step(bow, &mut again) {});
@@ -209,7 +211,7 @@ impl Active {
     }
 
     /// Takes one batch further. Returns whether there was one that could go on.
-    fn step(&mut self, bow: &Arc<Bow>, again: &mut BioList<Bow>) -> bool {
+    fn step(&mut self, bow: &Arc<Bow>, again: &mut BioList) -> bool {
         let mut is_next = true;
         for turn in 0..SLOTS {
             let index = (self.first + turn) % SLOTS;
@@ -243,7 +245,7 @@ impl Active {
     }
 
     /// Sends on the bios of slot `index`, whose batch has ended. Those that need more are put into `again`.
-    fn end_bios(&mut self, bow: &Arc<Bow>, index: usize, again: &mut BioList<Bow>) {
+    fn end_bios(&mut self, bow: &Arc<Bow>, index: usize, again: &mut BioList) {
         let Some(slot) = self.slots.get_mut(index) else {
             return;
         };
@@ -290,8 +292,8 @@ impl Active {
     pub(super) fn gather(
         &mut self,
         bow: &Arc<Bow>,
-        waiting: &mut BioList<Bow>,
-        fresh: &mut BioList<Bow>,
+        waiting: &mut BioList,
+        fresh: &mut BioList,
     ) -> Gathered {
         let under_way = self.enough();
         let deferred = waiting.len() + fresh.len();
@@ -337,10 +339,10 @@ impl Active {
     fn look_at(
         &mut self,
         bow: &Arc<Bow>,
-        list: &mut BioList<Bow>,
+        list: &mut BioList,
         count: usize,
         gathering: &mut Gathering,
-    ) -> BioList<Bow> {
+    ) -> BioList {
         let mut kept = BioList::new();
         for _ in 0..count.min(list.len()) {
             if gathering.commits {
@@ -366,7 +368,7 @@ impl Active {
     }
 
     /// Decides about one bio. `open` is the slot that takes up writes.
-    fn decide(&mut self, bow: &Arc<Bow>, bio: Bio<Bow>, open: Option<usize>) -> Fate {
+    fn decide(&mut self, bow: &Arc<Bow>, bio: Bio, open: Option<usize>) -> Fate {
         let span = bio.span();
         if bio.operation() == Operation::Discard {
             // Nothing changes on the device, so there is nothing to back up.
@@ -386,7 +388,7 @@ impl Active {
             return Fate::Gone;
         }
         if bio.operation() != Operation::Write {
-            bow.submit(bio, bow.epoch.enter());
+            bow.submit(bio, bow.in_flight.enter());
             return Fate::Gone;
         }
         // Once the log cannot be written there is no use in copies.
@@ -432,7 +434,7 @@ impl Active {
     }
 
     /// There is no free space for a backup that `bio` needs.
-    fn out_of_space(&mut self, bow: &Arc<Bow>, bio: Bio<Bow>) -> Fate {
+    fn out_of_space(&mut self, bow: &Arc<Bow>, bio: Bio) -> Fate {
         let is_first = !core::mem::replace(&mut self.full, true);
         match bow.on_full {
             OnFull::Error => {

@@ -3,7 +3,7 @@
 //! The changes of state: 0 → 1 takes the checkpoint, 1 → 2 gives it up.
 //!
 //! Both are carried out by the worker while every bio that could tell the difference is held, after
-//! those in flight have ended ([`Mode::Changing`] and a drain of the epoch). One write decides each
+//! those in flight have ended ([`Mode::Changing`] and a drain). One write decides each
 //! of them, of the device's first sector, which it writes wholly or not at all. So that this is
 //! true of blocks of several sectors, the others of the first block are always written, and
 //! durable, *before* the first sector that makes them count:
@@ -30,7 +30,7 @@ use super::{
 };
 use crate::{
     abstractions::{
-        buffer::{
+        block::buffer::{
             crc32,
             Buffer, //
         },
@@ -213,7 +213,7 @@ impl Worker {
         bow.drain();
         let result = self.begin(bow, buffer, nodes, memory, slots, place);
         if result.is_ok() {
-            bow.writable.replace(Some(writable), &bow.epoch);
+            bow.in_flight.replace(Some(writable));
             bow.set_mode(Mode::State(State::Checkpoint));
         } else {
             bow.set_mode(Mode::State(State::Tracking));
@@ -225,7 +225,7 @@ impl Worker {
     fn begin(
         &mut self,
         bow: &Bow,
-        buffer: Buffer,
+        mut buffer: Buffer,
         mut nodes: Nodes,
         memory: Memory,
         slots: KVec<Slot>,
@@ -233,7 +233,7 @@ impl Worker {
     ) -> Result {
         let device = &bow.device;
         device.flush()?;
-        device.read(0, &buffer, FIRST_BLOCK, bow.block.bytes() as usize)?;
+        device.read(0, &mut buffer, FIRST_BLOCK, bow.block.bytes() as usize)?;
 
         // For those who ask while the record is away.
         let report = bow.look();
@@ -281,14 +281,14 @@ impl Worker {
         *bow.report.lock() = Report::of_committed();
         bow.set_mode(Mode::State(State::Committed));
         self.active = None;
-        bow.writable.replace(None, &bow.epoch);
+        bow.in_flight.replace(None);
         Ok(())
     }
 }
 
 /// Makes page [`LOG`] the block whose first sector is `log`, and the others those of page
 /// [`FIRST_BLOCK`].
-fn fill_first_block(buffer: &Buffer, log: &Sector) -> Result {
+fn fill_first_block(buffer: &mut Buffer, log: &Sector) -> Result {
     buffer.copy(FIRST_BLOCK, LOG)?;
     buffer.write(LOG, log)
 }
@@ -343,7 +343,7 @@ impl Active {
     /// Copies the live first block back over the log: the last of these writes decides.
     fn put_back_first_block(&mut self, bow: &Bow) -> Result {
         let device = &bow.device;
-        let buffer = &self.buffer;
+        let buffer = &mut self.buffer;
         let bytes = bow.block.bytes() as usize;
         device.read(self.checkpoint.first_block(), buffer, FIRST_BLOCK, bytes)?;
         if bytes > SECTOR_SIZE && !cfg!(bow_fault = "first_sector_not_last") {

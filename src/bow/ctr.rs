@@ -5,12 +5,16 @@
 use super::Bow;
 use crate::{
     abstractions::{
-        buffer::Buffer,
-        device::Device,
-        device_mapper::{
-            NewTable,
-            Refusal,
-            Words, //
+        block::{
+            buffer::Buffer,
+            device::Device, //
+        },
+        dm::{
+            args::Args,
+            table::{
+                CtrError,
+                NewTable, //
+            },
         },
     },
     decisions::{
@@ -34,38 +38,39 @@ impl Bow {
     /// Makes a device of a table line.
     pub(super) fn create(
         table: &mut NewTable<'_, Self>,
-        words: Words<'_>,
-    ) -> Result<impl PinInit<Self, Error>, Refusal> {
+        words: Args<'_>,
+    ) -> Result<impl PinInit<Self, Error>, CtrError> {
         let line = Line::read(table, words)?;
         let device = &line.device;
         if line.device_sectors != line.sectors {
             line.log_sizes();
-            return Err(Refusal(EINVAL, c"the length must be that of the device"));
+            return Err(CtrError(EINVAL, c"the length must be that of the device"));
         }
         if table.any_other(|other| other.device.number() == device.number()) {
-            return Err(Refusal(
+            return Err(CtrError(
                 EBUSY,
                 c"another bow device is on this device already",
             ));
         }
         refuse_log(device)?;
-        Self::new(line.device, line.sectors, line.block, line.on_full)
-            .map_err(|error| Refusal(error, c"not enough memory"))
+        let events = table.events();
+        Self::new(line.device, events, line.sectors, line.block, line.on_full)
+            .map_err(|error| CtrError(error, c"not enough memory"))
     }
 
     /// Takes over a table line if it says what is there already.
     pub(super) fn reload(
         &self,
         table: &mut NewTable<'_, Self>,
-        words: Words<'_>,
-    ) -> Result<(), Refusal> {
+        words: Args<'_>,
+    ) -> Result<(), CtrError> {
         let line = Line::read(table, words)?;
         let is_same = line.device.number() == self.device.number()
             && line.sectors == self.sectors
             && line.block == self.block
             && line.on_full == self.on_full;
         if !is_same {
-            return Err(Refusal(
+            return Err(CtrError(
                 EBUSY,
                 c"device, length and arguments cannot change; remove the device and create it again",
             ));
@@ -73,7 +78,7 @@ impl Bow {
         // It may have grown: what is beyond the end is nobody's.
         if line.device_sectors < line.sectors {
             line.log_sizes();
-            return Err(Refusal(EINVAL, c"the device has become smaller"));
+            return Err(CtrError(EINVAL, c"the device has become smaller"));
         }
         Ok(())
     }
@@ -92,43 +97,43 @@ struct Line {
 
 impl Line {
     /// Reads a table line, and opens its device.
-    fn read(table: &mut NewTable<'_, Bow>, mut words: Words<'_>) -> Result<Self, Refusal> {
+    fn read(table: &mut NewTable<'_, Bow>, mut words: Args<'_>) -> Result<Self, CtrError> {
         let path = words
             .next()
-            .ok_or(Refusal(EINVAL, c"the device is missing"))?;
+            .ok_or(CtrError(EINVAL, c"the device is missing"))?;
         let arguments =
             Arguments::parse(words.map(|word| word.to_bytes())).map_err(|(fault, word)| {
                 let word = core::str::from_utf8(word).unwrap_or("?");
                 pr_err!("table: argument '{}' is refused\n", word);
-                Refusal(EINVAL, fault.sentence())
+                CtrError(EINVAL, fault.sentence())
             })?;
         if table.begin() != 0 {
-            return Err(Refusal(EINVAL, c"the target must start at sector 0"));
+            return Err(CtrError(EINVAL, c"the target must start at sector 0"));
         }
         if table.is_read_only() {
-            return Err(Refusal(EROFS, c"the table must not be read-only"));
+            return Err(CtrError(EROFS, c"the table must not be read-only"));
         }
         let cannot_open = |error: Error| {
             let path = path.to_str().unwrap_or("?");
             pr_err!("table: device '{}': error {}\n", path, error.to_errno());
             if error == EACCES || error == EROFS || error == EPERM {
-                Refusal(error, c"the device is read-only")
+                CtrError(error, c"the device is read-only")
             } else {
-                Refusal(error, c"the device cannot be opened")
+                CtrError(error, c"the device cannot be opened")
             }
         };
         let device = table.open(path).map_err(cannot_open)?;
         let facts = device.facts().map_err(cannot_open)?;
         if facts.is_read_only {
-            return Err(Refusal(EROFS, c"the device is read-only"));
+            return Err(CtrError(EROFS, c"the device is read-only"));
         }
         if facts.is_zoned {
-            return Err(Refusal(EINVAL, c"zoned devices are not supported"));
+            return Err(CtrError(EINVAL, c"zoned devices are not supported"));
         }
         let sectors = table.sectors();
         let block = arguments
             .block_size_for(sectors, device.logical_block_size())
-            .map_err(|fault| Refusal(EINVAL, fault.sentence()))?;
+            .map_err(|fault| CtrError(EINVAL, fault.sentence()))?;
         Ok(Self {
             device,
             device_sectors: facts.sectors,
@@ -150,13 +155,13 @@ impl Line {
 }
 
 /// Refuses a device that holds an uncommitted checkpoint: a new one would destroy it.
-fn refuse_log(device: &Device) -> Result<(), Refusal> {
-    let buffer = Buffer::new(1).map_err(|error| Refusal(error, c"not enough memory"))?;
+fn refuse_log(device: &Device) -> Result<(), CtrError> {
+    let mut buffer = Buffer::new(1).map_err(|error| CtrError(error, c"not enough memory"))?;
     let mut sector = [0; SECTOR_SIZE];
     device
-        .read(0, &buffer, 0, device.logical_block_size() as usize)
+        .read(0, &mut buffer, 0, device.logical_block_size() as usize)
         .and_then(|()| buffer.read(0, &mut sector))
-        .map_err(|error| Refusal(error, c"the device's first block cannot be read"))?;
+        .map_err(|error| CtrError(error, c"the device's first block cannot be read"))?;
     if log::probe(&sector).is_none() {
         return Ok(());
     }
@@ -165,7 +170,7 @@ fn refuse_log(device: &Device) -> Result<(), Refusal> {
          contents with `bowctl commit`\n",
         device.name()
     );
-    Err(Refusal(
+    Err(CtrError(
         EBUSY,
         c"the device holds an uncommitted checkpoint (bowctl restore goes back, bowctl commit keeps)",
     ))

@@ -9,15 +9,17 @@
 //! thread that has others of its own on their way through the block layer is always taken: the worker may
 //! have to wait for those, and so the thread must not sleep before it has sent them.
 
-use super::Bow;
+use super::{
+    Bio,
+    BioList,
+    Bow, //
+};
 use crate::abstractions::{
-    bio::{
-        may_sleep_in_map,
-        Bio,
-        BioList,
+    block::bio::{
+        no_bio_is_pending,
         Status, //
     },
-    epoch::Ticket,
+    srcu::Ticket,
 };
 use kernel::sync::{
     Arc,
@@ -29,7 +31,7 @@ const DEFERRED_MAX: usize = 1024;
 
 /// The bios that the worker has not seen yet.
 pub(super) struct Deferred {
-    bios: BioList<Bow>,
+    bios: BioList,
     /// Number of bios in the list with which the worker is woken.
     awaited: usize,
     /// Number of bios that the worker has taken and not sent on.
@@ -68,22 +70,22 @@ impl Bow {
     /// [`wait_for_room`](Self::wait_for_room).
     pub(super) fn defer(
         this: ArcBorrow<'_, Self>,
-        mut bio: Bio<Self>,
+        mut bio: Bio,
         ticket: Ticket,
         wake: Wake,
-    ) -> Option<Bio<Self>> {
+    ) -> Option<Bio> {
         let wakes = {
             let mut deferred = this.deferred.lock();
-            if deferred.len() >= DEFERRED_MAX && (bio.is_nowait() || may_sleep_in_map()) {
+            if deferred.len() >= DEFERRED_MAX && (bio.is_nowait() || no_bio_is_pending()) {
                 drop(deferred);
-                this.epoch.leave(ticket);
+                drop(ticket);
                 if bio.is_nowait() {
                     bio.end(Status::AGAIN);
                     return None;
                 }
                 return Some(bio);
             }
-            bio.allow_waiting();
+            bio.clear_nowait();
             deferred.bios.push(bio);
             wake == Wake::Now || deferred.bios.len() >= deferred.awaited
         };
@@ -91,7 +93,7 @@ impl Bow {
         if wakes {
             Arc::from(this).wake();
         }
-        this.epoch.leave(ticket);
+        drop(ticket);
         None
     }
 
@@ -106,7 +108,7 @@ impl Bow {
 
     /// Takes the bios that came since the last time; the worker has `taken` others. Until
     /// [`sleep_worker`](Self::sleep_worker) the worker looks again anyway.
-    pub(super) fn take_deferred(&self, taken: usize) -> BioList<Self> {
+    pub(super) fn take_deferred(&self, taken: usize) -> BioList {
         let mut bios = BioList::new();
         let mut deferred = self.deferred.lock();
         bios.append(&mut deferred.bios);

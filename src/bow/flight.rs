@@ -4,11 +4,11 @@
 
 use super::Bow;
 use crate::{
-    abstractions::{
-        bio::{
+    abstractions::block::{
+        bio::Status,
+        bio_set::{
             BioSet,
-            Status,
-            Submitter, //
+            IoCompletion, //
         },
         device::Device,
     },
@@ -172,7 +172,7 @@ impl Flight {
     }
 }
 
-impl Submitter for Bow {
+impl IoCompletion for Bow {
     type Tag = Tag;
 
     fn bios(&self) -> &BioSet<Self> {
@@ -183,7 +183,7 @@ impl Submitter for Bow {
         &self.device
     }
 
-    fn ended(this: ArcBorrow<'_, Self>, tag: Tag, status: Status) {
+    fn completed(this: ArcBorrow<'_, Self>, tag: Tag, status: Status) {
         if let Some(flight) = this.flights.get(tag.slot) {
             flight.record(tag.part, status);
             if flight.landed() {

@@ -8,18 +8,16 @@
 
 use super::{
     deferred::Wake,
+    Bio,
     Bow,
     Mode, //
 };
 use crate::{
     abstractions::{
-        bio::{
-            Bio,
-            Operation, //
-        },
-        epoch::Ticket,
+        block::bio::Operation,
+        srcu::Ticket, //
     },
-    decisions::state::State, //
+    decisions::state::State,
 };
 use kernel::sync::{
     atomic::ordering::Full,
@@ -33,9 +31,9 @@ pub(crate) enum BioData {
     /// Nothing waits for the bio.
     #[default]
     None,
-    /// The bio holds a ticket of the epoch.
+    /// The bio holds a ticket of [`Bow::in_flight`].
     Ticket(Ticket),
-    /// The bio holds a ticket of the epoch, and is counted as I/O of the live first block.
+    /// The bio holds a ticket of [`Bow::in_flight`], and is counted as I/O of the live first block.
     FirstBlock(Ticket),
 }
 
@@ -43,7 +41,7 @@ impl Bow {
     /// Decides about a bio of the mapped device: returns it to have it go down, or keeps it. May sleep
     /// while too many bios are deferred, but not with a ticket.
     #[inline]
-    pub(super) fn map_bio(this: ArcBorrow<'_, Self>, mut bio: Bio<Self>) -> Option<Bio<Self>> {
+    pub(super) fn map_bio(this: ArcBorrow<'_, Self>, mut bio: Bio) -> Option<Bio> {
         let operation = bio.operation();
         let first_block = bio.sector() < this.block.sectors();
         loop {
@@ -55,8 +53,8 @@ impl Bow {
                 return Some(bio);
             }
 
-            bio.end_unpolled();
-            let ticket = this.epoch.enter();
+            bio.clear_polled();
+            let ticket = this.in_flight.enter();
             // Only now, with the ticket, can the mode not change under the bio.
             let mode = this.mode();
             match mode {
@@ -70,14 +68,14 @@ impl Bow {
                     return Some(bio);
                 }
                 Mode::State(State::Committed) => {
-                    this.epoch.leave(ticket);
+                    drop(ticket);
                     return Some(bio);
                 }
                 Mode::State(State::Checkpoint) | Mode::Changing => {}
             }
             if first_block {
                 // From here on a bio is in the first block or outside, never both.
-                bio.accept_only(this.block.sectors() - bio.sector());
+                bio.accept_partial(this.block.sectors() - bio.sector());
             }
             let wake = if first_block || operation == Operation::Discard {
                 Wake::Now
@@ -94,29 +92,29 @@ impl Bow {
     pub(super) fn bio_ended(this: ArcBorrow<'_, Self>, data: BioData) {
         match data {
             BioData::None => {}
-            BioData::Ticket(ticket) => this.epoch.leave(ticket),
+            BioData::Ticket(ticket) => drop(ticket),
             BioData::FirstBlock(ticket) => {
                 if this.first_block_io.fetch_sub(1, Full) == 1 {
                     // A batch may wait for it, to move the live first block.
                     Arc::from(this).wake();
                 }
-                this.epoch.leave(ticket);
+                drop(ticket);
             }
         }
     }
 
     /// Submits a bio that may go down, with a ticket, from the worker.
-    pub(super) fn submit(&self, mut bio: Bio<Self>, ticket: Ticket) {
+    pub(super) fn submit(&self, mut bio: Bio, ticket: Ticket) {
         *bio.data() = BioData::Ticket(ticket);
         bio.submit();
     }
 
     /// Submits a bio of the first block to the live first block, which begins at sector `live`, from the
     /// worker.
-    pub(super) fn submit_to_first_block(&self, mut bio: Bio<Self>, live: u64) {
+    pub(super) fn submit_to_first_block(&self, mut bio: Bio, live: u64) {
         bio.set_sector(live.wrapping_add(bio.sector()));
         self.first_block_io.fetch_add(1, Full);
-        *bio.data() = BioData::FirstBlock(self.epoch.enter());
+        *bio.data() = BioData::FirstBlock(self.in_flight.enter());
         bio.submit();
     }
 }

@@ -57,15 +57,17 @@ use self::{
 };
 use crate::{
     abstractions::{
-        bio::BioSet,
-        device::Device,
-        device_mapper::Events,
-        epoch::{
-            Epoch,
-            EpochCell, //
+        block::{
+            bio_set::BioSet,
+            device::Device, //
         },
-        queue::ReclaimQueue,
-        sysfs::Directory, //
+        dm::{
+            self,
+            events::Events, //
+        },
+        srcu::SrcuCell,
+        sysfs::Directory,
+        workqueue::ReclaimQueue, //
     },
     decisions::{
         block_size::BlockSize,
@@ -98,6 +100,12 @@ use kernel::{
         WorkItem, //
     },
 };
+
+/// Bio of the mapped device.
+type Bio = dm::bio::Bio<map::BioData>;
+
+/// List of bios of the mapped device.
+type BioList = dm::bio_list::BioList<map::BioData>;
 
 /// The batches of first writes that can be under way at a time.
 const SLOTS: usize = 2;
@@ -135,10 +143,10 @@ impl Mode {
 /// A device-mapper device of this target.
 #[pin_data]
 pub(crate) struct Bow {
-    /// All I/O below that a change of state, a move of the live first block, or the reuse of freed
-    /// space has to wait for.
+    /// I/O that a change of state, a move of the relocated first block, or the reuse of discarded space waits
+    /// for. The value is empty except in state 1.
     #[pin]
-    epoch: Epoch,
+    in_flight: SrcuCell<WritableMap>,
     #[pin]
     bios: BioSet<Bow>,
     device: Arc<Device>,
@@ -148,8 +156,6 @@ pub(crate) struct Bow {
     on_full: OnFull,
     /// A [`Mode`].
     mode: Atomic<u32>,
-    /// Empty except in state 1.
-    writable: EpochCell<WritableMap>,
     /// Blocks that were backed up ahead of their first write, and were written since the worker has
     /// looked.
     hits: Atomic<u64>,
@@ -181,8 +187,7 @@ pub(crate) struct Bow {
     answer: Mutex<Option<Result>>,
     #[pin]
     answered: CondVar,
-    #[pin]
-    events: Events,
+    events: Arc<Events>,
     #[pin]
     directory: Mutex<Option<Directory<Bow>>>,
     queue: ReclaimQueue,
@@ -226,7 +231,7 @@ impl Bow {
         Mode::from_raw(self.mode.load(Acquire))
     }
 
-    /// To be followed by a drain of the epoch wherever the old mode matters.
+    /// To be followed by a drain wherever the old mode matters.
     fn set_mode(&self, mode: Mode) {
         self.mode.store(mode.to_raw(), Release);
     }
@@ -239,7 +244,7 @@ impl Bow {
     /// Waits until all I/O below that was in flight has ended. Sleeps.
     fn drain(&self) {
         if !cfg!(bow_fault = "no_drain") {
-            self.epoch.drain();
+            self.in_flight.drain();
         }
     }
 
@@ -251,6 +256,7 @@ impl Bow {
 
     fn new(
         device: Arc<Device>,
+        events: Arc<Events>,
         sectors: u64,
         block: BlockSize,
         on_full: OnFull,
@@ -261,14 +267,13 @@ impl Bow {
             nodes: Nodes::new(Tracker::NODES, GFP_KERNEL)?,
         };
         Ok(try_pin_init!(Self {
-            epoch <- Epoch::new(),
+            in_flight <- SrcuCell::new(),
             bios <- BioSet::new(OWN_BIOS),
             device,
             sectors,
             block,
             on_full,
             mode: Atomic::new(Mode::State(State::Tracking).to_raw()),
-            writable: EpochCell::new(),
             hits: Atomic::new(0),
             tracker <- new_spinlock!(Some(tracker), "dm_bow_tracker"),
             deferred <- new_spinlock!(Deferred::new(), "dm_bow_deferred"),
@@ -281,7 +286,7 @@ impl Bow {
             wanted <- new_spinlock!(None, "dm_bow_wanted"),
             answer <- new_mutex!(None, "dm_bow_answer"),
             answered <- new_condvar!("dm_bow_answered"),
-            events <- Events::new(),
+            events,
             directory <- new_mutex!(None, "dm_bow_directory"),
             queue,
             work <- new_work!("dm_bow_work"),

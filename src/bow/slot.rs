@@ -24,18 +24,18 @@ use super::{
         Part,
         Tag, //
     },
+    BioList,
     Bow,
     SLOTS, //
 };
 use crate::{
-    abstractions::{
-        bio::{
-            BioList,
+    abstractions::block::{
+        bio::Status,
+        bio_set::{
             BioSet,
-            Order,
-            OwnOperation,
+            IoOperation,
+            IoRequest,
             Piece,
-            Status,
             BIO_PAGES_MAX, //
         },
         buffer::{
@@ -88,17 +88,17 @@ const LOG_PAGE: usize = BATCH_PAGES;
 const FULL_LOG_PAGE: usize = LOG_PAGE + 1;
 
 /// How backups are written, and full log blocks.
-const WRITE_BACKUP: OwnOperation = if cfg!(bow_fault = "backups_without_fua") {
-    OwnOperation::Write
+const WRITE_BACKUP: IoOperation = if cfg!(bow_fault = "backups_without_fua") {
+    IoOperation::Write
 } else {
-    OwnOperation::WriteFua
+    IoOperation::WriteFua
 };
 
 /// How the log block is written.
-const WRITE_LOG: OwnOperation = if cfg!(bow_fault = "log_without_fua") {
-    OwnOperation::Write
+const WRITE_LOG: IoOperation = if cfg!(bow_fault = "log_without_fua") {
+    IoOperation::Write
 } else {
-    OwnOperation::WriteFua
+    IoOperation::WriteFua
 };
 
 /// Places for full log blocks that may fail before a batch does.
@@ -127,8 +127,8 @@ pub(super) struct Slot {
     number: usize,
     phase: Phase,
     pub(super) batch: Batch,
-    pub(super) bios: BioList<Bow>,
-    buffer: Arc<Buffer>,
+    pub(super) bios: BioList,
+    buffer: Buffer,
     /// Entries of the batch that are in the log block in memory; none before they are made.
     appended: Option<Appended>,
     /// Each copy is written by itself, since a write failed that may have been of several.
@@ -163,7 +163,7 @@ impl Slot {
             phase: Phase::Idle,
             batch: Batch::new(flags)?,
             bios: BioList::new(),
-            buffer: Arc::new(Buffer::new(FULL_LOG_PAGE + FULL_LOG_BLOCKS_MAX)?, flags)?,
+            buffer: Buffer::new(FULL_LOG_PAGE + FULL_LOG_BLOCKS_MAX)?,
             appended: None,
             apart: false,
             retries: 0,
@@ -228,21 +228,23 @@ impl Slot {
 
     fn read(&mut self, bow: &Arc<Bow>) {
         self.phase = Phase::Reading;
+        for copy in self.batch.copies() {
+            let bytes = copy.source_bytes(bow.sectors) as usize;
+            if bytes < copy.bytes() as usize {
+                // The end of the device cuts off the last block. There is such a page.
+                let _ = self.buffer.fill(copy.page + bytes / PAGE_SIZE, &[]);
+            }
+        }
         self.launch(bow, |slot, flight| {
             for (index, copy) in slot.batch.copies().iter().enumerate() {
-                let bytes = copy.source_bytes(bow.sectors) as usize;
-                if bytes < copy.bytes() as usize {
-                    // The end of the device cuts off the last block. There is such a page.
-                    let _ = slot.buffer.fill(copy.page + bytes / PAGE_SIZE, &[]);
-                }
                 let piece = Piece {
                     page: copy.page,
-                    bytes,
+                    bytes: copy.source_bytes(bow.sectors) as usize,
                 };
                 flight.add();
                 slot.submit(
                     bow,
-                    OwnOperation::Read,
+                    IoOperation::Read,
                     copy.source,
                     core::iter::once(piece),
                     Part::Read(index),
@@ -268,14 +270,14 @@ impl Slot {
     fn submit(
         &self,
         bow: &Arc<Bow>,
-        operation: OwnOperation,
+        operation: IoOperation,
         sector: u64,
         pieces: impl Iterator<Item = Piece> + Clone,
         part: Part,
     ) {
         BioSet::submit(
             bow.as_arc_borrow(),
-            Order {
+            IoRequest {
                 operation,
                 sector,
                 tag: Tag {
@@ -283,7 +285,7 @@ impl Slot {
                     part,
                 },
             },
-            &self.buffer,
+            self.buffer.pages(),
             pieces,
         );
     }
@@ -471,7 +473,7 @@ impl Slot {
     /// Appends entries for the copies that have not failed so far, and fills the pages that log blocks are
     /// written from.
     fn append_entries(&mut self, flight: &Flight, checkpoint: &mut Checkpoint) -> Result {
-        let buffer = &self.buffer;
+        let buffer = &mut self.buffer;
         self.appended = Some(Appended::default());
         let appended = checkpoint.append(
             &self.batch,
@@ -493,7 +495,7 @@ impl Slot {
         self.log_begun = Instant::now();
         if cfg!(bow_fault = "data_before_log") {
             while let Some(bio) = self.bios.pop() {
-                bow.submit(bio, bow.epoch.enter());
+                bow.submit(bio, bow.in_flight.enter());
             }
         }
         let piece = Piece {

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     abstractions::{
-        device_mapper::Target,
+        dm::target::Target,
         sysfs::{
             Attribute,
             Attributes, //

@@ -7,21 +7,26 @@ use super::{
     change::Source,
     map::BioData,
     worker::Change,
+    Bio,
     Bow, //
 };
 use crate::{
     abstractions::{
-        bio::Bio,
-        device_mapper::{
-            Limits,
-            LiveTable,
-            NewTable,
-            Refusal,
-            Target,
-            Words, //
+        dm::{
+            args::Args,
+            table::{
+                CtrError,
+                Limits,
+                LiveTable,
+                NewTable, //
+            },
+            target::{
+                IoctlAccess,
+                Target, //
+            },
         },
-        queue::NoIo,
         sysfs::Directory,
+        workqueue::NoIo,
     },
     decisions::state::State,
 };
@@ -38,30 +43,30 @@ use kernel::{
 impl Target for Bow {
     const NAME: &'static CStr = c"bow";
     const VERSION: [u32; 3] = [1, 0, 0];
+    const ALWAYS_WRITEABLE: bool = true;
+    const NOWAIT: bool = true;
+    const DISCARDS: bool = true;
+    const WRITE_ZEROES: bool = true;
     type BioData = BioData;
 
-    fn create(
+    fn ctr(
         table: &mut NewTable<'_, Self>,
-        arguments: Words<'_>,
-    ) -> core::result::Result<impl PinInit<Self, Error>, Refusal> {
+        arguments: Args<'_>,
+    ) -> Result<impl PinInit<Self, Error>, CtrError> {
         Bow::create(table, arguments)
     }
 
-    fn reload(
-        &self,
-        table: &mut NewTable<'_, Self>,
-        arguments: Words<'_>,
-    ) -> core::result::Result<(), Refusal> {
+    fn reload(&self, table: &mut NewTable<'_, Self>, arguments: Args<'_>) -> Result<(), CtrError> {
         Bow::reload(self, table, arguments)
     }
 
-    fn destroy(&self) {
+    fn dtr(&self) {
         drop(self.directory.lock().take());
         self.queue.flush();
     }
 
     #[inline]
-    fn map(this: ArcBorrow<'_, Self>, bio: Bio<Self>) -> Option<Bio<Self>> {
+    fn map(this: ArcBorrow<'_, Self>, bio: Bio) -> Option<Bio> {
         Bow::map_bio(this, bio)
     }
 
@@ -72,7 +77,6 @@ impl Target for Bow {
 
     fn resume(this: &Arc<Self>, table: &LiveTable<'_>) {
         *this.requests.lock() = true;
-        this.events.attach(table);
         // I/O of the device waits until this returns, so memory must not wait for it.
         let _noio = NoIo::enter();
         let mut directory = this.directory.lock();
@@ -92,15 +96,13 @@ impl Target for Bow {
         self.device.number() == other.device.number()
     }
 
-    fn suspended(this: &Arc<Self>) {
+    fn postsuspend(this: &Arc<Self>) {
         // The next table that goes live may be of another target. Messages hold that up, sysfs does
         // not: so what it has asked for ends before, and it asks for nothing more.
         let mut is_live = this.requests.lock();
         *is_live = false;
         // Nor does device mapper know of a batch that nobody waits for any more.
         let _ = this.request(&is_live, Change::None);
-        drop(is_live);
-        this.events.detach();
     }
 
     fn status(&self, out: &mut dyn fmt::Write) -> fmt::Result {
@@ -115,7 +117,7 @@ impl Target for Bow {
         self.write_measurement(out)
     }
 
-    fn message(this: ArcBorrow<'_, Self>, mut words: Words<'_>) -> Result {
+    fn message(this: ArcBorrow<'_, Self>, mut words: Args<'_>) -> Result {
         let state = words
             .next()
             .and_then(|word| State::from_message(word.to_bytes()))
@@ -126,8 +128,11 @@ impl Target for Bow {
         }
     }
 
-    fn is_ioctl_dangerous(&self) -> bool {
-        self.state() != State::Committed
+    fn prepare_ioctl(&self) -> IoctlAccess {
+        match self.state() {
+            State::Committed => IoctlAccess::Passed,
+            State::Tracking | State::Checkpoint => IoctlAccess::Privileged,
+        }
     }
 
     fn io_hints(&self, limits: &mut Limits<'_>) {

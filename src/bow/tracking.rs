@@ -4,16 +4,16 @@
 
 use super::{
     map::BioData,
+    Bio,
     Bow, //
 };
 use crate::{
     abstractions::{
-        bio::{
-            Bio,
+        block::bio::{
             Operation,
             Status, //
         },
-        epoch::Ticket,
+        srcu::Ticket,
     },
     decisions::{
         free_space::FreeSpace,
@@ -48,7 +48,7 @@ impl Tracker {
 impl Bow {
     /// State 0: keeps the record of free space. Returns the bio if it is to go down, with its
     /// ticket: a checkpoint waits for it.
-    pub(super) fn track(&self, mut bio: Bio<Self>, ticket: Ticket) -> Option<Bio<Self>> {
+    pub(super) fn track(&self, mut bio: Bio, ticket: Ticket) -> Option<Bio> {
         let span = bio.span();
         match bio.operation() {
             Operation::Write => {
@@ -68,7 +68,7 @@ impl Bow {
                     // Without nodes the discard is forgotten, which is always allowed.
                     let _ = tracker.space.discard(span.clone(), &mut tracker.nodes);
                 });
-                self.epoch.leave(ticket);
+                drop(ticket);
                 bio.end(Status::OK);
                 return None;
             }

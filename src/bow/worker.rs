@@ -18,17 +18,15 @@ use super::{
         Active,
         Gathered, //
     },
+    Bio,
+    BioList,
     Bow,
     Mode, //
 };
 use crate::{
     abstractions::{
-        bio::{
-            plugged,
-            Bio,
-            BioList, //
-        },
-        queue::NoIo,
+        block::bio::plugged,
+        workqueue::NoIo, //
     },
     decisions::state::State,
 };
@@ -45,9 +43,9 @@ pub(super) struct Worker {
     /// State 1.
     pub(super) active: Option<KBox<Active>>,
     /// Bios that nobody has looked at yet.
-    fresh: BioList<Bow>,
+    fresh: BioList,
     /// Bios that need a batch that has room.
-    waiting: BioList<Bow>,
+    waiting: BioList,
     /// A change of state that waits for the batches to end.
     pub(super) change: Option<Change>,
 }
@@ -151,14 +149,14 @@ impl Worker {
 
 impl Bow {
     /// Sends a held bio on its way in a state other than 1.
-    fn pass(&self, bio: Bio<Self>) {
+    fn pass(&self, bio: Bio) {
         if self.mode() == Mode::State(State::Tracking) {
-            let ticket = self.epoch.enter();
+            let ticket = self.in_flight.enter();
             if let Some(bio) = self.track(bio, ticket) {
                 bio.submit();
             }
         } else {
-            self.submit(bio, self.epoch.enter());
+            self.submit(bio, self.in_flight.enter());
         }
     }
 }

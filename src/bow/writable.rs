@@ -11,19 +11,16 @@
 //!
 //! # Concurrency
 //!
-//! Only the worker changes which blocks are writable. Readers hold a ticket of the device's epoch from
-//! before they ask until their write has ended; so once the worker has cleared a bit and drained the
-//! epoch, no write that saw the bit is in flight. Whether a block is ahead is changed by everyone,
+//! Only the worker changes which blocks are writable. Readers hold a ticket of [`Bow::in_flight`] from
+//! before they ask until their write has ended; so once the worker has cleared a bit and waited for the
+//! tickets, no write that saw the bit is in flight. Whether a block is ahead is changed by everyone,
 //! atomically; nothing but the count depends on it.
 
-use super::Bow;
-use crate::{
-    abstractions::{
-        bio::Bio,
-        epoch::Ticket, //
-    },
-    decisions::block_size::BlockSize,
+use super::{
+    Bio,
+    Bow, //
 };
+use crate::{abstractions::srcu::Ticket, decisions::block_size::BlockSize};
 use core::ops::Range;
 use kernel::{
     prelude::*,
@@ -39,7 +36,7 @@ use kernel::{
 /// Bits in a word.
 const WORD_BITS: u64 = u64::BITS as u64;
 
-/// Words in a page.
+/// Args in a page.
 const PAGE_WORDS: u64 = 256;
 
 /// Blocks that a page covers.
@@ -209,7 +206,7 @@ impl Bow {
     /// Whether a write to `span` needs nothing any more; counts its blocks that were backed up ahead.
     #[inline]
     pub(super) fn is_writable(&self, span: &Range<u64>, ticket: &Ticket) -> bool {
-        let Some(writable) = self.writable.get(ticket) else {
+        let Some(writable) = self.in_flight.get(ticket) else {
             return false;
         };
         let (admitted, hits) = writable.admit(span);
@@ -225,46 +222,46 @@ impl Bow {
         &self,
         spans: impl IntoIterator<Item = (Range<u64>, [Range<u64>; 2])>,
     ) {
-        let ticket = self.epoch.enter();
-        if let Some(writable) = self.writable.get(&ticket) {
+        let ticket = self.in_flight.enter();
+        if let Some(writable) = self.in_flight.get(&ticket) {
             for (span, ahead) in spans {
                 writable.set(&span);
                 ahead.iter().for_each(|span| writable.set_ahead(span));
             }
         }
-        self.epoch.leave(ticket);
+        drop(ticket);
     }
 
     /// No block of `span` is writable any more.
     pub(super) fn mark_unwritable(&self, span: &Range<u64>) {
-        let ticket = self.epoch.enter();
-        if let Some(writable) = self.writable.get(&ticket) {
+        let ticket = self.in_flight.enter();
+        if let Some(writable) = self.in_flight.get(&ticket) {
             self.hits.add(writable.clear(span), Relaxed);
         }
-        self.epoch.leave(ticket);
+        drop(ticket);
     }
 
     /// Sends out a write that the worker held if the map knows that it needs nothing any more; else
     /// returns it.
-    pub(super) fn submit_if_writable(&self, bio: Bio<Self>) -> Option<Bio<Self>> {
-        let ticket = self.epoch.enter();
+    pub(super) fn submit_if_writable(&self, bio: Bio) -> Option<Bio> {
+        let ticket = self.in_flight.enter();
         if self.is_writable(&bio.span(), &ticket) {
             self.submit(bio, ticket);
             return None;
         }
-        self.epoch.leave(ticket);
+        drop(ticket);
         Some(bio)
     }
 
     /// Sends out a write that the worker held and that needs nothing any more.
-    pub(super) fn submit_writable(&self, bio: Bio<Self>) {
+    pub(super) fn submit_writable(&self, bio: Bio) {
         let Some(bio) = self.submit_if_writable(bio) else {
             return;
         };
         // Free space that was written, or there was no memory for the map, and may be none now.
         self.mark_writable([(bio.span(), [0..0, 0..0])]);
         if let Some(bio) = self.submit_if_writable(bio) {
-            self.submit(bio, self.epoch.enter());
+            self.submit(bio, self.in_flight.enter());
         }
     }
 }

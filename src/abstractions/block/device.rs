@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The underlying device of a target.
+//! A block device that is open, and closed while others have its handle.
 //!
 //! C header: [`include/linux/blkdev.h`](srctree/include/linux/blkdev.h)
 
-use super::{
+use super::buffer::Buffer;
+use crate::abstractions::{
     bindings as dm_bindings,
-    buffer::Buffer,
-    epoch::{
-        Epoch,
+    srcu::{
+        SrcuCell,
         Ticket, //
     },
 };
@@ -31,16 +31,16 @@ use kernel::{
     },
 };
 
-/// A block device that the tables of one target object have opened.
+/// A handle of a block device that somebody has opened.
 ///
-/// It may outlive them: when the last of these tables goes, the device is
-/// [closed](Self::close) first, and every use of it fails from then on.
+/// The handle may outlive the device: whoever closes that [closes](Self::close) the handle first, and every
+/// use of it fails from then on.
 ///
 /// # Invariants
 ///
 /// - `bdev` is null, or points to a block device that is open.
-/// - It is not closed before every ticket of `epoch` that was handed out while `bdev` was not null
-///   has been given back.
+/// - It is not closed before every ticket of `uses` that was handed out while `bdev` was not null has been
+///   dropped.
 #[pin_data]
 pub(crate) struct Device {
     bdev: Atomic<*mut bindings::block_device>,
@@ -48,7 +48,7 @@ pub(crate) struct Device {
     name: CString,
     logical_block_size: u32,
     #[pin]
-    epoch: Epoch,
+    uses: SrcuCell,
 }
 
 /// Facts about a device that may change while it is open.
@@ -70,22 +70,17 @@ impl Device {
     ///
     /// # Safety
     ///
-    /// `dev` came from `dm_get_device`. The caller calls [`close`](Self::close) before it has the
-    /// device closed for the last time.
-    pub(super) unsafe fn new(dev: NonNull<dm_bindings::dm_dev>) -> Result<Arc<Self>> {
-        // SAFETY: By the safety requirements; `name` is a C string that is not changed.
-        let (bdev, name) = unsafe {
-            let dev = dev.as_ref();
-            (dev.bdev, CStr::from_char_ptr(dev.name.as_ptr()))
-        };
+    /// - `bdev` points to a block device that is open.
+    /// - The caller calls [`close`](Self::close) before the device is closed for the last time.
+    pub(in crate::abstractions) unsafe fn new(
+        bdev: *mut bindings::block_device,
+        name: &CStr,
+    ) -> Result<Arc<Self>> {
         let name = CString::try_from(name)?;
         // SAFETY: By the safety requirements the block device is open.
-        let (number, logical_block_size) = unsafe {
-            (
-                (*bdev).bd_dev,
-                dm_bindings::helper_bdev_logical_block_size(bdev),
-            )
-        };
+        let number = unsafe { (*bdev).bd_dev };
+        // SAFETY: As above.
+        let logical_block_size = unsafe { dm_bindings::helper_bdev_logical_block_size(bdev) };
         // INVARIANT: The device is open, and not closed without `close`.
         Arc::pin_init(
             try_pin_init!(Self {
@@ -93,7 +88,7 @@ impl Device {
                 number,
                 name,
                 logical_block_size,
-                epoch <- Epoch::new(),
+                uses <- SrcuCell::new(),
             }),
             GFP_KERNEL,
         )
@@ -101,27 +96,16 @@ impl Device {
 
     /// Has every use of the device fail from now on, and waits for those that are under way: for
     /// calls to return, and for bios of a [`BioSet`](super::bio::BioSet) to have ended. Sleeps.
-    pub(super) fn close(&self) {
+    pub(in crate::abstractions) fn close(&self) {
         self.bdev.xchg(core::ptr::null_mut(), Full);
-        self.epoch.drain();
+        self.uses.drain();
     }
 
-    /// Begins a use of the device, which lasts until the ticket is given to [`leave`](Self::leave).
-    /// Returns nothing if it has been closed.
+    /// Begins a use of the device, which lasts until the ticket is dropped. Returns nothing if the handle has
+    /// been closed.
     pub(super) fn enter(&self) -> Option<(NonNull<bindings::block_device>, Ticket)> {
-        let ticket = self.epoch.enter();
-        match NonNull::new(self.bdev.load(Acquire)) {
-            Some(bdev) => Some((bdev, ticket)),
-            None => {
-                self.epoch.leave(ticket);
-                None
-            }
-        }
-    }
-
-    /// Ends a use of the device. Any context.
-    pub(super) fn leave(&self, ticket: Ticket) {
-        self.epoch.leave(ticket);
+        let ticket = self.uses.enter();
+        NonNull::new(self.bdev.load(Acquire)).map(|bdev| (bdev, ticket))
     }
 
     /// Calls `operation` with the block device, which is open until it returns.
@@ -133,37 +117,28 @@ impl Device {
         &self,
         operation: impl FnOnce(*mut bindings::block_device) -> Result<R>,
     ) -> Result<R> {
-        let (bdev, ticket) = self.enter().ok_or(ENODEV)?;
-        let result = operation(bdev.as_ptr());
-        self.leave(ticket);
-        result
+        let (bdev, _ticket) = self.enter().ok_or(ENODEV)?;
+        operation(bdev.as_ptr())
     }
 
-    /// Returns whether this is the block device of `dev`.
-    ///
-    /// # Safety
-    ///
-    /// `dev` came from `dm_get_device` and is open.
-    pub(super) unsafe fn is_of(&self, dev: NonNull<dm_bindings::dm_dev>) -> bool {
-        // SAFETY: By the safety requirements. What is compared is addresses: of two devices that
-        // are open at a time they differ.
-        let bdev = unsafe { dev.as_ref().bdev };
+    /// Returns whether this is the handle of `bdev`, which is open: addresses of two open devices differ.
+    pub(in crate::abstractions) fn is_of(&self, bdev: *mut bindings::block_device) -> bool {
         self.bdev.load(Acquire) == bdev
     }
 
-    /// Major and minor number, as the kernel packs them.
+    /// Returns major and minor number, as the kernel packs them.
     pub(crate) fn number(&self) -> u32 {
         self.number
     }
 
-    /// `MAJOR:MINOR`, as tables name devices.
+    /// Returns `MAJOR:MINOR`, as tables name devices.
     pub(crate) fn name(&self) -> &str {
         // Digits and a colon.
         self.name.to_str().unwrap_or_default()
     }
 
-    /// Bytes in a logical block when the device was opened: what it can read and write at the
-    /// least.
+    /// Returns the bytes of a logical block when the handle was made: what the device can read and write at
+    /// the least.
     pub(crate) fn logical_block_size(&self) -> u32 {
         self.logical_block_size
     }
@@ -193,7 +168,7 @@ impl Device {
     ///
     /// # Errors
     ///
-    /// The device's.
+    /// Those of the device; `ENODEV` if the handle has been closed.
     pub(crate) fn flush(&self) -> Result {
         self.with(|bdev| {
             // SAFETY: The block device is open.
@@ -205,8 +180,14 @@ impl Device {
     ///
     /// # Errors
     ///
-    /// The device's; `EINVAL` for more than a page.
-    pub(crate) fn read(&self, sector: u64, buffer: &Buffer, page: usize, bytes: usize) -> Result {
+    /// Those of the device; `ENODEV` if the handle has been closed; `EINVAL` for more than a page.
+    pub(crate) fn read(
+        &self,
+        sector: u64,
+        buffer: &mut Buffer,
+        page: usize,
+        bytes: usize,
+    ) -> Result {
         self.transfer(sector, buffer, page, bytes, dm_bindings::HELPER_REQ_OP_READ)
     }
 
@@ -214,14 +195,18 @@ impl Device {
     ///
     /// # Errors
     ///
-    /// The device's; `EINVAL` for more than a page.
+    /// Those of the device; `ENODEV` if the handle has been closed; `EINVAL` for more than a page.
     pub(crate) fn write(&self, sector: u64, buffer: &Buffer, page: usize, bytes: usize) -> Result {
         let flags = dm_bindings::HELPER_REQ_OP_WRITE | dm_bindings::HELPER_REQ_SYNC;
         self.transfer(sector, buffer, page, bytes, flags)
     }
 
-    /// Like [`write`](Self::write), but everything written before is durable before it is written,
-    /// and it is durable itself when this returns.
+    /// Writes like [`write`](Self::write), with a flush before and FUA: everything that was written before is
+    /// durable before this is, and this is durable when the call returns.
+    ///
+    /// # Errors
+    ///
+    /// As those of [`write`](Self::write).
     pub(crate) fn commit(&self, sector: u64, buffer: &Buffer, page: usize, bytes: usize) -> Result {
         let flags = dm_bindings::HELPER_REQ_OP_WRITE
             | dm_bindings::HELPER_REQ_SYNC
@@ -238,7 +223,7 @@ impl Device {
         bytes: usize,
         flags: u32,
     ) -> Result {
-        let address = buffer.address(page).ok_or(EINVAL)?;
+        let address = buffer.address(page)?;
         if bytes > PAGE_SIZE {
             return Err(EINVAL);
         }

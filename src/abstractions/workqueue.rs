@@ -12,12 +12,12 @@ use kernel::{
     workqueue::Queue, //
 };
 
-/// A work queue with a rescuer thread (`WQ_MEM_RECLAIM`) that runs two items at a time, each
+/// Work queue with a rescuer thread (`WQ_MEM_RECLAIM`) that runs two items at a time, each
 /// on one CPU at the most.
 ///
 /// # Invariants
 ///
-/// The pointer is to a work queue that is owned by this.
+/// The pointer is to a work queue that the value owns.
 pub(crate) struct ReclaimQueue(NonNull<bindings::workqueue_struct>);
 
 // SAFETY: Work queues may be used from any thread.
@@ -26,16 +26,21 @@ unsafe impl Send for ReclaimQueue {}
 unsafe impl Sync for ReclaimQueue {}
 
 impl ReclaimQueue {
-    /// Creates a queue. Sleeps. `ENOMEM` if it cannot.
+    /// Creates a queue. Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
     pub(crate) fn new(name: &CStr) -> Result<Self> {
         // SAFETY: `name` is a C string; the function copies it.
         let queue = unsafe { dm_bindings::helper_alloc_workqueue(name.as_char_ptr()) };
+        // INVARIANT: The queue was just made.
         NonNull::new(queue).map(Self).ok_or(ENOMEM)
     }
 
     /// Waits until everything that was queued has run. Sleeps; not from an item of this queue.
     pub(crate) fn flush(&self) {
-        // SAFETY: By the type invariant.
+        // SAFETY: By the type invariants.
         unsafe { bindings::__flush_workqueue(self.0.as_ptr()) };
     }
 }
@@ -44,20 +49,19 @@ impl core::ops::Deref for ReclaimQueue {
     type Target = Queue;
 
     fn deref(&self) -> &Queue {
-        // SAFETY: By the type invariant the pointer is valid as long as `self`.
+        // SAFETY: By the type invariants the pointer is valid as long as `self`.
         unsafe { Queue::from_raw(self.0.as_ptr()) }
     }
 }
 
 impl Drop for ReclaimQueue {
     fn drop(&mut self) {
-        // SAFETY: By the type invariant the queue is owned by `self`.
+        // SAFETY: By the type invariants the queue is owned by `self`.
         unsafe { bindings::destroy_workqueue(self.0.as_ptr()) };
     }
 }
 
-/// Makes all allocations of the current thread behave as `GFP_NOIO`, so that none waits for I/O,
-/// until it is dropped.
+/// Scope in which all allocations of the current thread behave as `GFP_NOIO`, so that none waits for I/O.
 pub(crate) struct NoIo {
     flags: u32,
     _not_send: kernel::types::NotThreadSafe,

@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Pages that block I/O reads into and writes from.
+//! Memory that block I/O reads into and writes from.
+//!
+//! A [`Buffer`] is the one owner of its memory, through which the CPU reads and writes. Bios share the
+//! [`Pages`] underneath, through which nobody but the device does.
 
-use super::bindings as dm_bindings;
+use crate::abstractions::bindings as dm_bindings;
 use core::ptr::NonNull;
 use kernel::{
     bindings,
     page::PAGE_SIZE,
-    prelude::*, //
+    prelude::*,
+    sync::Arc, //
 };
 
 /// The most pages of a [`Chunk`], as a power of two. The kernel finds such chunks as surely as single
@@ -49,23 +53,26 @@ impl Drop for Chunk {
     }
 }
 
-/// Pages of memory, addressed by page number, in chunks that lie together.
-///
-/// A device may be reading or writing them at any time, so they are never lent out as slices; they
-/// are accessed as device memory would be.
+/// Pages of memory that bios refer to, in chunks that lie together.
 ///
 /// # Invariants
 ///
 /// All chunks are of order `order`.
-pub(crate) struct Buffer {
+pub(crate) struct Pages {
     chunks: KVec<Chunk>,
     order: u32,
 }
 
-impl Buffer {
-    /// Allocates `pages` pages, or some more, full of zeroes. Sleeps. `ENOMEM` if there are none to be
-    /// had.
-    pub(crate) fn new(pages: usize) -> Result<Self> {
+/// Pages of memory, addressed by page number.
+///
+/// A device may be reading or writing them at any time, as with DMA, so the bytes are never lent out as
+/// slices, and what is read while a device writes is not known.
+pub(crate) struct Buffer {
+    pages: Arc<Pages>,
+}
+
+impl Pages {
+    fn new(pages: usize) -> Result<Self> {
         let order = pages.next_power_of_two().trailing_zeros().min(CHUNK_ORDER);
         let count = pages.div_ceil(1 << order);
         let mut chunks = KVec::with_capacity(count, GFP_KERNEL)?;
@@ -76,7 +83,7 @@ impl Buffer {
         Ok(Self { chunks, order })
     }
 
-    /// The C page number `index`, and how many of the `bytes` bytes from its start lie together.
+    /// Returns the C page number `index`, and how many of the `bytes` bytes from its start lie together.
     pub(super) fn run(&self, index: usize, bytes: usize) -> Option<(*mut bindings::page, usize)> {
         let chunk = self.chunks.get(index >> self.order)?;
         let pages = 1 << self.order;
@@ -87,79 +94,102 @@ impl Buffer {
         Some((page, bytes.min((pages - offset) * PAGE_SIZE)))
     }
 
-    /// Into how many runs the `bytes` bytes from the start of page `index` fall.
+    /// Returns the number of runs into which the `bytes` bytes from the start of page `index` fall.
     pub(super) fn runs(&self, index: usize, bytes: usize) -> usize {
         let pages = 1 << self.order;
         ((index & (pages - 1)) + bytes.div_ceil(PAGE_SIZE)).div_ceil(pages)
     }
 
-    /// The kernel address of page `index`.
-    pub(super) fn address(&self, index: usize) -> Option<*mut u8> {
+    /// Returns the kernel address of page `index`.
+    fn address(&self, index: usize) -> Option<*mut u8> {
         let (page, _) = self.run(index, PAGE_SIZE)?;
         // SAFETY: The page is valid; it is not in high memory, so it has an address.
         Some(unsafe { dm_bindings::helper_page_address(page) }.cast())
     }
+}
+
+impl Buffer {
+    /// Allocates `pages` pages, or some more, full of zeroes. Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn new(pages: usize) -> Result<Self> {
+        Ok(Self {
+            pages: Arc::new(Pages::new(pages)?, GFP_KERNEL)?,
+        })
+    }
+
+    /// Returns the pages, for bios.
+    pub(crate) fn pages(&self) -> &Arc<Pages> {
+        &self.pages
+    }
+
+    /// Returns the address of page `index`, which has `PAGE_SIZE` bytes.
+    pub(super) fn address(&self, index: usize) -> Result<*mut u8> {
+        self.pages.address(index).ok_or(EINVAL)
+    }
 
     /// Copies `data` to the start of page `index` and fills the rest of the page with zeroes.
     /// `EINVAL` if it does not fit.
-    pub(crate) fn fill(&self, index: usize, data: &[u8]) -> Result {
+    pub(crate) fn fill(&mut self, index: usize, data: &[u8]) -> Result {
         self.write(index, data)?;
-        let address = self.address(index).ok_or(EINVAL)?;
+        let address = self.address(index)?;
         let rest = PAGE_SIZE.checked_sub(data.len()).ok_or(EINVAL)?;
-        // SAFETY: The page has `PAGE_SIZE` bytes, of which `data` covers all but `rest`.
+        // SAFETY: The buffer is borrowed mutably, so no other thread accesses the page; it has `PAGE_SIZE`
+        // bytes, of which `data` covers all but `rest`.
         unsafe { core::ptr::write_bytes(address.add(data.len()), 0, rest) };
         Ok(())
     }
 
     /// Copies `data` to the start of page `index`; the rest of the page stays. `EINVAL` if it does not
     /// fit.
-    pub(crate) fn write(&self, index: usize, data: &[u8]) -> Result {
-        let address = self.address(index).ok_or(EINVAL)?;
+    pub(crate) fn write(&mut self, index: usize, data: &[u8]) -> Result {
+        let address = self.address(index)?;
         if data.len() > PAGE_SIZE {
             return Err(EINVAL);
         }
-        // SAFETY: The page has `PAGE_SIZE` bytes, and `data`, which is memory of somebody else's, is not
-        // longer.
+        // SAFETY: The buffer is borrowed mutably, so no other thread accesses the page; it has `PAGE_SIZE`
+        // bytes, and `data`, which is other memory, is not longer.
         unsafe { core::ptr::copy_nonoverlapping(data.as_ptr(), address, data.len()) };
         Ok(())
     }
 
     /// Copies page `from` to page `to`. `EINVAL` if they are not two pages of this.
-    pub(crate) fn copy(&self, from: usize, to: usize) -> Result {
-        let source = self.address(from).ok_or(EINVAL)?;
-        let dest = self.address(to).ok_or(EINVAL)?;
+    pub(crate) fn copy(&mut self, from: usize, to: usize) -> Result {
+        let source = self.address(from)?;
+        let dest = self.address(to)?;
         if from == to {
             return Err(EINVAL);
         }
-        // SAFETY: Both pages are valid, have `PAGE_SIZE` bytes, and are not the same one.
+        // SAFETY: The buffer is borrowed mutably, so no other thread accesses the pages. Both are valid, have `PAGE_SIZE` bytes, and are not the same one.
         unsafe { core::ptr::copy_nonoverlapping(source, dest, PAGE_SIZE) };
         Ok(())
     }
 
     /// Copies the start of page `index` to `data`. `EINVAL` if a page has not that many bytes.
     pub(crate) fn read(&self, index: usize, data: &mut [u8]) -> Result {
-        let address = self.address(index).ok_or(EINVAL)?;
+        let address = self.address(index)?;
         if data.len() > PAGE_SIZE {
             return Err(EINVAL);
         }
-        // SAFETY: The page has `PAGE_SIZE` bytes, and `data` is not longer.
+        // SAFETY: The buffer is borrowed, so no thread writes to the page; it has `PAGE_SIZE` bytes, and `data`
+        // is not longer.
         unsafe { core::ptr::copy_nonoverlapping(address, data.as_mut_ptr(), data.len()) };
         Ok(())
     }
 
-    /// The raw CRC-32 of the `bytes` bytes that start at page `index`, from `seed`. Pages that are
+    /// Returns the raw CRC-32 of the `bytes` bytes that start at page `index`, from `seed`. Pages that are
     /// not there are passed over.
     pub(crate) fn crc32(&self, seed: u32, index: usize, bytes: usize) -> u32 {
         let mut checksum = seed;
         let mut left = bytes;
         let mut index = index;
-        while let Some((page, length)) = self.run(index, left).filter(|_| left > 0) {
-            // SAFETY: The page is valid, and it and those that follow it have `length` bytes, all of
-            // them in the direct mapping.
-            checksum = unsafe {
-                let address = dm_bindings::helper_page_address(page);
-                dm_bindings::helper_crc32_le(checksum, address.cast_const(), length)
-            };
+        while let Some((page, length)) = self.pages.run(index, left).filter(|_| left > 0) {
+            // SAFETY: The page is valid, and not in high memory.
+            let address = unsafe { dm_bindings::helper_page_address(page) };
+            // SAFETY: The page and those that follow it have `length` bytes, all in the direct mapping.
+            checksum = unsafe { dm_bindings::helper_crc32_le(checksum, address, length) };
             left -= length;
             index += length / PAGE_SIZE;
         }
@@ -167,7 +197,7 @@ impl Buffer {
     }
 }
 
-/// The raw CRC-32 of `data` from `seed`: polynomial 0xEDB88320, no inversion.
+/// Returns the raw CRC-32 of `data` from `seed`: polynomial 0xEDB88320, no inversion.
 pub(crate) fn crc32(seed: u32, data: &[u8]) -> u32 {
     // SAFETY: `data` is valid for its length.
     unsafe { dm_bindings::helper_crc32_le(seed, data.as_ptr().cast(), data.len()) }
@@ -200,7 +230,7 @@ mod tests {
 
     #[test]
     fn a_page_is_filled_up_with_zeroes() -> Result {
-        let buffer = Buffer::new(2)?;
+        let mut buffer = Buffer::new(2)?;
         let mut data = KVec::from_elem(0xFFu8, PAGE_SIZE, GFP_KERNEL)?;
         buffer.read(1, &mut data)?;
         assert!(data.iter().all(|&byte| byte == 0));
@@ -225,7 +255,7 @@ mod tests {
     #[test]
     fn a_checksum_goes_over_pages_and_chunks() -> Result {
         const PAGES: usize = 2 << CHUNK_ORDER;
-        let buffer = Buffer::new(PAGES)?;
+        let mut buffer = Buffer::new(PAGES)?;
         let mut page = KVec::with_capacity(PAGE_SIZE, GFP_KERNEL)?;
         for index in 0..PAGES {
             page.clear();
