@@ -9,14 +9,14 @@ const SPANS_MAX: usize = 16;
 
 /// Spans that cover everything that was added. When there are too many, the last one grows.
 #[derive(Clone, Debug, Default)]
-pub struct Spans {
+pub(super) struct Spans {
     spans: [Span<u64>; SPANS_MAX],
     count: usize,
 }
 
 impl Spans {
     /// Adds a span.
-    pub fn add(&mut self, span: Span<u64>) {
+    pub(super) fn add(&mut self, span: Span<u64>) {
         let touches = |last: &&mut Span<u64>| span.start <= last.end && last.start <= span.end;
         let last = self
             .count
@@ -33,7 +33,7 @@ impl Spans {
     }
 
     /// Returns the spans. They may overlap.
-    pub fn spans(&self) -> &[Span<u64>] {
+    pub(super) fn spans(&self) -> &[Span<u64>] {
         self.spans.get(..self.count).unwrap_or_default()
     }
 }

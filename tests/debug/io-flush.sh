@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# Flushes of the device below fail: so do checkpoint, fsync and commit, and where there is no FUA, first
+# Flushes of the underlying device fail: so do checkpoint, fsync and commit, and where there is no FUA, first
 # writes; rollback holds.
 # timeout: 240
 . "$(dirname "$0")/common/faults.sh"

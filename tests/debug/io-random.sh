@@ -93,16 +93,16 @@ dmsetup suspend --noflush "${dev##*/}"
 sleep 4
 dmsetup resume "${dev##*/}"
 sleep 1
-load_ends "the device below stops for 4 s: the load has seen nothing of it"
+load_ends "the underlying device stops for 4 s: the load has seen nothing of it"
 
 # It is gone, and comes back.
 line=$(dmsetup table "${dev##*/}")
 load_begin /dev/mapper/bow0 --keep-going --no-verify --range 0+12000
 dmsetup load "${dev##*/}" --table "0 65536 error" && dmsetup resume "${dev##*/}" || bail "cannot take it away"
 sleep 2
-check "the device below is gone: status can be asked" dmsetup status bow0
-check "the device below is gone: state 2 is refused" sh -c "! echo 2 >'$(bow_sysfs bow0)/state' 2>/dev/null"
-load_ends "the device below is gone: no wrong data"
+check "the underlying device is gone: status can be asked" dmsetup status bow0
+check "the underlying device is gone: state 2 is refused" sh -c "! echo 2 >'$(bow_sysfs bow0)/state' 2>/dev/null"
+load_ends "the underlying device is gone: no wrong data"
 dmsetup load "${dev##*/}" --table "$line" && dmsetup resume "${dev##*/}" || bail "cannot bring it back"
-rolled_back "the device below was gone"
+rolled_back "the underlying device was gone"
 echo "# covered: at least $failed I/O errors at random in $rounds rounds, delays, a stall, a device gone and back"

@@ -19,7 +19,7 @@ dev=$(slice data 32768)
 bad="0 8 error
 8 32760 linear $dev 8"
 good="0 32768 linear $dev 0"
-lower() { # TABLE: of the device below bow
+lower() { # TABLE: of the device under bow
     dmsetup suspend --noflush --nolockfs test-lower && dmsetup load test-lower --table "$1" &&
         dmsetup resume test-lower
 }

@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# The device below gets larger logical blocks by a table of its own: nothing is written but what was meant.
+# The underlying device gets larger logical blocks by a table of its own: nothing is written but what was meant.
 . "$(dirname "$0")/lib.sh"
 . "$here/common/bow.sh"
 plan 6
@@ -27,7 +27,7 @@ dmsetup suspend --noflush --nolockfs test-lower || bail "cannot suspend"
 dd if="$dev" of="$big" bs=1M iflag=direct oflag=direct status=none || bail "cannot copy"
 dmsetup load test-lower --table "0 16384 linear $big 0" || bail "no table"
 dmsetup resume test-lower
-same "the device below has blocks of 4096" 4096 "$(blockdev --getss /dev/mapper/test-lower)"
+same "the underlying device has blocks of 4096" 4096 "$(blockdev --getss /dev/mapper/test-lower)"
 before=$(digest "$big" 1 7)
 dd if="$big" of="$work/log" bs=4096 count=1 iflag=direct status=none
 fails "a first write, aligned to 4096: its log cannot be written" "Input/output error" put 1600 8

@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# I/O that may not wait gets no EAGAIN from a device below that is busy once dm-bow has taken it.
+# I/O that may not wait gets no EAGAIN from an underlying device that is busy once dm-bow has taken it.
 . "$(dirname "$0")/lib.sh"
 . "$here/common/bow.sh"
 plan 5
@@ -28,7 +28,7 @@ END
 }
 check "a first write" nowait write 800
 
-# What goes to the first block goes down from the worker, here while the device below is suspended, which
+# What goes to the first block goes down from the worker, here while the underlying device is suspended, which
 # answers EAGAIN to those who may not wait.
 for way in write read; do
     dmsetup suspend --noflush --nolockfs "${dev##*/}" || bail "cannot suspend"

@@ -40,7 +40,7 @@ Exit codes:
 #[derive(Debug, Parser)]
 #[command(name = "bowctl", version, after_help = EXAMPLES)]
 pub struct Cli {
-    /// What to do.
+    /// Subcommand.
     #[command(subcommand)]
     pub command: Command,
 }

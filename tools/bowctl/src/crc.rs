@@ -2,7 +2,8 @@
 
 //! The log's checksum.
 
-/// The raw CRC-32 of `data` from `seed`, without inversion before or after, as the log has it.
+/// Returns the raw CRC-32 of `data` from `seed`, without inversion before or after, as the log has
+/// it.
 ///
 /// ```
 /// // What other tools call the CRC-32 is this with both inversions.

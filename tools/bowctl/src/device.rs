@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use bow_decisions::log::SECTOR_SIZE;
 use rustix::fs::{fadvise, Advice, OFlags};
 
-use crate::failure::{Code, Failure, Result};
+use crate::error::{Code, CommandError, Result};
 use crate::lock::lock;
 use crate::users;
 
@@ -19,7 +19,7 @@ use crate::users;
 ///
 /// Tests have one that records writes and flushes, so as to cut them off anywhere.
 pub trait BlockDevice {
-    /// Size in whole sectors.
+    /// Returns the size in whole sectors.
     fn sectors(&self) -> u64;
 
     /// Fills `data` from `sector` on.
@@ -44,7 +44,7 @@ pub trait BlockDevice {
     fn flush(&mut self) -> io::Result<()>;
 }
 
-/// What a device is opened for.
+/// Purpose that a device is opened for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Access {
     /// To look at it, even if it is in use.
@@ -75,11 +75,11 @@ impl FileDevice {
     ///
     /// [`Code::InUse`] names who uses the device.
     pub fn open(path: &Path, access: Access) -> Result<Self> {
-        let failed = |error: io::Error| Failure::io(path.display(), &error);
+        let failed = |error: io::Error| CommandError::io(path.display(), &error);
         let kind = path.metadata().map_err(failed)?.file_type();
 
         if !kind.is_block_device() && !kind.is_file() {
-            return Err(Failure::new(
+            return Err(CommandError::new(
                 Code::Usage,
                 format!("{}: not a block device or image file", path.display()),
             ));
@@ -115,13 +115,13 @@ impl FileDevice {
         })
     }
 
-    /// The path that it was opened by.
+    /// Returns the path that it was opened by.
     pub fn path(&self) -> &Path {
         &self.path
     }
 }
 
-/// Byte offset of a sector.
+/// Returns the byte offset of a sector.
 fn offset(sector: u64) -> io::Result<u64> {
     sector
         .checked_mul(SECTOR_SIZE as u64)

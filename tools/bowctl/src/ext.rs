@@ -8,7 +8,7 @@ use std::path::Path;
 
 use crate::users;
 
-/// Whether a file system type is of the ext family.
+/// Returns whether a file system type is of the ext family.
 pub fn is(kind: &str) -> bool {
     matches!(kind, "ext2" | "ext3" | "ext4")
 }

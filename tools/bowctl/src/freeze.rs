@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 
 use rustix::fs::syncfs;
 
-use crate::failure::{Code, Failure, Result};
+use crate::error::{Code, CommandError, Result};
 use crate::mount::Mount;
 
 /// Discards all free space of the file system of a mount. Returns how many bytes, if `fstrim` says
@@ -75,7 +75,7 @@ impl Frozen {
         let directory = || {
             root.try_clone()
                 .map(Stdio::from)
-                .map_err(|error| Failure::io(shown, &error))
+                .map_err(|error| CommandError::io(shown, &error))
         };
         let guard = Command::new("sh")
             .args(["-c", GUARD])
@@ -83,7 +83,7 @@ impl Frozen {
             .stdout(directory()?)
             .process_group(0)
             .spawn()
-            .map_err(|error| Failure::io("sh", &error))?;
+            .map_err(|error| CommandError::io("sh", &error))?;
         let frozen = Self { guard };
         let mut freeze = Command::new("fsfreeze");
 
@@ -95,13 +95,14 @@ impl Frozen {
             Err(failure) => {
                 frozen.forget();
                 if !failure.message.contains("not supported") {
-                    return Err(Failure {
+                    return Err(CommandError {
                         message: format!("freezing {shown}: {}", failure.message),
                         ..failure
                     });
                 }
-                syncfs(root)
-                    .map_err(|error| Failure::io(format_args!("syncing {shown}"), &error.into()))?;
+                syncfs(root).map_err(|error| {
+                    CommandError::io(format_args!("syncing {shown}"), &error.into())
+                })?;
                 Ok(None)
             }
         }
@@ -116,8 +117,11 @@ impl Frozen {
         drop(self.guard.stdin.take());
         match self.guard.wait() {
             Ok(status) if status.success() => Ok(()),
-            Ok(status) => Err(Failure::new(Code::Failed, format!("fsfreeze: {status}"))),
-            Err(error) => Err(Failure::io("fsfreeze", &error)),
+            Ok(status) => Err(CommandError::new(
+                Code::Failed,
+                format!("fsfreeze: {status}"),
+            )),
+            Err(error) => Err(CommandError::io("fsfreeze", &error)),
         }
     }
 
@@ -141,13 +145,13 @@ impl Drop for Frozen {
 fn run(command: &mut Command) -> Result<String> {
     let name = command.get_program().to_string_lossy().into_owned();
     let output = command.env("LC_ALL", "C").output().map_err(|error| {
-        Failure::io(&name, &error).advise(format!("Install `{name}` (package util-linux)."))
+        CommandError::io(&name, &error).advise(format!("Install `{name}` (package util-linux)."))
     })?;
 
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
-    Err(Failure::new(
+    Err(CommandError::new(
         Code::Failed,
         String::from_utf8_lossy(&output.stderr).trim().to_owned(),
     ))

@@ -10,56 +10,26 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use bow_decisions::log::SECTOR_SIZE;
+use bow_decisions::state::State;
 
-use crate::failure::{Code, Failure, Result};
+use crate::error::{Code, CommandError, Result};
 use crate::mount;
 use crate::users;
-
-/// The state of a bow device, as its sysfs attribute has it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum State {
-    /// 0: no checkpoint yet; discards tell what is free.
-    Trim,
-    /// 1: a checkpoint is open.
-    Checkpoint,
-    /// 2: the checkpoint has been given up, the device passes everything through.
-    Committed,
-}
-
-impl State {
-    /// The number in sysfs.
-    pub fn number(self) -> u8 {
-        match self {
-            Self::Trim => 0,
-            Self::Checkpoint => 1,
-            Self::Committed => 2,
-        }
-    }
-
-    /// A word for it.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Trim => "trim",
-            Self::Checkpoint => "checkpoint",
-            Self::Committed => "committed",
-        }
-    }
-}
 
 /// A live device with a bow target.
 #[derive(Clone, Debug)]
 pub struct Live {
     /// The device-mapper name.
     pub name: String,
-    /// The kernel's name, «dm-3».
+    /// The kernel's name, `dm-3`.
     pub node: String,
-    /// «major:minor».
+    /// Device number, `major:minor`.
     pub number: String,
     sysfs: PathBuf,
 }
 
 impl Live {
-    /// All there are.
+    /// Returns all live bow devices.
     pub fn all() -> Vec<Self> {
         users::entries(Path::new("/sys/block"))
             .filter_map(|sysfs| Self::at(&sysfs))
@@ -92,7 +62,7 @@ impl Live {
                 names => format!("There are: {}.", names.join(", ")),
             };
 
-            Failure::new(
+            CommandError::new(
                 Code::Failed,
                 format!(
                     "{}: not the name, the device node or the mount point of a live bow device",
@@ -120,17 +90,17 @@ impl Live {
 
         fs::read_to_string(&path)
             .map(|text| text.trim().to_owned())
-            .map_err(|error| Failure::io(path.display(), &error))
+            .map_err(|error| CommandError::io(path.display(), &error))
     }
 
-    fn unexpected(&self, name: &str, text: &str) -> Failure {
-        Failure::new(
+    fn unexpected(&self, name: &str, text: &str) -> CommandError {
+        CommandError::new(
             Code::Failed,
-            format!("{}: {name} reads «{text}»", self.sysfs.display()),
+            format!("{}: {name} reads \"{text}\"", self.sysfs.display()),
         )
     }
 
-    /// The state.
+    /// Returns the state.
     ///
     /// # Errors
     ///
@@ -138,12 +108,7 @@ impl Live {
     pub fn state(&self) -> Result<State> {
         let text = self.attribute("bow/state")?;
 
-        match text.as_str() {
-            "0" => Ok(State::Trim),
-            "1" => Ok(State::Checkpoint),
-            "2" => Ok(State::Committed),
-            _ => Err(self.unexpected("bow/state", &text)),
-        }
+        State::from_text(text.as_bytes()).ok_or_else(|| self.unexpected("bow/state", &text))
     }
 
     /// Changes the state.
@@ -155,7 +120,7 @@ impl Live {
         fs::write(self.sysfs.join("bow/state"), state.number().to_string())
     }
 
-    /// Free space left, in bytes.
+    /// Returns the free space that is left, in bytes.
     ///
     /// # Errors
     ///
@@ -166,7 +131,7 @@ impl Live {
         text.parse().map_err(|_| self.unexpected("bow/free", &text))
     }
 
-    /// Size in bytes.
+    /// Returns the size in bytes.
     ///
     /// # Errors
     ///
@@ -178,14 +143,14 @@ impl Live {
         Ok(sectors.saturating_mul(SECTOR_SIZE as u64))
     }
 
-    /// The devices below, by their kernel names.
+    /// Returns the underlying devices, by their kernel names.
     pub fn slaves(&self) -> Vec<String> {
         users::entries(&self.sysfs.join("slaves"))
             .map(|path| users::file_name(&path))
             .collect()
     }
 
-    /// Whether a device below takes discards.
+    /// Returns whether an underlying device takes discards.
     pub fn discards_below(&self) -> bool {
         users::entries(&self.sysfs.join("slaves")).any(|below| {
             // A partition has the queue of its disk.
@@ -199,7 +164,7 @@ impl Live {
         })
     }
 
-    /// Where it is mounted.
+    /// Returns the mount points.
     pub fn mount_points(&self) -> Vec<String> {
         mount::points_of(&self.number)
     }
@@ -212,7 +177,7 @@ impl Live {
         status.split_whitespace().nth(4)?.parse().ok()
     }
 
-    /// The target's own status line, if `dmsetup` can be run.
+    /// Returns the target's own status line, if `dmsetup` can be run.
     pub fn target_status(&self) -> Option<String> {
         let output = Command::new("dmsetup")
             .args(["status", &self.name])
@@ -231,11 +196,11 @@ fn dmsetup(name: &str, args: &[&str]) -> Result {
         .env("LC_ALL", "C")
         .output()
         .map_err(|error| {
-            Failure::io("dmsetup", &error).advise("Install `dmsetup` (package dmsetup).")
+            CommandError::io("dmsetup", &error).advise("Install `dmsetup` (package dmsetup).")
         })?;
 
     if !output.status.success() {
-        return Err(Failure::new(
+        return Err(CommandError::new(
             Code::Failed,
             format!(
                 "dmsetup {}: {}",
@@ -295,14 +260,14 @@ impl Live {
     }
 }
 
-/// The error for a device that cannot be removed.
-fn in_use(name: &str, users: &[String]) -> Failure {
+/// Returns the error for a device that cannot be removed.
+fn in_use(name: &str, users: &[String]) -> CommandError {
     let by = match users {
         [] => "by someone the kernel does not name".to_owned(),
         users => users.join(", "),
     };
 
-    Failure::new(
+    CommandError::new(
         Code::InUse,
         format!("{name}: it is in use: {by}. It was not removed."),
     )

@@ -14,10 +14,10 @@ use std::time::{Duration, Instant};
 use rustix::fs::{flock, major, minor, FlockOperation};
 use rustix::io::Errno;
 
-use crate::failure::{Failure, Result};
+use crate::error::{CommandError, Result};
 use crate::users;
 
-/// How long others may hold the lock.
+/// Time for which others may hold the lock.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Locks the whole disk that the block device at `path` is on, or the image, until the file that is
@@ -25,11 +25,11 @@ const PATIENCE: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 ///
-/// [`Code::InUse`](crate::failure::Code::InUse) says who holds the lock, if that takes longer than
+/// [`Code::InUse`](crate::error::Code::InUse) says who holds the lock, if that takes longer than
 /// some seconds.
 pub fn lock(path: &Path) -> Result<File> {
     let disk = whole_disk(path);
-    let failed = |error| Failure::io(disk.display(), &error);
+    let failed = |error| CommandError::io(disk.display(), &error);
     let file = File::open(&disk).map_err(failed)?;
     let begun = Instant::now();
 

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How far a long command has come: a bar on a terminal, a line now and then elsewhere.
+//! Progress of a long command: a bar on a terminal, a line now and then elsewhere.
 
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 
-/// How often a line is printed where there is no terminal.
+/// Time between two lines where there is no terminal.
 const LINE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Progress through a number of bytes, on standard error.
@@ -22,7 +22,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Begins; `total` is in bytes, if it is known.
+    /// Begins a progress; `total` is in bytes, if it is known.
     pub fn new(what: &str, total: Option<u64>, quiet: bool) -> Self {
         let bar = (!quiet && std::io::stderr().is_terminal()).then(|| {
             let (bar, template) = match total {
@@ -50,12 +50,12 @@ impl Progress {
         }
     }
 
-    /// A progress that nobody sees.
+    /// Makes a progress that nobody sees.
     pub fn hidden() -> Self {
         Self::new("", None, true)
     }
 
-    /// `bytes` more have been done.
+    /// Notes that `bytes` more have been done.
     pub fn advance(&mut self, bytes: u64) {
         self.done = self.done.saturating_add(bytes);
         match &self.bar {

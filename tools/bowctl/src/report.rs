@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What `status`, `log` and `check` print, as text and as JSON.
+//! Output of `status`, `log` and `check`, as text and as JSON.
 //!
 //! The names of JSON fields are an interface: they are described in the manual page, and may be
 //! added to but not changed.
@@ -8,8 +8,10 @@
 use std::fmt::Write as _;
 
 use bow_decisions::log::{Entry, Header, Identity};
-use bow_decisions::replay::Summary;
+use bow_decisions::state::State;
 use serde::Serialize;
+
+use crate::recovery::Summary;
 
 /// A live bow device, or the log on a plain one.
 #[derive(Clone, Debug, Serialize)]
@@ -29,16 +31,16 @@ pub struct LiveStatus {
     /// Device node.
     pub device: String,
     /// 0, 1 or 2.
-    pub state: u8,
+    pub state: u32,
     /// A word for it.
     pub state_name: &'static str,
     /// Free space that is left, in bytes.
     pub free_bytes: u64,
     /// Size in bytes.
     pub size_bytes: u64,
-    /// The devices below.
+    /// Underlying devices.
     pub below: Vec<String>,
-    /// Where it is mounted.
+    /// Mount points.
     pub mounted_on: Vec<String>,
     /// The target's own status line.
     pub target_status: Option<String>,
@@ -49,15 +51,15 @@ pub struct LiveStatus {
 pub struct PlainStatus {
     /// Its path.
     pub device: String,
-    /// «none», «checkpoint», «restoring» or «damaged».
+    /// State of the log: `none`, `checkpoint`, `restoring` or `damaged`.
     pub log: &'static str,
-    /// What is damaged.
+    /// Description of the damage.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     /// The newest log block.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub header: Option<Block>,
-    /// Who uses it.
+    /// Users of it.
     pub in_use: Vec<String>,
     /// Traces of writes without dm-bow since the checkpoint.
     pub foreign_writes: Vec<String>,
@@ -68,7 +70,7 @@ pub struct PlainStatus {
 pub struct Block {
     /// Sector that it is at.
     pub sector: u64,
-    /// «1.0», «1.1».
+    /// Version: `1.0` or `1.1`.
     pub version: String,
     /// A restore has begun.
     pub restoring: bool,
@@ -111,13 +113,13 @@ pub struct Log {
     pub device: String,
     /// The log blocks, newest first.
     pub blocks: Vec<Block>,
-    /// What it comes to; none if it is damaged.
+    /// Totals; none if it is damaged.
     pub summary: Option<Totals>,
-    /// What is damaged.
+    /// Description of the damage.
     pub error: Option<String>,
 }
 
-/// What a log comes to.
+/// Totals of a log.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Totals {
     /// Log blocks.
@@ -138,8 +140,17 @@ impl From<Summary> for Totals {
     }
 }
 
+/// Returns the word for a state.
+pub fn state_name(state: State) -> &'static str {
+    match state {
+        State::Tracking => "tracking",
+        State::Checkpoint => "checkpoint",
+        State::Committed => "committed",
+    }
+}
+
 impl Block {
-    /// A log block without its entries.
+    /// Makes a log block without its entries.
     pub fn new(sector: u64, header: &Header) -> Self {
         let [major, minor] = header.version.to_be_bytes();
 
@@ -157,7 +168,7 @@ impl Block {
         }
     }
 
-    /// The checkpoint in words.
+    /// Returns the checkpoint in words.
     pub fn checkpoint(&self) -> String {
         match (&self.uuid, self.time) {
             (Some(uuid), Some(time)) => format!("checkpoint {uuid} of {}", utc(time)),
@@ -167,7 +178,7 @@ impl Block {
 }
 
 impl LogEntry {
-    /// An entry at an index.
+    /// Makes an entry at an index.
     pub fn new(index: u32, entry: Entry) -> Self {
         Self {
             index,
@@ -180,7 +191,7 @@ impl LogEntry {
 }
 
 impl Totals {
-    /// In words.
+    /// Describes the totals in words.
     pub fn text(&self) -> String {
         format!(
             "{} log block{}, {} entr{}, {} bytes to copy back",
@@ -194,7 +205,7 @@ impl Totals {
 }
 
 impl Status {
-    /// As lines of text.
+    /// Formats the report as lines of text.
     pub fn text(&self) -> String {
         let mut text = String::new();
 
@@ -259,7 +270,7 @@ impl Status {
 }
 
 impl Log {
-    /// As lines of text.
+    /// Formats the report as lines of text.
     pub fn text(&self) -> String {
         let mut text = String::new();
 
@@ -297,7 +308,7 @@ impl Log {
     }
 }
 
-/// The uuid as it is usually written.
+/// Returns the uuid as it is usually written.
 fn uuid(identity: &Identity) -> String {
     let mut text = String::new();
 
@@ -310,7 +321,7 @@ fn uuid(identity: &Identity) -> String {
     text
 }
 
-/// Seconds since the epoch as a date and time of UTC.
+/// Formats seconds since the epoch as a date and time of UTC.
 pub fn utc(time: u64) -> String {
     const DAY: u64 = 24 * 60 * 60;
     /// Days in 400 years.

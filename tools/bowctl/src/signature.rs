@@ -18,7 +18,7 @@ use std::path::Path;
 use bow_decisions::log::SECTOR_SIZE;
 
 use crate::device::BlockDevice;
-use crate::failure::{Code, Failure, Result};
+use crate::error::{Code, CommandError, Result};
 
 /// A signature that was found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -101,10 +101,10 @@ const ZFS: Layer = Layer {
 /// [`Code::State`] says what was found, why that does not go, and what does.
 pub fn refuse<D: BlockDevice>(device: &D, path: &Path) -> Result {
     let shown = path.display();
-    let found = find(device).map_err(|error| Failure::io(path.display(), &error))?;
+    let found = find(device).map_err(|error| CommandError::io(path.display(), &error))?;
 
     found.map_or(Ok(()), |Found { layer, offset }| {
-        Err(Failure::new(
+        Err(CommandError::new(
             Code::State,
             format!(
                 "{shown}: there is {} at byte {offset}, which does not belong on a bow device: \
@@ -145,7 +145,7 @@ pub fn find<D: BlockDevice>(device: &D) -> io::Result<Option<Found>> {
 /// Looks at two sectors; those beyond the end of the device are zero.
 type Matches = fn(&[u8; 2 * SECTOR_SIZE]) -> bool;
 
-/// The places to look at, on a device of `size` bytes.
+/// Returns the places to look at, on a device of `size` bytes.
 fn places(size: u64) -> impl Iterator<Item = (&'static Layer, u64, Matches)> {
     const KIB: u64 = 1024;
     let mut places: Vec<(&'static Layer, u64, Matches)> = vec![(&LUKS2, 0, luks2_first)];

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use rustix::fs::{fstatvfs, OFlags};
 
+use crate::error::{Code, CommandError, Result};
 use crate::ext;
-use crate::failure::{Code, Failure, Result};
 use crate::mount::{self, Mount};
 use crate::users;
 
@@ -115,7 +115,7 @@ pub fn file_systems(bases: &[String]) -> Result<Vec<FileSystem>> {
     }
     let reached = |mount: &Mount| found.iter().any(|other| other.mount.number == mount.number);
     if let Some(mount) = hidden.iter().find(|mount| !reached(mount)) {
-        return Err(Failure::new(
+        return Err(CommandError::new(
             Code::InUse,
             format!(
                 "{}: a file system is mounted on {}, but cannot be reached there and so not be \
@@ -134,9 +134,9 @@ pub fn file_systems(bases: &[String]) -> Result<Vec<FileSystem>> {
     Ok(found)
 }
 
-/// The error for something that is on a device that does not take part.
-fn spans(what: &str, other: &str) -> Failure {
-    Failure::new(
+/// Returns the error for something that is on a device that does not take part.
+fn spans(what: &str, other: &str) -> CommandError {
+    CommandError::new(
         Code::InUse,
         format!(
             "{what} is on {} as well, which is not among the bow devices that were named: \
@@ -173,7 +173,7 @@ fn not_held(number: &str) -> Result {
             return Ok(());
         }
     }
-    Err(Failure::new(
+    Err(CommandError::new(
         Code::InUse,
         format!(
             "{}: something uses it that cannot be seen from here, and so not be frozen: it is a \

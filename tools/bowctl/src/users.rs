@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Who uses a block device or image file.
+//! Users of a block device or image file.
 
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{major, minor};
 
-use crate::failure::{Code, Failure};
+use crate::error::{Code, CommandError};
 use crate::mount;
 
-/// The number of the block device at `path`, as «major:minor»; `None` if it is none.
+/// Returns the number of the block device at `path`, as `major:minor`; `None` if it is none.
 pub fn number(path: &Path) -> Option<String> {
     let metadata = path.metadata().ok()?;
 
@@ -21,12 +21,12 @@ pub fn number(path: &Path) -> Option<String> {
         .then(|| format!("{}:{}", major(metadata.rdev()), minor(metadata.rdev())))
 }
 
-/// The folder in sysfs of the block device of a number.
+/// Returns the folder in sysfs of the block device of a number.
 pub fn sysfs(number: &str) -> PathBuf {
     Path::new("/sys/dev/block").join(number)
 }
 
-/// The device node of a number, by the name that the kernel gives it.
+/// Returns the device node of a number, by the name that the kernel gives it.
 pub fn node(number: &str) -> Option<PathBuf> {
     read(&sysfs(number).join("uevent"))?
         .lines()
@@ -34,14 +34,14 @@ pub fn node(number: &str) -> Option<PathBuf> {
         .map(|name| Path::new("/dev").join(name))
 }
 
-/// A name for the block device of a number: that of device-mapper, or the kernel's.
+/// Returns a name for the block device of a number: that of device-mapper, or the kernel's.
 pub fn name(number: &str) -> String {
     read(&sysfs(number).join("dm/name"))
         .or_else(|| Some(node(number)?.display().to_string()))
         .unwrap_or_else(|| number.to_owned())
 }
 
-/// Processes that have the block device of a number open, one phrase each.
+/// Returns the processes that have the block device of a number open, one phrase each.
 pub fn openers(number: &str) -> Vec<String> {
     let has_open = |process: &Path| {
         entries(&process.join("fd")).any(|file| self::number(&file).as_deref() == Some(number))
@@ -53,7 +53,7 @@ pub fn openers(number: &str) -> Vec<String> {
         .collect()
 }
 
-/// A process in words.
+/// Describes a process.
 pub fn process(id: &str) -> String {
     match read(&Path::new("/proc").join(id).join("comm")) {
         Some(name) => format!("{name} (process {id})"),
@@ -61,7 +61,7 @@ pub fn process(id: &str) -> String {
     }
 }
 
-/// Who uses the block device or image file at `path`, one phrase each.
+/// Returns who uses the block device or image file at `path`, one phrase each.
 pub fn of(path: &Path) -> Vec<String> {
     match number(path) {
         Some(number) => {
@@ -81,14 +81,14 @@ pub fn of(path: &Path) -> Vec<String> {
     }
 }
 
-/// The error that says so.
-pub fn in_use(path: &Path, users: &[String]) -> Failure {
+/// Returns the error for a device that is in use.
+pub fn in_use(path: &Path, users: &[String]) -> CommandError {
     let by = match users {
         [] => "it is in use by someone the kernel does not name".to_owned(),
         users => format!("it is in use: {}", users.join(", ")),
     };
 
-    Failure::new(
+    CommandError::new(
         Code::InUse,
         format!("{}: {by}. Nothing was written.", path.display()),
     )
@@ -98,7 +98,7 @@ pub fn in_use(path: &Path, users: &[String]) -> Failure {
     )
 }
 
-/// Who uses the block device of a number.
+/// Returns who uses the block device of a number.
 pub fn of_number(number: &str) -> Vec<String> {
     let mut users = Vec::new();
 
@@ -119,7 +119,7 @@ pub fn of_number(number: &str) -> Vec<String> {
     users
 }
 
-/// Whether the block device of a number is swapped to.
+/// Returns whether the block device of a number is swapped to.
 pub fn is_swap(number: &str) -> bool {
     fs::read_to_string("/proc/swaps")
         .unwrap_or_default()
@@ -128,7 +128,7 @@ pub fn is_swap(number: &str) -> bool {
         .any(|swap| swap == number)
 }
 
-/// The loop devices over an image file.
+/// Returns the loop devices over an image file.
 fn loops(path: &Path) -> Vec<String> {
     let Ok(path) = path.canonicalize() else {
         return Vec::new();
@@ -142,7 +142,7 @@ fn loops(path: &Path) -> Vec<String> {
         .collect()
 }
 
-/// The entries of a folder; none if it cannot be read.
+/// Returns the entries of a folder; none if it cannot be read.
 pub fn entries(folder: &Path) -> impl Iterator<Item = PathBuf> {
     let mut paths: Vec<_> = fs::read_dir(folder)
         .into_iter()
@@ -155,12 +155,12 @@ pub fn entries(folder: &Path) -> impl Iterator<Item = PathBuf> {
     paths.into_iter()
 }
 
-/// A small file's text without the line's end; `None` if it cannot be read.
+/// Returns a small file's text without the line's end; `None` if it cannot be read.
 pub fn read(path: &Path) -> Option<String> {
     Some(fs::read_to_string(path).ok()?.trim_end().to_owned())
 }
 
-/// The last part of a path.
+/// Returns the last part of a path.
 pub fn file_name(path: &Path) -> String {
     path.file_name()
         .unwrap_or_default()

@@ -96,7 +96,7 @@ fn bowctl<S: AsRef<std::ffi::OsStr>>(args: &[S]) -> Output {
         .unwrap()
 }
 
-/// Standard output, and standard error, of a run that ends with `code`.
+/// Returns standard output, and standard error, of a run that ends with `code`.
 #[track_caller]
 fn ends(output: &Output, code: i32) -> (String, String) {
     let out = String::from_utf8(output.stdout.clone()).unwrap();
@@ -186,7 +186,7 @@ fn saved_data_that_is_damaged() {
             "Nothing was written",
             "bowctl commit",
         ] {
-            assert!(err.contains(part), "no «{part}» in: {err}");
+            assert!(err.contains(part), "no \"{part}\" in: {err}");
         }
         assert!(image.data() == damaged, "the image was written to");
     }
@@ -438,7 +438,7 @@ fn logs_that_somebody_made_up() {
         for command in ["restore", "check"] {
             let (_, err) = ends(&image.run(&[command]), code::DAMAGED);
 
-            assert!(err.contains(message), "no «{message}» in: {err}");
+            assert!(err.contains(message), "no \"{message}\" in: {err}");
             assert!(err.contains("Nothing was written"), "{err}");
             assert!(image.data() == made_up, "the image was written to");
         }

@@ -10,15 +10,15 @@
 use bow_model::crash;
 use bow_model::disk::{Disk, Request};
 use bow_model::history::{History, Op, Version};
-use bow_model::random::Random;
 use bow_model::strategy::case;
-use bowctl::foreign;
+use bow_random::Random;
 use bowctl::progress::Progress;
-use bowctl::repair::{self, CheckOptions, RepairError};
+use bowctl::recovery::foreign;
+use bowctl::recovery::{self, CheckOptions, RecoveryError};
 use proptest::prelude::*;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// How often a restore that was cut off is cut off again.
+/// Number of times that a restore that was cut off is cut off again.
 const DEPTH: usize = 3;
 
 /// States that a power cut may leave, in all tests of this file.
@@ -26,17 +26,17 @@ static STATES: AtomicUsize = AtomicUsize::new(0);
 
 /// Restores as `bowctl restore` does: checks first. Returns whether there was a log.
 fn restore(disk: &mut Disk, what: &str) -> bool {
-    match repair::check(
+    match recovery::check(
         disk,
         CheckOptions::default(),
         &mut Progress::hidden(),
         |_| (),
     ) {
         Ok(log) => assert_eq!(foreign::traces(disk, &log).unwrap(), [""; 0], "{what}"),
-        Err(RepairError::NoLog) => return false,
+        Err(RecoveryError::NoLog) => return false,
         Err(error) => panic!("{error}: {what}"),
     }
-    repair::restore(disk, &mut Progress::hidden()).unwrap();
+    recovery::restore(disk, &mut Progress::hidden()).unwrap();
     // Who is told that it is done may rely on it.
     assert_eq!(disk.requests.last(), Some(&Request::Flush), "{what}");
     true
@@ -58,13 +58,13 @@ fn sweep(history: &History, base: Vec<u8>, subsets: usize, random: &mut Random, 
     STATES.fetch_add(count, Ordering::Relaxed);
 }
 
-/// Once a restore has written anything, the new state cannot be kept any more; until then it can.
+/// Checks that the new state can be kept until a restore has written anything, and not after.
 fn keeps_or_refuses(history: &History, data: Vec<u8>, what: &str) {
     let mut disk = Disk::new(data);
 
-    match repair::keep_new(&mut disk) {
+    match recovery::commit(&mut disk) {
         Ok(()) => history.assert(&disk.data, history.kept(), what),
-        Err(RepairError::Restoring | RepairError::NoLog) => assert!(disk.requests.is_empty()),
+        Err(RecoveryError::Restoring | RecoveryError::NoLog) => assert!(disk.requests.is_empty()),
         Err(error) => panic!("{error}: {what}"),
     }
 }
@@ -76,7 +76,7 @@ fn again(history: &History, data: Vec<u8>, depth: usize, random: &mut Random, wh
     restore(&mut disk, what);
     history.assert(&disk.data, history.rolled_back(), what);
     if depth > 0 && !disk.requests.is_empty() {
-        let cut = random.below(disk.requests.len()) + 1;
+        let cut = random.index(disk.requests.len()) + 1;
         let cut_off = crash::after(
             &data,
             &disk.requests[..cut],
@@ -121,8 +121,8 @@ proptest! {
 
         for _ in 0..20 {
             let mut killed = Disk::new(history.disk.clone());
-            killed.left = Some(random.below(whole.requests.len()));
-            let _ = repair::restore(&mut killed, &mut Progress::hidden());
+            killed.left = Some(random.index(whole.requests.len()));
+            let _ = recovery::restore(&mut killed, &mut Progress::hidden());
 
             // The same disk, with the cache as it is, goes on.
             killed.left = None;
@@ -130,7 +130,7 @@ proptest! {
             history.assert(&killed.data, history.rolled_back(), "after a kill");
             let base = history.disk.clone();
             for _ in 0..5 {
-                let cut = random.below(killed.requests.len()) + 1;
+                let cut = random.index(killed.requests.len()) + 1;
                 let data = crash::after(&base, &killed.requests[..cut], crash::Arrived::Sectors, &mut random);
 
                 STATES.fetch_add(1, Ordering::Relaxed);
@@ -147,13 +147,13 @@ proptest! {
         // Entries beyond the first sector go with the first write of a commit.
         let rolls_back = case.version == Version::V1_1 || log_fits_sector(&history);
 
-        repair::keep_new(&mut disk).unwrap();
+        recovery::commit(&mut disk).unwrap();
         prop_assert_eq!(disk.requests.last(), Some(&Request::Flush));
         history.assert(&disk.data, history.kept(), "commit");
         let count = crash::states(&history.disk, &disk.requests, 10, &mut random, |data, cut| {
             let mut kept = Disk::new(data.clone());
 
-            match repair::keep_new(&mut kept) {
+            match recovery::commit(&mut kept) {
                 Ok(()) => {
                     if rolls_back {
                         let mut old = Disk::new(data);
@@ -162,7 +162,7 @@ proptest! {
                         history.assert(&old.data, history.rolled_back(), cut);
                     }
                 }
-                Err(RepairError::NoLog) => {}
+                Err(RecoveryError::NoLog) => {}
                 Err(error) => panic!("{error}: {cut}"),
             }
             history.assert(&kept.data, history.kept(), cut);
@@ -171,7 +171,7 @@ proptest! {
     }
 }
 
-/// Whether the newest log block has no entries beyond its first sector.
+/// Returns whether the newest log block has no entries beyond its first sector.
 fn log_fits_sector(history: &History) -> bool {
     let count = u32::from_le_bytes(history.disk[12..16].try_into().unwrap());
 
@@ -204,7 +204,7 @@ fn long_logs_of_whole_blocks() {
             .count();
         assert!(flushes > 8, "the restore has marks");
         for _ in 0..300 {
-            let cut = random.below(disk.requests.len()) + 1;
+            let cut = random.index(disk.requests.len()) + 1;
             let data = crash::after(
                 &history.disk,
                 &disk.requests[..cut],

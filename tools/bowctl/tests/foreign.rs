@@ -8,20 +8,20 @@ use std::process::{Command, Output};
 
 use bow_model::disk::Disk;
 use bow_model::history::{History, Op, Version};
-use bowctl::foreign;
 use bowctl::progress::Progress;
-use bowctl::repair::{self, CheckOptions};
+use bowctl::recovery::foreign;
+use bowctl::recovery::{self, CheckOptions};
 use serde_json::Value;
 use tempfile::TempDir;
 
 const OK: i32 = 0;
 const STATE: i32 = 7;
 
-/// When the checkpoint was taken.
+/// Time of the checkpoint.
 const TIME: u64 = 1_800_000_000;
 const BLOCKS: usize = 200;
 
-/// A history over a device that has `superblock` at 1024, with writes that touch it or not.
+/// Makes a history over a device that has `superblock` at 1024, with writes that touch it or not.
 fn history(block_size: usize, superblock: &[u8], touch: bool) -> History {
     let free: Vec<_> = (0..BLOCKS).map(|block| block > 40).collect();
     let mut disk = vec![0x5a; BLOCKS * block_size];
@@ -42,7 +42,7 @@ fn history(block_size: usize, superblock: &[u8], touch: bool) -> History {
     history
 }
 
-/// A superblock of ext4 with these times and this number of mounts.
+/// Returns a superblock of ext4 with these times and this number of mounts.
 fn ext4(mounted: u64, written: u64, checked: u64, mounts: u16) -> Vec<u8> {
     let mut data = vec![0; 1024];
 
@@ -102,7 +102,7 @@ impl Image {
     }
 }
 
-/// Status and restore name `what`, and nothing is written until the restore is forced.
+/// Checks that status and restore name `what`, and nothing is written until the restore is forced.
 #[track_caller]
 fn noticed(history: &History, disk: &[u8], what: &str) {
     let image = Image::new(disk);
@@ -118,7 +118,7 @@ fn noticed(history: &History, disk: &[u8], what: &str) {
         let (_, err) = image.ends(args, STATE);
 
         for part in [what, "--force", "fsck", "Nothing was written"] {
-            assert!(err.contains(part), "no «{part}» in: {err}");
+            assert!(err.contains(part), "no \"{part}\" in: {err}");
         }
         assert!(image.data() == disk, "the image was written to");
     }
@@ -168,13 +168,13 @@ fn a_superblock_in_the_first_block() {
     }
 }
 
-/// What the first block holds while the log is written over it, or is replaced, is no trace;
+/// The contents of the first block while the log is written over it, or is replaced, are no trace;
 /// whichever of its sectors arrived.
 #[test]
 fn a_cut_between_two_states() {
     let history = history(4096, &[], false);
     let mut next = Disk::new(history.disk.clone());
-    repair::keep_new(&mut next).unwrap();
+    recovery::commit(&mut next).unwrap();
 
     for sectors in 0..1 << 7 {
         let mut disk = history.disk.clone();
@@ -185,7 +185,7 @@ fn a_cut_between_two_states() {
             disk[range.clone()].copy_from_slice(&next.data[range]);
         }
         let device = Disk::new(disk);
-        let log = repair::check(
+        let log = recovery::check(
             &device,
             CheckOptions::default(),
             &mut Progress::hidden(),
@@ -254,7 +254,7 @@ fn a_restore_that_has_begun() {
     let history = history(4096, &[], false);
     let mut device = Disk::new(history.disk.clone());
     device.data[700] = 1;
-    repair::restore(&mut device, &mut Progress::hidden()).unwrap();
+    recovery::restore(&mut device, &mut Progress::hidden()).unwrap();
     // The first write is the mark.
     let mut marked = history.disk.clone();
     marked[..512].copy_from_slice(&first_write(&device)[..512]);

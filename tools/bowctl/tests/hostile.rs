@@ -7,13 +7,12 @@
 //! same end when cut off.
 
 use bow_decisions::log::{Entry, LogError};
-use bow_decisions::replay::{EntryFault, Invalid, Limits};
 use bow_model::disk::{Disk, SECTOR};
 use bow_model::history::{crc, Version};
 use bow_model::hostile::{check, examine, scattered, Log, Sparse};
-use bow_model::random::Random;
+use bow_random::Random;
 use bowctl::progress::Progress;
-use bowctl::repair::{self, CheckOptions, RepairError};
+use bowctl::recovery::{self, CheckError, CheckOptions, EntryError, Limits, RecoveryError};
 use proptest::prelude::*;
 
 /// Bytes of a block in these logs.
@@ -23,7 +22,7 @@ const SECTORS: u64 = 2;
 /// Blocks of the device.
 const BLOCKS: u64 = 64;
 
-/// The smallest that is good: the first block is saved in block 9.
+/// Returns the smallest good log: the first block is saved in block 9.
 fn good() -> Log {
     Log {
         version: Version::V1_1,
@@ -51,7 +50,7 @@ fn put(log: &Log, disk: &mut Disk, block: u64) {
     disk.data[start..start + bytes.len()].copy_from_slice(&bytes);
 }
 
-/// An entry in blocks, without a checksum.
+/// Returns an entry in blocks, without a checksum.
 fn entry(source: u64, dest: u64, blocks: u64) -> Entry {
     Entry {
         source: source * SECTORS,
@@ -68,17 +67,17 @@ fn disk(log: &Log) -> Disk {
     disk
 }
 
-fn invalid(disk: &Disk) -> Invalid {
+fn invalid(disk: &Disk) -> CheckError {
     match check(disk) {
-        Err(RepairError::Invalid(invalid)) => invalid,
+        Err(RecoveryError::Invalid(invalid)) => invalid,
         other => panic!("{other:?}"),
     }
 }
 
-/// What is wrong with the entry that is refused.
-fn fault(entries: &[Entry]) -> EntryFault {
+/// Returns the error of the entry that is refused.
+fn fault(entries: &[Entry]) -> EntryError {
     match invalid(&disk(&with(entries))) {
-        Invalid::Entry { fault, .. } => fault,
+        CheckError::Entry { error, .. } => error,
         other => panic!("{other}"),
     }
 }
@@ -98,16 +97,16 @@ fn entries_beyond_the_device() {
 
     assert_eq!(
         fault(&[entry(BLOCKS, 30, 1)]),
-        EntryFault::SourceBeyondDevice
+        EntryError::SourceBeyondDevice
     );
-    assert_eq!(fault(&[entry(20, BLOCKS, 1)]), EntryFault::DestBeyondDevice);
+    assert_eq!(fault(&[entry(20, BLOCKS, 1)]), EntryError::DestBeyondDevice);
     assert_eq!(
         fault(&[entry(BLOCKS - 1, 30, 2)]),
-        EntryFault::SourceBeyondDevice
+        EntryError::SourceBeyondDevice
     );
     assert_eq!(
         fault(&[size(u32::MAX - 1023)]),
-        EntryFault::SourceBeyondDevice
+        EntryError::SourceBeyondDevice
     );
     for far in [u64::MAX - 1, u64::MAX / 2 + 1, 1 << 55] {
         let source = Entry {
@@ -119,8 +118,8 @@ fn entries_beyond_the_device() {
             ..entry(20, 0, 1)
         };
 
-        assert_eq!(fault(&[source]), EntryFault::SourceBeyondDevice);
-        assert_eq!(fault(&[dest]), EntryFault::DestBeyondDevice);
+        assert_eq!(fault(&[source]), EntryError::SourceBeyondDevice);
+        assert_eq!(fault(&[dest]), EntryError::DestBeyondDevice);
     }
 }
 
@@ -133,7 +132,7 @@ fn a_last_block_that_is_cut_off() {
         disk
     };
     let fault = |entry| match invalid(&odd(&[entry])) {
-        Invalid::Entry { fault, .. } => fault,
+        CheckError::Entry { error, .. } => error,
         other => panic!("{other}"),
     };
 
@@ -145,7 +144,7 @@ fn a_last_block_that_is_cut_off() {
         let length = old.len() - source;
 
         check(&disk).unwrap();
-        repair::restore(&mut disk, &mut Progress::hidden()).unwrap();
+        recovery::restore(&mut disk, &mut Progress::hidden()).unwrap();
         assert_eq!(disk.data.len(), old.len());
         assert_eq!(disk.data[source..], old[dest..dest + length]);
         assert!(examine(&old, 1).restored);
@@ -156,10 +155,10 @@ fn a_last_block_that_is_cut_off() {
         entry(BLOCKS - 2, 30, 4),
         entry(BLOCKS + 1, 30, 1),
     ] {
-        assert_eq!(fault(beyond), EntryFault::SourceBeyondDevice);
+        assert_eq!(fault(beyond), EntryError::SourceBeyondDevice);
     }
     for beyond in [entry(20, BLOCKS, 1), entry(20, BLOCKS - 2, 3)] {
-        assert_eq!(fault(beyond), EntryFault::DestBeyondDevice);
+        assert_eq!(fault(beyond), EntryError::DestBeyondDevice);
     }
     let live = Log {
         sector0: BLOCKS * SECTORS,
@@ -167,7 +166,7 @@ fn a_last_block_that_is_cut_off() {
     };
     let mut disk = disk(&live);
     disk.data.extend([0; SECTOR]);
-    assert!(matches!(invalid(&disk), Invalid::Sector0 { .. }));
+    assert!(matches!(invalid(&disk), CheckError::Sector0 { .. }));
 }
 
 #[test]
@@ -194,17 +193,17 @@ fn entries_that_are_not_whole_blocks() {
             ..entry(20, 30, 0)
         },
     ] {
-        assert_eq!(fault(&[odd]), EntryFault::Unaligned);
+        assert_eq!(fault(&[odd]), EntryError::Unaligned);
     }
 }
 
 #[test]
 fn entries_that_touch_the_log_or_themselves() {
-    assert_eq!(fault(&[entry(0, 30, 1)]), EntryFault::SourceIsLog);
-    assert_eq!(fault(&[entry(20, 0, 1)]), EntryFault::DestIsLog);
-    assert_eq!(fault(&[entry(20, 20, 1)]), EntryFault::Overlap);
-    assert_eq!(fault(&[entry(20, 21, 2)]), EntryFault::Overlap);
-    assert_eq!(fault(&[entry(21, 20, 2)]), EntryFault::Overlap);
+    assert_eq!(fault(&[entry(0, 30, 1)]), EntryError::SourceIsLog);
+    assert_eq!(fault(&[entry(20, 0, 1)]), EntryError::DestIsLog);
+    assert_eq!(fault(&[entry(20, 20, 1)]), EntryError::Overlap);
+    assert_eq!(fault(&[entry(20, 21, 2)]), EntryError::Overlap);
+    assert_eq!(fault(&[entry(21, 20, 2)]), EntryError::Overlap);
     // Neighbours do not overlap; size 0 says nothing at all.
     check(&disk(&with(&[entry(20, 22, 2), entry(30, 28, 2)]))).unwrap();
     let nothing = Entry {
@@ -225,9 +224,9 @@ fn a_log_that_does_not_say_what_stood_in_its_place() {
         assert!(
             matches!(
                 found,
-                Invalid::Entry {
+                CheckError::Entry {
                     index: 0,
-                    fault: EntryFault::NotFirstBlock,
+                    error: EntryError::NotFirstBlock,
                     ..
                 }
             ),
@@ -238,7 +237,7 @@ fn a_log_that_does_not_say_what_stood_in_its_place() {
         entries: Vec::new(),
         ..good()
     };
-    assert_eq!(invalid(&disk(&empty)), Invalid::Empty { sector: 0 });
+    assert_eq!(invalid(&disk(&empty)), CheckError::Empty { sector: 0 });
 }
 
 #[test]
@@ -252,11 +251,11 @@ fn a_wrong_checksum_names_the_entry() {
 
     assert_eq!(
         invalid(&disk),
-        Invalid::Entry {
+        CheckError::Entry {
             sequence: 0,
             index: 1,
             entry,
-            fault: EntryFault::Checksum { computed }
+            error: EntryError::Checksum { computed }
         }
     );
 }
@@ -267,16 +266,16 @@ fn first_blocks_that_are_elsewhere() {
         let log = Log { sector0, ..good() };
         let mut disk = disk(&log);
 
-        assert_eq!(invalid(&disk), Invalid::Sector0 { sector: 0, sector0 });
+        assert_eq!(invalid(&disk), CheckError::Sector0 { sector: 0, sector0 });
         assert!(matches!(
-            repair::keep_new(&mut disk),
-            Err(RepairError::Invalid(Invalid::Sector0 { .. }))
+            recovery::commit(&mut disk),
+            Err(RecoveryError::Invalid(CheckError::Sector0 { .. }))
         ));
         assert!(disk.requests.is_empty());
     }
 }
 
-/// A chain: the newest in block 0 says that the one before was saved in block 12.
+/// Makes a chain: the newest in block 0 says that the one before was saved in block 12.
 fn chain(newest: &Log, older: &Log) -> Disk {
     let mut disk = disk(newest);
 
@@ -306,7 +305,7 @@ fn chains() {
 
         assert_eq!(
             invalid(&chain(&newest(1), &older)),
-            Invalid::Sequence {
+            CheckError::Sequence {
                 sector,
                 found,
                 expected: 0
@@ -316,7 +315,7 @@ fn chains() {
     let stale = Log { uuid: 2, ..good() };
     assert_eq!(
         invalid(&chain(&newest(1), &stale)),
-        Invalid::Identity { sector }
+        CheckError::Identity { sector }
     );
     let other = Log {
         block_size: 512,
@@ -324,7 +323,7 @@ fn chains() {
     };
     assert_eq!(
         invalid(&chain(&newest(1), &other)),
-        Invalid::BlockSize {
+        CheckError::BlockSize {
             sector,
             found: 512,
             expected: 1024
@@ -332,7 +331,7 @@ fn chains() {
     );
     assert!(matches!(
         invalid(&disk(&newest(1))),
-        Invalid::Block {
+        CheckError::Block {
             sector: 24,
             error: LogError::Magic(_)
         }
@@ -340,14 +339,14 @@ fn chains() {
     // Its own block: the sequence is wrong. More log blocks than blocks: not even looked for.
     assert_eq!(
         invalid(&disk(&newest(BLOCKS as u32))),
-        Invalid::TooLong {
+        CheckError::TooLong {
             sequence: BLOCKS as u32,
             blocks: BLOCKS
         }
     );
     assert!(matches!(
         invalid(&disk(&newest(u32::MAX))),
-        Invalid::TooLong { .. }
+        CheckError::TooLong { .. }
     ));
     // A log block's backup is one block.
     let wide = Log {
@@ -356,8 +355,8 @@ fn chains() {
     };
     assert!(matches!(
         invalid(&chain(&wide, &good())),
-        Invalid::Entry {
-            fault: EntryFault::NotFirstBlock,
+        CheckError::Entry {
+            error: EntryError::NotFirstBlock,
             ..
         }
     ));
@@ -373,7 +372,7 @@ fn a_chain_into_a_place_that_is_overwritten() {
 
     assert!(matches!(
         invalid(&chain(&log, &good())),
-        Invalid::Block { sector: 60, .. }
+        CheckError::Block { sector: 60, .. }
     ));
 }
 
@@ -386,7 +385,7 @@ fn truncated_devices() {
 
         cut.data.truncate(sectors * SECTOR);
         assert!(check(&cut).is_err(), "{sectors} sectors");
-        let kept = repair::keep_new(&mut cut);
+        let kept = recovery::commit(&mut cut);
         assert_eq!(kept.is_ok(), sectors >= 18, "{sectors} sectors: {kept:?}");
     }
 }
@@ -428,7 +427,7 @@ fn reading_is_bounded() {
     put(&log, &mut disk, 0);
     disk.bytes_read.set(0);
     check(&disk).unwrap();
-    assert!(disk.bytes_read.get() < repair::BUDGET_FACTOR * device);
+    assert!(disk.bytes_read.get() < recovery::BUDGET_FACTOR * device);
 
     // The same with less budget.
     let options = CheckOptions {
@@ -439,11 +438,11 @@ fn reading_is_bounded() {
         ..CheckOptions::default()
     };
     disk.bytes_read.set(0);
-    let result = repair::check(&disk, options, &mut Progress::hidden(), |_| ());
+    let result = recovery::check(&disk, options, &mut Progress::hidden(), |_| ());
     assert!(matches!(
         result,
-        Err(RepairError::Invalid(Invalid::Entry {
-            fault: EntryFault::Budget { .. },
+        Err(RecoveryError::Invalid(CheckError::Entry {
+            error: EntryError::Budget { .. },
             ..
         }))
     ));
@@ -465,13 +464,13 @@ fn memory_is_bounded() {
             verify,
             ..CheckOptions::default()
         };
-        let result = repair::check(&device, options, &mut Progress::hidden(), |_| ()).map(|_| ());
+        let result = recovery::check(&device, options, &mut Progress::hidden(), |_| ()).map(|_| ());
 
         assert!(
             matches!(
                 result,
-                Err(RepairError::Invalid(Invalid::Entry {
-                    fault: EntryFault::Scattered { .. },
+                Err(RecoveryError::Invalid(CheckError::Entry {
+                    error: EntryError::Scattered { .. },
                     ..
                 }))
             ),
@@ -480,7 +479,7 @@ fn memory_is_bounded() {
     }
 }
 
-/// Entries at random, many of which a target would never write.
+/// Draws entries at random, many of which a target would never write.
 fn any_log() -> impl Strategy<Value = Vec<Entry>> {
     proptest::collection::vec(
         (1..BLOCKS, 1..BLOCKS, 0..5u64).prop_map(|(source, dest, blocks)| {
@@ -512,7 +511,7 @@ fn random_logs_are_good() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// What a check accepts, a restore carries out, and comes to the same end when cut off.
+    /// A restore carries out what a check accepts, and comes to the same end when cut off.
     #[test]
     fn what_is_accepted_restores(
         older in any_log(),

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use bow_model::history::{History, Op, Version};
-use bow_model::random::Random;
+use bow_random::Random;
 use serde_json::Value;
 
 fn run(command: &mut Command) -> Vec<u8> {
@@ -35,7 +35,7 @@ fn both_readers_agree() {
         // Half of the devices end in the middle of a block.
         let tail = match round / 2 % 2 {
             0 => 0,
-            _ => 1 + random.below(block_size / 512 - 1),
+            _ => 1 + random.index(block_size / 512 - 1),
         };
         let mut history =
             History::with_tail(version, block_size, &free, tail, random.bits()).unwrap();
@@ -44,8 +44,8 @@ fn both_readers_agree() {
             blocks: 2,
         };
         let writes = (0..40).map(|_| Op::Write {
-            block: random.below(150),
-            blocks: 1 + random.below(4),
+            block: random.index(150),
+            blocks: 1 + random.index(4),
         });
         let ops: Vec<_> = std::iter::once(end).chain(writes).collect();
         history.run(&ops);

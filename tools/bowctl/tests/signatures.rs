@@ -13,7 +13,7 @@ const KIB: usize = 1024;
 /// A size that is no multiple of anything.
 const SIZE: usize = 9 * 1024 * KIB + 3 * 512;
 
-/// Each signature, the end of the device counting as [`SIZE`].
+/// Returns each signature, the end of the device counting as [`SIZE`].
 fn all() -> Vec<(&'static str, usize, Vec<u8>)> {
     let md = |major: u8| vec![0xfc, 0x4e, 0x2b, 0xa9, major, 0, 0, 0];
     let at = |offset: usize, bytes: &[u8]| [&vec![0; offset], bytes].concat();
@@ -68,7 +68,8 @@ fn each_is_found_where_it_is() {
     }
 }
 
-/// What has one header, in the first block, may be on a bow device; so may anything small or empty.
+/// A layer with one header, in the first block, may be on a bow device; so may anything small or
+/// empty.
 #[test]
 fn what_is_let_through() {
     for (offset, bytes) in [
@@ -117,7 +118,7 @@ fn create_refuses_and_says_what_to_do() {
 
         assert_eq!(code, Some(7), "{err}");
         for part in [name, "Nothing was changed", "wipefs", "--force"] {
-            assert!(err.contains(part), "no «{part}» in: {err}");
+            assert!(err.contains(part), "no \"{part}\" in: {err}");
         }
         assert!(fs::read(&path).unwrap() == data);
         // It gets as far as device mapper, which takes no files.

@@ -3,11 +3,10 @@
 //! The decision layer of dm-bow, built for a host.
 //!
 //! The very files that the kernel module is built from, `src/decisions/*.rs`, over a stand-in for
-//! the `kernel` crate (`tools/kernel`). Here they are tested, and `bowctl` reads logs with them.
+//! the `kernel` crate (`tools/kernel-shim`). `bowctl` reads logs with them; `tests/crates/decisions`
+//! tests them.
 //!
 //! - What is on the disk: [`log`].
-//! - What to do with a log that the target has let go of: [`replay`], [`restore`],
-//!   [`relocations`].
 //! - What the target does: [`checkpoint`], [`batch`], [`ranges`], [`free_space`], [`block_size`], [`state`],
 //!   [`table`].
 
@@ -34,12 +33,6 @@ pub mod free_space;
 pub mod log;
 #[path = "../../../src/decisions/ranges.rs"]
 pub mod ranges;
-#[path = "../../../src/decisions/relocations.rs"]
-pub mod relocations;
-#[path = "../../../src/decisions/replay.rs"]
-pub mod replay;
-#[path = "../../../src/decisions/restore.rs"]
-pub mod restore;
 #[path = "../../../src/decisions/space.rs"]
 mod space;
 #[path = "../../../src/decisions/spans.rs"]
@@ -50,6 +43,3 @@ pub mod state;
 pub mod table;
 #[path = "../../../src/decisions/window.rs"]
 pub mod window;
-
-#[cfg(test)]
-mod tests;

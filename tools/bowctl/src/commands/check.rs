@@ -4,14 +4,12 @@
 
 use std::path::{Path, PathBuf};
 
-use bow_decisions::replay::Limits;
-
-use super::log_failure::{failure, For};
+use super::log_error::{log_error, For};
 use super::{print, print_json};
 use crate::device::{Access, FileDevice};
-use crate::failure::Result;
+use crate::error::Result;
 use crate::progress::Progress;
-use crate::repair::{self, CheckOptions, Checked};
+use crate::recovery::{self, CheckOptions, Checked, Limits};
 use crate::report::Totals;
 
 /// `bowctl check`.
@@ -62,6 +60,6 @@ pub(super) fn checked(
 ) -> Result<Checked> {
     let mut progress = Progress::new("checking", None, quiet);
 
-    repair::check(device, options(no_limit), &mut progress, |_| ())
-        .map_err(|error| failure(path, error, purpose))
+    recovery::check(device, options(no_limit), &mut progress, |_| ())
+        .map_err(|error| log_error(path, error, purpose))
 }

@@ -5,14 +5,15 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
+use bow_decisions::state::State;
 use indicatif::HumanBytes;
 
 use super::print;
 use crate::device::{Access, FileDevice};
+use crate::error::{Code, CommandError, Result};
 use crate::ext;
-use crate::failure::{Code, Failure, Result};
 use crate::freeze::{self, Frozen};
-use crate::live::{Live, State};
+use crate::live::Live;
 use crate::signature;
 use crate::stack::{self, FileSystem};
 
@@ -86,8 +87,8 @@ fn ready(live: &Live) -> Result {
     let name = &live.name;
 
     match live.state()? {
-        State::Trim => Ok(()),
-        State::Checkpoint => Err(Failure::new(
+        State::Tracking => Ok(()),
+        State::Checkpoint => Err(CommandError::new(
             Code::State,
             format!("{name}: a checkpoint is open already"),
         )
@@ -95,7 +96,7 @@ fn ready(live: &Live) -> Result {
             "`bowctl commit {name}` keeps what came after it; to go back, remove the device \
              (`bowctl remove {name}`) and run `bowctl restore` on the one below."
         ))),
-        State::Committed => Err(Failure::new(
+        State::Committed => Err(CommandError::new(
             Code::State,
             format!("{name}: its checkpoint has been committed"),
         )
@@ -212,7 +213,7 @@ fn enter_all(lives: &[Live]) -> Result {
             });
         }
         return Err(
-            Failure::io(format_args!("{}: taking the checkpoint", live.name), &error)
+            CommandError::io(format_args!("{}: taking the checkpoint", live.name), &error)
                 .advise(advice),
         );
     }

@@ -4,14 +4,16 @@
 
 use std::path::{Path, PathBuf};
 
-use super::log_failure::{failure, For};
+use bow_decisions::state::State;
+
+use super::log_error::{log_error, For};
 use super::print;
 use crate::device::{Access, FileDevice};
+use crate::error::{Code, CommandError, Result};
 use crate::ext;
-use crate::failure::{Code, Failure, Result};
-use crate::live::{Live, State};
+use crate::live::Live;
 use crate::mount;
-use crate::repair;
+use crate::recovery;
 use crate::report::Block;
 use crate::stack;
 
@@ -27,7 +29,7 @@ pub struct Args {
     pub dry_run: bool,
 }
 
-/// What a commit is of.
+/// Device that is committed.
 enum Target {
     Live(Live),
     Plain(PathBuf),
@@ -81,12 +83,12 @@ impl Target {
         }
     }
 
-    /// Whether there is a checkpoint to commit. Says so if it was committed already.
+    /// Returns whether there is a checkpoint to commit. Says so if it was committed already.
     fn ready(&self) -> Result<bool> {
         match self {
             Self::Live(live) => match live.state()? {
                 State::Checkpoint => Ok(true),
-                State::Trim => Err(Failure::new(
+                State::Tracking => Err(CommandError::new(
                     Code::State,
                     format!("{}: there is no checkpoint to commit", live.name),
                 )
@@ -96,9 +98,9 @@ impl Target {
                     Ok(false)
                 }
             },
-            Self::Plain(path) => repair::can_keep_new(&FileDevice::open(path, Access::Check)?)
+            Self::Plain(path) => recovery::can_commit(&FileDevice::open(path, Access::Check)?)
                 .map(|_| true)
-                .map_err(|error| failure(path, error, For::Commit)),
+                .map_err(|error| log_error(path, error, For::Commit)),
         }
     }
 
@@ -114,7 +116,7 @@ fn commit_live(live: &Live) -> Result {
     let name = &live.name;
 
     live.set_state(State::Committed).map_err(|error| {
-        Failure::io(format_args!("{name}: committing"), &error)
+        CommandError::io(format_args!("{name}: committing"), &error)
             .advise("The kernel's log says why (`dmesg | tail`).")
     })?;
     print(&format!("{name}: committed\n"))?;
@@ -124,7 +126,7 @@ fn commit_live(live: &Live) -> Result {
     if live.discards_below() {
         for point in devices.iter().flat_map(|number| mount::points_of(number)) {
             print(&format!(
-                "{name}: the device below has not seen the discards since it was made: \
+                "{name}: the underlying device has not seen the discards since it was made: \
                  trim {point} when it suits (`fstrim`)\n"
             ))?;
         }
@@ -134,11 +136,11 @@ fn commit_live(live: &Live) -> Result {
 
 fn commit_plain(path: &Path) -> Result {
     let mut device = FileDevice::open(path, Access::Write)?;
-    let block = repair::can_keep_new(&device)
+    let block = recovery::can_commit(&device)
         .map(|header| Block::new(0, &header))
-        .map_err(|error| failure(path, error, For::Commit))?;
+        .map_err(|error| log_error(path, error, For::Commit))?;
 
-    repair::keep_new(&mut device).map_err(|error| failure(path, error, For::Commit))?;
+    recovery::commit(&mut device).map_err(|error| log_error(path, error, For::Commit))?;
     print(&format!(
         "{}: {}: committed, the new state is kept\n",
         path.display(),

@@ -5,11 +5,12 @@
 use std::path::{Path, PathBuf};
 
 use bow_decisions::log::{block_size_valid, probe, SECTOR_SIZE};
-use clap::ValueEnum;
+use bow_decisions::table::OnFull;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 
 use super::print;
 use crate::device::{Access, BlockDevice, FileDevice};
-use crate::failure::{Code, Failure, Result};
+use crate::error::{Code, CommandError, Result};
 use crate::live::{self, Live};
 use crate::signature;
 
@@ -18,26 +19,35 @@ use crate::signature;
 pub struct Args {
     /// Name of the new device, which will be /dev/mapper/NAME.
     pub name: String,
-    /// The block device below.
+    /// The underlying block device.
     pub device: PathBuf,
     /// Unit of backup in bytes: 512, 1024, 2048 or 4096 [default: the target's choice].
     #[arg(long, value_parser = block_size)]
     pub block_size: Option<u32>,
-    /// What happens when free space runs out [default: error].
-    #[arg(long, value_enum)]
+    /// Policy for free space that runs out [default: error].
+    #[arg(long, value_parser = on_full())]
     pub on_full: Option<OnFull>,
     /// Also over a layer or file system that does not belong on a bow device.
     #[arg(long)]
     pub force: bool,
 }
 
-/// What happens when free space runs out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum OnFull {
-    /// The write fails with ENOSPC; rollback stays possible.
-    Error,
-    /// The checkpoint is given up, the new state stays, writes go on.
-    Commit,
+/// Reads a policy by the word that a table line has for it.
+fn on_full() -> impl TypedValueParser<Value = OnFull> {
+    let words = [OnFull::Error, OnFull::Commit].map(|policy| {
+        PossibleValue::new(policy.word()).help(match policy {
+            OnFull::Error => "The write fails with ENOSPC; rollback stays possible",
+            OnFull::Commit => "The checkpoint is committed, the new state stays, writes go on",
+        })
+    });
+
+    PossibleValuesParser::new(words).map(|word| {
+        if word == OnFull::Commit.word() {
+            OnFull::Commit
+        } else {
+            OnFull::Error
+        }
+    })
 }
 
 fn block_size(text: &str) -> std::result::Result<u32, String> {
@@ -53,15 +63,15 @@ pub(super) fn run(args: &Args) -> Result {
     let path = args
         .device
         .canonicalize()
-        .map_err(|error| Failure::io(args.device.display(), &error))?;
+        .map_err(|error| CommandError::io(args.device.display(), &error))?;
     let sectors = device.sectors();
     let mut first = [0; SECTOR_SIZE];
 
     device
         .read_at(0, &mut first)
-        .map_err(|error| Failure::io(path.display(), &error))?;
+        .map_err(|error| CommandError::io(path.display(), &error))?;
     if probe(&first).is_some() {
-        return Err(Failure::new(
+        return Err(CommandError::new(
             Code::State,
             format!(
                 "{}: it holds a checkpoint that is still open",
@@ -83,11 +93,7 @@ pub(super) fn run(args: &Args) -> Result {
         options.push(format!("block_size:{size}"));
     }
     if let Some(on_full) = args.on_full {
-        let policy = match on_full {
-            OnFull::Error => "error",
-            OnFull::Commit => "commit",
-        };
-        options.push(format!("on_full:{policy}"));
+        options.push(format!("on_full:{}", on_full.word()));
     }
 
     let mut table = format!("0 {sectors} bow {}", path.display());

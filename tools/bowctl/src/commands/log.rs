@@ -4,14 +4,12 @@
 
 use std::path::PathBuf;
 
-use bow_decisions::replay::{Finding, Limits};
-
-use super::log_failure::{failure, For};
+use super::log_error::{log_error, For};
 use super::{print, print_json};
 use crate::device::{Access, FileDevice};
-use crate::failure::Result;
+use crate::error::Result;
 use crate::progress::Progress;
-use crate::repair::{self, CheckOptions, PIECES};
+use crate::recovery::{self, CheckOptions, Finding, Limits, PIECES};
 use crate::report::{Block, Log, LogEntry};
 
 /// `bowctl log`.
@@ -41,7 +39,7 @@ pub(super) fn run(args: &Args) -> Result {
             pieces: PIECES,
         }),
     };
-    let result = repair::check(
+    let result = recovery::check(
         &device,
         options,
         &mut Progress::hidden(),
@@ -67,5 +65,5 @@ pub(super) fn run(args: &Args) -> Result {
     }
     result
         .map(|_| ())
-        .map_err(|error| failure(path, error, For::Check))
+        .map_err(|error| log_error(path, error, For::Check))
 }

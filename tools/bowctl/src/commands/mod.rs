@@ -7,7 +7,7 @@ pub mod checkpoint;
 pub mod commit;
 pub mod create;
 pub mod log;
-mod log_failure;
+mod log_error;
 pub mod remove;
 pub mod restore;
 pub mod status;
@@ -16,7 +16,7 @@ use std::io::{self, Write};
 
 use clap::Subcommand;
 
-use crate::failure::{Code, Failure, Result};
+use crate::error::{Code, CommandError, Result};
 
 /// The commands.
 #[derive(Debug, Subcommand)]
@@ -28,7 +28,7 @@ pub enum Command {
     /// Keep the new state: end the checkpoint of a live device, or of a plain device or image that
     /// no bow device is over.
     Commit(commit::Args),
-    /// Remove live bow devices, in any state; an open checkpoint stays on the device below.
+    /// Remove live bow devices, in any state; an open checkpoint stays on the underlying device.
     Remove(remove::Args),
     /// Tell what state live bow devices are in, and whether plain devices hold a checkpoint.
     Status(status::Args),
@@ -65,7 +65,7 @@ pub fn run(command: &Command) -> Result {
 fn print(text: &str) -> Result {
     match io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure::io("standard output", &error))
+            Err(CommandError::io("standard output", &error))
         }
         _ => Ok(()),
     }
@@ -73,7 +73,7 @@ fn print(text: &str) -> Result {
 
 fn print_json(value: &impl serde::Serialize) -> Result {
     let mut text = serde_json::to_string_pretty(value)
-        .map_err(|error| Failure::new(Code::Failed, error.to_string()))?;
+        .map_err(|error| CommandError::new(Code::Failed, error.to_string()))?;
 
     text.push('\n');
     print(&text)

@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 
 use super::print;
-use crate::failure::Result;
+use crate::error::Result;
 use crate::live::Live;
 
 /// `bowctl remove`.

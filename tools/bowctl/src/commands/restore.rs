@@ -5,14 +5,14 @@
 use std::path::{Path, PathBuf};
 
 use super::check::checked;
-use super::log_failure::{failure, For};
+use super::log_error::{log_error, For};
 use super::print;
-use crate::aftermath;
 use crate::device::{Access, FileDevice};
-use crate::failure::{Code, Failure, Result};
-use crate::foreign;
+use crate::error::{Code, CommandError, Result};
 use crate::progress::Progress;
-use crate::repair;
+use crate::recovery;
+use crate::recovery::aftermath;
+use crate::recovery::foreign;
 use crate::report::Totals;
 
 /// `bowctl restore`.
@@ -46,7 +46,7 @@ pub(super) fn run(args: &Args) -> Result {
     let mut device = FileDevice::open(path, access)?;
     let log = checked(&device, path, args.no_limit, args.quiet, For::Restore)?;
     let totals = log.summary;
-    let failed = |error| failure(path, error, For::Restore);
+    let failed = |error| log_error(path, error, For::Restore);
     let traces = foreign::traces(&device, &log).map_err(failed)?;
     let advice = aftermath::advice(&device, &log, &path.display().to_string()).map_err(failed)?;
 
@@ -64,8 +64,8 @@ pub(super) fn run(args: &Args) -> Result {
     }
 
     let mut progress = Progress::new("restoring", Some(totals.bytes), args.quiet);
-    repair::restore(&mut device, &mut progress).map_err(|error| {
-        Failure::new(Code::Failed, format!("{}: {error}", path.display())).advise(format!(
+    recovery::restore(&mut device, &mut progress).map_err(|error| {
+        CommandError::new(Code::Failed, format!("{}: {error}", path.display())).advise(format!(
             "The restore is not complete. When the cause is mended, run `bowctl restore {}` \
              again; it takes up where it was.",
             path.display()
@@ -92,9 +92,9 @@ pub(super) fn run(args: &Args) -> Result {
     Ok(())
 }
 
-/// The error for a device that was written to without dm-bow.
-fn refused(path: &Path, traces: &[String]) -> Failure {
-    Failure::new(
+/// Returns the error for a device that was written to without dm-bow.
+fn refused(path: &Path, traces: &[String]) -> CommandError {
+    CommandError::new(
         Code::State,
         format!(
             "{}: it seems to have been written to without dm-bow since the checkpoint: {}. \

@@ -4,15 +4,15 @@
 
 use std::path::{Path, PathBuf};
 
-use super::log_failure::{failure, For};
+use super::log_error::{log_error, For};
 use super::{print, print_json};
 use crate::device::{Access, FileDevice};
-use crate::failure::Result;
-use crate::foreign;
+use crate::error::Result;
 use crate::live::Live;
 use crate::progress::Progress;
-use crate::repair::{self, CheckOptions, RepairError};
-use crate::report::{Block, LiveStatus, PlainStatus, Status};
+use crate::recovery::foreign;
+use crate::recovery::{self, CheckOptions, RecoveryError};
+use crate::report::{state_name, Block, LiveStatus, PlainStatus, Status};
 use crate::users;
 
 /// `bowctl status`.
@@ -83,7 +83,7 @@ fn live_status(live: &Live) -> Result<LiveStatus> {
         name: live.name.clone(),
         device: format!("/dev/{}", live.node),
         state: state.number(),
-        state_name: state.word(),
+        state_name: state_name(state),
         free_bytes: live.free()?,
         size_bytes: live.size()?,
         below: live.slaves(),
@@ -103,7 +103,7 @@ fn plain_status(path: &Path) -> Result<PlainStatus> {
         foreign_writes: Vec::new(),
     };
 
-    match repair::header(&device) {
+    match recovery::header(&device) {
         Ok(header) => {
             status.log = if header.restoring {
                 "restoring"
@@ -116,24 +116,25 @@ fn plain_status(path: &Path) -> Result<PlainStatus> {
                 status.foreign_writes = foreign_writes(&device);
             }
         }
-        Err(RepairError::NoLog) => {}
-        Err(error @ RepairError::Invalid(_)) => {
+        Err(RecoveryError::NoLog) => {}
+        Err(error @ RecoveryError::Invalid(_)) => {
             status.log = "damaged";
             status.error = Some(error.to_string());
         }
-        Err(error) => return Err(failure(path, error, For::Check)),
+        Err(error) => return Err(log_error(path, error, For::Check)),
     }
     Ok(status)
 }
 
-/// Traces of writes without dm-bow; none if the log cannot be followed. Saved data is not read.
+/// Returns the traces of writes without dm-bow; none if the log cannot be followed. Saved data is
+/// not read.
 fn foreign_writes(device: &FileDevice) -> Vec<String> {
     let options = CheckOptions {
         verify: false,
         ..CheckOptions::default()
     };
 
-    repair::check(device, options, &mut Progress::hidden(), |_| ())
+    recovery::check(device, options, &mut Progress::hidden(), |_| ())
         .and_then(|log| foreign::traces(device, &log))
         .unwrap_or_default()
 }

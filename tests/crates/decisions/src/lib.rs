@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The tests of `src/decisions`: one file for each source file, of the same name.
+//!
+//! The decision layer is compiled once more here, not linked, so that what it has for tests alone
+//! (`cfg(test)`) is there.
+
+#[cfg(test)]
+#[path = "../../../../tools/decisions/src/lib.rs"]
+pub mod decisions;
+
+#[cfg(test)]
+mod checkpoint;
+#[cfg(test)]
+mod free_space;
+#[cfg(test)]
+mod log;
+#[cfg(test)]
+mod ranges;
+#[cfg(test)]
+mod state;
+#[cfg(test)]
+mod table;
+#[cfg(test)]
+mod window;

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The arguments of a table line.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use crate::decisions::block_size::BlockSize;
+use crate::decisions::table::{Arguments, Fault, OnFull};
+
+fn parse(line: &str) -> Result<Arguments, Fault> {
+    Arguments::parse(line.split_ascii_whitespace().map(str::as_bytes)).map_err(|(fault, _)| fault)
+}
+
+#[test]
+fn what_is_accepted() {
+    let size = BlockSize::from_bytes(1024);
+
+    assert_eq!(parse(""), Ok(Arguments::default()));
+    assert_eq!(parse("0"), Ok(Arguments::default()));
+    assert_eq!(parse("1 block_size:1024").unwrap().block_size, size);
+    for line in [
+        "2 block_size:1024 on_full:commit",
+        "2 on_full:commit block_size:1024",
+    ] {
+        let arguments = parse(line).unwrap();
+
+        assert_eq!(arguments.block_size, size);
+        assert_eq!(arguments.on_full, Some(OnFull::Commit));
+    }
+}
+
+#[test]
+fn what_is_refused() {
+    for (line, fault) in [
+        ("x", Fault::CountNotANumber),
+        ("-1", Fault::CountNotANumber),
+        ("4294967296", Fault::CountNotANumber),
+        ("block_size:512", Fault::CountNotANumber),
+        ("1", Fault::CountWrong),
+        ("0 block_size:512", Fault::CountWrong),
+        ("2 block_size:512", Fault::CountWrong),
+        ("1 block_size:512 on_full:error", Fault::CountWrong),
+        ("1 size:512", Fault::Unknown),
+        ("1 block_size", Fault::Unknown),
+        ("1 BLOCK_SIZE:512", Fault::Unknown),
+        ("2 block_size:512 block_size:512", Fault::BlockSizeRepeated),
+        ("2 on_full:error on_full:error", Fault::OnFullRepeated),
+        ("1 block_size:", Fault::BlockSize),
+        ("1 block_size:0", Fault::BlockSize),
+        ("1 block_size:256", Fault::BlockSize),
+        ("1 block_size:513", Fault::BlockSize),
+        ("1 block_size:8192", Fault::BlockSize),
+        ("1 block_size:+512", Fault::BlockSize),
+        ("1 block_size:99999999999", Fault::BlockSize),
+        ("1 on_full:", Fault::OnFull),
+        ("1 on_full:panic", Fault::OnFull),
+    ] {
+        assert_eq!(parse(line), Err(fault), "{line}");
+    }
+}
+
+#[test]
+fn the_default_is_4096_whatever_the_size() {
+    let default = Arguments::default();
+    let chosen = |sectors, logical| {
+        default
+            .block_size_for(sectors, logical)
+            .map(BlockSize::bytes)
+    };
+
+    for sectors in [24, 31, 131_071, 131_072, u64::MAX] {
+        for logical in [512, 1024, 2048, 4096] {
+            assert_eq!(chosen(sectors, logical), Ok(4096));
+        }
+    }
+    assert_eq!(chosen(131_072, 8192), Err(Fault::BlockSizeTooSmall));
+    // A checkpoint takes three blocks.
+    for sectors in [0, 1, 7, 8, 23] {
+        assert_eq!(chosen(sectors, 512), Err(Fault::DeviceTooSmall));
+    }
+
+    let given = parse("1 block_size:2048").unwrap();
+    let chosen = |sectors, logical| given.block_size_for(sectors, logical);
+    assert_eq!(chosen(131_071, 512), Ok(given.block_size.unwrap()));
+    assert_eq!(chosen(12, 512), Ok(given.block_size.unwrap()));
+    assert_eq!(chosen(11, 512), Err(Fault::DeviceTooSmall));
+    assert_eq!(chosen(131_072, 4096), Err(Fault::BlockSizeTooSmall));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_words_do_no_harm(words in vec(vec(any::<u8>(), 0..20), 0..6)) {
+        let _ = Arguments::parse(words.iter().map(Vec::as_slice));
+    }
+}

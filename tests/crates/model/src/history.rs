@@ -1,0 +1,465 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A bow device in user space, after the description of the format alone.
+//!
+//! It works in whole blocks and writes everything at once: what is tested with it is how a log is
+//! read and restored, not how one is written under power cuts.
+
+use crate::disk::SECTOR;
+use bow_random::Random;
+
+/// Driver whose log is written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Version {
+    /// The C driver's: 28 bytes of header, entries to the end of the block.
+    V1_0,
+    /// Ours: 80 bytes of header, entries to the end of the first sector.
+    V1_1,
+}
+
+/// State of a block.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Kind {
+    /// As at the checkpoint, and needed for a rollback.
+    Unchanged,
+    /// Written since the checkpoint.
+    Changed,
+    /// Free.
+    Free,
+    /// Holds a backup, or a log block that was full.
+    Backup,
+    /// Holds the live contents of the first block.
+    Live,
+}
+
+/// Operation of the file system.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Op {
+    /// Writes `blocks` blocks from `block` on (modulo the device's size).
+    Write {
+        /// First block.
+        block: usize,
+        /// Number of blocks.
+        blocks: usize,
+    },
+    /// Discards a block, which is free again if it was written since the checkpoint and is a whole
+    /// one.
+    Discard {
+        /// The block.
+        block: usize,
+    },
+    /// Nothing; but the C driver writes an entry of size 0 now and then.
+    EmptyEntry,
+}
+
+/// The device.
+#[derive(Clone, Debug)]
+pub struct History {
+    /// Bytes.
+    pub block_size: usize,
+    version: Version,
+    random: Random,
+    /// Contents of the underlying disk.
+    pub disk: Vec<u8>,
+    /// Contents at the checkpoint.
+    pub old: Vec<u8>,
+    /// Contents that the file system sees.
+    pub new: Vec<u8>,
+    /// Blocks that were free at the checkpoint.
+    pub free_at_checkpoint: Vec<bool>,
+    kinds: Vec<Kind>,
+    live: usize,
+    sequence: u32,
+    entries: Vec<[u8; 24]>,
+    uuid: Vec<u8>,
+    time: u64,
+    /// Entries in all, those of size 0 not counted.
+    pub total_entries: u64,
+    /// Moves of backups and of the live first block.
+    pub moves: usize,
+}
+
+impl History {
+    /// Begins the history of a device with random contents that enters state 1; `None` if there is
+    /// not enough free space. `free` says which blocks are free; block 0 never is.
+    pub fn new(version: Version, block_size: usize, free: &[bool], seed: u64) -> Option<Self> {
+        Self::with_tail(version, block_size, free, 0, seed)
+    }
+
+    /// Begins a history as [`Self::new`] does, on a device that ends `tail` sectors into one more
+    /// block, which is not free.
+    pub fn with_tail(
+        version: Version,
+        block_size: usize,
+        free: &[bool],
+        tail: usize,
+        seed: u64,
+    ) -> Option<Self> {
+        let mut random = Random::new(seed);
+        let disk = random.bytes(block_size * free.len() + tail * SECTOR);
+        let time = random.bits();
+
+        Self::on(disk, version, block_size, free, time, seed)
+    }
+
+    /// Begins the history of a device that holds `disk`, which may end in the middle of a last
+    /// block, and enters state 1 at `time`, in seconds since the epoch.
+    pub fn on(
+        disk: Vec<u8>,
+        version: Version,
+        block_size: usize,
+        free: &[bool],
+        time: u64,
+        seed: u64,
+    ) -> Option<Self> {
+        let mut random = Random::new(!seed);
+        let tail = disk.len() % block_size;
+        let mut free = free.to_vec();
+        *free.first_mut()? = false;
+        if tail > 0 {
+            free.push(false);
+        }
+        let kinds = free
+            .iter()
+            .map(|free| if *free { Kind::Free } else { Kind::Unchanged })
+            .collect();
+        let mut history = Self {
+            block_size,
+            version,
+            old: disk.clone(),
+            new: disk.clone(),
+            disk,
+            free_at_checkpoint: free,
+            kinds,
+            live: 0,
+            sequence: 0,
+            entries: Vec::new(),
+            uuid: random.bytes(16),
+            time,
+            random,
+            total_entries: 0,
+            moves: 0,
+        };
+
+        if history.free() < 2 {
+            return None;
+        }
+        history.live = history.place(1, Kind::Live)?;
+        history.copy(0, history.live, 1);
+        history.kinds[0] = Kind::Changed;
+        let backup = history.place(1, Kind::Backup)?;
+        history.copy(0, backup, 1);
+        history.entry(0, backup, 1, true)?;
+        history.write_log();
+        Some(history)
+    }
+
+    /// Returns the number of blocks; the end of the device may cut off the last.
+    pub fn blocks(&self) -> usize {
+        self.kinds.len()
+    }
+
+    /// Returns whether all of a block is on the device.
+    fn is_whole(&self, block: usize) -> bool {
+        (block + 1) * self.block_size <= self.disk.len()
+    }
+
+    /// Returns the checkpoint's identity: uuid and time.
+    pub fn identity(&self) -> (&[u8], u64) {
+        (&self.uuid, self.time)
+    }
+
+    /// Returns where the live contents of the first block are, in sectors.
+    pub fn sector0(&self) -> u64 {
+        self.sector(self.live)
+    }
+
+    /// Returns the number of free blocks.
+    fn free(&self) -> usize {
+        self.kinds
+            .iter()
+            .filter(|kind| **kind == Kind::Free)
+            .count()
+    }
+
+    /// Returns the number of log blocks.
+    pub fn log_blocks(&self) -> u64 {
+        u64::from(self.sequence) + 1
+    }
+
+    /// Returns what the disk must hold after a rollback, block by block; `None` where it may hold
+    /// anything.
+    pub fn rolled_back(&self) -> impl Iterator<Item = Option<&[u8]>> {
+        self.old
+            .chunks(self.block_size)
+            .zip(&self.free_at_checkpoint)
+            .map(|(data, free)| (!free).then_some(data))
+    }
+
+    /// Returns what the disk must hold when the new state is kept, block by block; `None` where it
+    /// may hold anything.
+    pub fn kept(&self) -> impl Iterator<Item = Option<&[u8]>> {
+        self.new
+            .chunks(self.block_size)
+            .zip(&self.kinds)
+            .map(|(data, kind)| matches!(kind, Kind::Unchanged | Kind::Changed).then_some(data))
+    }
+
+    /// Panics unless `disk` holds what it must. `what` tells which state of which test this is.
+    pub fn assert<'a>(
+        &self,
+        disk: &[u8],
+        must: impl Iterator<Item = Option<&'a [u8]>>,
+        what: &str,
+    ) {
+        assert_eq!(disk.len(), self.new.len(), "{what}");
+        for (block, (holds, must)) in disk.chunks(self.block_size).zip(must).enumerate() {
+            if let Some(must) = must {
+                assert!(holds == must, "block {block} is wrong: {what}");
+            }
+        }
+    }
+
+    /// Does what the file system does, until free space runs out. Returns whether it did.
+    pub fn run(&mut self, ops: &[Op]) -> bool {
+        for op in ops {
+            if self.op(op).is_none() {
+                self.write_log();
+                return false;
+            }
+            self.write_log();
+        }
+        true
+    }
+
+    fn op(&mut self, op: &Op) -> Option<()> {
+        match *op {
+            Op::Write { block, blocks } => {
+                let first = block % self.blocks();
+                let end = (first + blocks.max(1)).min(self.blocks());
+                let mut block = first;
+
+                while block < end {
+                    block += self.prepare(block, end - block)?;
+                }
+                let data = self.random.bytes((end - first) * self.block_size);
+                for (block, data) in (first..end).zip(data.chunks(self.block_size)) {
+                    let place = if block == 0 { self.live } else { block };
+
+                    put(&mut self.disk, place, data);
+                    put(&mut self.new, block, data);
+                }
+            }
+            Op::Discard { block } => {
+                let block = block % self.blocks();
+
+                if block != 0 && self.kinds[block] == Kind::Changed && self.is_whole(block) {
+                    self.kinds[block] = Kind::Free;
+                }
+            }
+            Op::EmptyEntry => {
+                let (source, dest) = (
+                    self.random.index(self.blocks()),
+                    self.random.index(self.blocks()),
+                );
+
+                // Not where a backup must stand.
+                if self.entries.len() > 1 {
+                    self.entry(source, dest, 0, true)?;
+                }
+            }
+        }
+        Some(())
+    }
+
+    /// Makes `block` ready to be written, and perhaps some that follow it, at most `most`. Returns
+    /// how many; `None` if there is no free space.
+    fn prepare(&mut self, block: usize, most: usize) -> Option<usize> {
+        let kind = self.kinds[block];
+
+        match kind {
+            _ if block == 0 => return Some(1),
+            Kind::Changed => return Some(1),
+            Kind::Free => {
+                self.changed(block, 1);
+                return Some(1);
+            }
+            Kind::Unchanged | Kind::Backup | Kind::Live => {}
+        }
+
+        let run = self.kinds[block..]
+            .iter()
+            .take(if kind == Kind::Live { 1 } else { most })
+            .take_while(|next| **next == kind)
+            .count();
+        let blocks = (1..=run).rev().find(|blocks| self.fits(*blocks))?;
+        let place = self.place(
+            blocks,
+            if kind == Kind::Live {
+                Kind::Live
+            } else {
+                Kind::Backup
+            },
+        )?;
+
+        self.copy(block, place, blocks);
+        self.entry(block, place, blocks, kind != Kind::Live)?;
+        if kind == Kind::Live {
+            self.live = place;
+        }
+        if kind != Kind::Unchanged {
+            self.moves += 1;
+        }
+        self.changed(block, blocks);
+        Some(blocks)
+    }
+
+    /// Gives blocks to the file system. If space runs out before it has written to them, it finds
+    /// there what there is.
+    fn changed(&mut self, block: usize, blocks: usize) {
+        let end = ((block + blocks) * self.block_size).min(self.disk.len());
+        let bytes = block * self.block_size..end;
+
+        self.new[bytes.clone()].copy_from_slice(&self.disk[bytes]);
+        self.kinds[block..block + blocks].fill(Kind::Changed);
+    }
+
+    /// Returns whether there is a free run of so many blocks.
+    fn fits(&self, blocks: usize) -> bool {
+        self.kinds
+            .windows(blocks)
+            .any(|window| window.iter().all(|kind| *kind == Kind::Free))
+    }
+
+    /// Takes a free run of so many blocks, any.
+    fn place(&mut self, blocks: usize, kind: Kind) -> Option<usize> {
+        let starts: Vec<_> = self
+            .kinds
+            .windows(blocks)
+            .enumerate()
+            .filter(|(_, window)| window.iter().all(|kind| *kind == Kind::Free))
+            .map(|(start, _)| start)
+            .collect();
+        let start = match starts.len() {
+            0 => return None,
+            len if self.random.once_in(2) => starts[self.random.index(len)],
+            _ => starts[0],
+        };
+
+        self.kinds[start..start + blocks].fill(kind);
+        Some(start)
+    }
+
+    /// Copies blocks; what the device has not of them reads as zeroes.
+    fn copy(&mut self, from: usize, to: usize, blocks: usize) {
+        let (from, to) = (from * self.block_size, to * self.block_size);
+        let size = blocks * self.block_size;
+        let there = size.min(self.disk.len() - from);
+
+        self.disk.copy_within(from..from + there, to);
+        self.disk[to + there..to + size].fill(0);
+    }
+
+    fn sector(&self, block: usize) -> u64 {
+        (block * self.block_size / SECTOR) as u64
+    }
+
+    /// Returns the number of entries that a log block has room for.
+    fn room(&self) -> usize {
+        match self.version {
+            Version::V1_0 => (self.block_size - 28) / 24,
+            Version::V1_1 => (512 - 80) / 24,
+        }
+    }
+
+    /// Appends an entry, and begins a new log block if need be.
+    fn entry(&mut self, source: usize, dest: usize, blocks: usize, summed: bool) -> Option<()> {
+        if self.entries.len() == self.room() {
+            self.write_log();
+            let rest = self.place(1, Kind::Backup)?;
+            self.copy(0, rest, 1);
+            self.sequence += 1;
+            self.entries.clear();
+            self.append(0, rest, 1, true);
+        }
+        self.append(source, dest, blocks, summed);
+        Some(())
+    }
+
+    fn append(&mut self, source: usize, dest: usize, blocks: usize, summed: bool) {
+        let data = &self.disk[dest * self.block_size..(dest + blocks) * self.block_size];
+        let size = (blocks * self.block_size) as u32;
+        let sum = if summed { crc(source as u32, data) } else { 0 };
+        let mut entry = [0; 24];
+
+        entry[..8].copy_from_slice(&self.sector(source).to_le_bytes());
+        entry[8..16].copy_from_slice(&self.sector(dest).to_le_bytes());
+        entry[16..20].copy_from_slice(&size.to_le_bytes());
+        entry[20..].copy_from_slice(&sum.to_le_bytes());
+        self.entries.push(entry);
+        self.total_entries += u64::from(blocks > 0);
+    }
+
+    /// Writes the log block to the disk's first block.
+    fn write_log(&mut self) {
+        let mut log = Vec::new();
+
+        log.extend(*b"BOW\0");
+        log.extend(match self.version {
+            Version::V1_0 => [0, 1, 28, 0],
+            Version::V1_1 => [1, 1, 80, 0],
+        });
+        log.extend((self.block_size as u32).to_le_bytes());
+        log.extend((self.entries.len() as u32).to_le_bytes());
+        log.extend(self.sequence.to_le_bytes());
+        log.extend(self.sector(self.live).to_le_bytes());
+        if self.version == Version::V1_1 {
+            log.extend([0; 4]);
+            log.extend(&self.uuid);
+            log.extend(self.time.to_le_bytes());
+            log.extend([0; 24]);
+        }
+        for entry in &self.entries {
+            log.extend(entry);
+        }
+        if self.version == Version::V1_1 {
+            let sum = crc(!0, &log);
+            log[28..32].copy_from_slice(&sum.to_le_bytes());
+        }
+        log.resize(self.block_size, 0);
+        put(&mut self.disk, 0, &log);
+    }
+}
+
+/// Puts a block's data in its place, as far as the device has it.
+fn put(disk: &mut [u8], block: usize, data: &[u8]) {
+    for (to, from) in disk[block * data.len()..].iter_mut().zip(data) {
+        *to = *from;
+    }
+}
+
+/// Returns the raw CRC-32.
+pub fn crc(seed: u32, data: &[u8]) -> u32 {
+    data.iter().fold(seed, |crc, byte| {
+        (crc >> 8) ^ TABLE[usize::from((crc as u8) ^ byte)]
+    })
+}
+
+/// Table of what each byte does to a CRC, worked out bit by bit.
+const TABLE: [u32; 256] = {
+    let mut table = [0; 256];
+    let mut byte = 0;
+
+    while byte < 256 {
+        let mut crc = byte as u32;
+        let mut bit = 0;
+
+        while bit < 8 {
+            crc = (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg());
+            bit += 1;
+        }
+        table[byte] = crc;
+        byte += 1;
+    }
+    table
+};

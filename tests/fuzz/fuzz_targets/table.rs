@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Any bytes as the arguments of a table line.
+
+#![no_main]
+
+use bow_decisions::block_size::BlockSize;
+use bow_decisions::table::{Arguments, Fault};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| {
+    let (device, line) = data.split_at(data.len().min(4));
+    let words = || {
+        line.split(|byte| *byte == b' ')
+            .filter(|word| !word.is_empty())
+    };
+
+    match Arguments::parse(words()) {
+        Ok(arguments) => {
+            accepted(&arguments, words().collect());
+            if let [sectors @ .., logical] = device {
+                let sectors = sectors
+                    .iter()
+                    .fold(0, |number, byte| number << 8 | u64::from(*byte));
+
+                fits(&arguments, sectors, 512 << (logical % 4));
+                fits(&arguments, u64::MAX - sectors, 512 << (logical % 4));
+            }
+        }
+        Err((fault, word)) => {
+            assert!(!fault.sentence().is_empty());
+            assert!(words().any(|found| std::ptr::eq(found, word)));
+        }
+    }
+});
+
+/// Checks that the words are their number, and then one each for what was understood.
+fn accepted(arguments: &Arguments, words: Vec<&[u8]>) {
+    let mut left: Vec<_> = words.into_iter().skip(1).collect();
+    let mut take = |key: &[u8], value: &[u8]| {
+        let at = left
+            .iter()
+            .position(|word| {
+                word.strip_prefix(key)
+                    .is_some_and(|found| same(found, value))
+            })
+            .unwrap();
+        left.remove(at);
+    };
+
+    if let Some(size) = arguments.block_size {
+        take(b"block_size:", size.bytes().to_string().as_bytes());
+    }
+    if let Some(policy) = arguments.on_full {
+        take(b"on_full:", policy.word().as_bytes());
+    }
+    assert!(left.is_empty());
+}
+
+/// Returns whether `found` is the number `value`, with or without zeroes before it.
+fn same(found: &[u8], value: &[u8]) -> bool {
+    found
+        .strip_suffix(value)
+        .is_some_and(|zeroes| zeroes.iter().all(|byte| *byte == b'0'))
+}
+
+/// Checks that the block size is the one given, or the largest, and that the device has three such
+/// blocks.
+fn fits(arguments: &Arguments, sectors: u64, logical: u32) {
+    let wanted = match arguments.block_size.map_or(4096, BlockSize::bytes) {
+        bytes if bytes < logical => Err(Fault::BlockSizeTooSmall),
+        bytes if sectors < u64::from(3 * bytes / 512) => Err(Fault::DeviceTooSmall),
+        bytes => Ok(bytes),
+    };
+
+    assert_eq!(
+        arguments
+            .block_size_for(sectors, logical)
+            .map(BlockSize::bytes),
+        wanted
+    );
+}

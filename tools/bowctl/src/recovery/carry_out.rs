@@ -1,0 +1,303 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Checking a log, restoring the old state, keeping the new one, on a [`BlockDevice`].
+//!
+//! The decisions are those of [`Check`], [`Restore`] and [`Commit`]; this carries them out.
+
+use bow_decisions::log::{Header, BLOCK_SIZE_MAX, SECTOR_SIZE};
+
+use super::check::{Check, Finding, Limits, Summary, READ_MAX};
+use super::commit::Commit;
+use super::error::{CheckError, CommitError, RecoveryError};
+use super::first_block::Step;
+use super::restore::Restore;
+use crate::crc::crc32;
+use crate::device::BlockDevice;
+use crate::progress::Progress;
+
+/// Limit for a log's entries in all, as a multiple of the device's size, unless the user says
+/// otherwise.
+pub const BUDGET_FACTOR: u64 = 64;
+
+/// The mean number of pieces that the data of a log's entries may lie in, unless the user says
+/// otherwise.
+pub const PIECES: u64 = 64;
+
+/// Options of a check.
+#[derive(Clone, Copy, Debug)]
+pub struct CheckOptions {
+    /// Read the saved data and compare its checksums.
+    pub verify: bool,
+    /// Limits of what the log may ask for; `None`: [`BUDGET_FACTOR`] times the device in bytes, and
+    /// [`PIECES`].
+    pub limits: Option<Limits>,
+}
+
+impl Default for CheckOptions {
+    fn default() -> Self {
+        Self {
+            verify: true,
+            limits: None,
+        }
+    }
+}
+
+/// A log that has been checked.
+pub struct Checked {
+    /// Reads the header of the newest log block.
+    pub header: Header,
+    /// Sector at which the newest log block says that its place is backed up.
+    pub before: u64,
+    /// Totals of the log.
+    pub summary: Summary,
+    check: Box<Check>,
+}
+
+impl Checked {
+    /// Returns whether the log has old contents for `sector`.
+    pub fn is_saved(&self, sector: u64) -> bool {
+        self.check.restored(sector, 1).data != sector
+    }
+
+    /// Reads what a restore would give `sector` and those that follow.
+    ///
+    /// # Errors
+    ///
+    /// The device's.
+    pub fn read_old<D: BlockDevice>(
+        &self,
+        device: &D,
+        mut sector: u64,
+        mut data: &mut [u8],
+    ) -> Result<(), RecoveryError> {
+        while !data.is_empty() {
+            let piece = self
+                .check
+                .restored(sector, (data.len() / SECTOR_SIZE) as u64);
+            let (now, rest) = data.split_at_mut(piece.sectors as usize * SECTOR_SIZE);
+
+            read(device, piece.data, now)?;
+            sector += piece.sectors;
+            data = rest;
+        }
+        Ok(())
+    }
+}
+
+/// Checks the whole log of `device`, and tells `observe` of each log block and entry. Writes
+/// nothing.
+///
+/// # Errors
+///
+/// The first thing that is wrong.
+pub fn check<D: BlockDevice>(
+    device: &D,
+    options: CheckOptions,
+    progress: &mut Progress,
+    mut observe: impl FnMut(&Finding),
+) -> Result<Checked, RecoveryError> {
+    let sectors = device.sectors();
+    let limits = options.limits.unwrap_or(Limits {
+        bytes: sectors
+            .saturating_mul(SECTOR_SIZE as u64)
+            .saturating_mul(BUDGET_FACTOR),
+        pieces: PIECES,
+    });
+    let first = read_first(device)?;
+    let mut check = Box::new(Check::new(&first, sectors, limits, options.verify, crc32)?);
+    let header = *check.header();
+    let mut before = None;
+    let mut buffer = vec![0; READ_MAX];
+
+    loop {
+        let finding = check.next()?;
+
+        observe(&finding);
+        match finding {
+            Finding::Read { sector, len } => {
+                let data = &mut buffer[..len];
+
+                read(device, sector, data)?;
+                check.feed(data)?;
+                progress.advance(len as u64);
+            }
+            Finding::Entry { index: 0, entry } => {
+                before.get_or_insert(entry.dest);
+            }
+            Finding::Block { .. } | Finding::Entry { .. } => {}
+            Finding::Valid(summary) => {
+                return Ok(Checked {
+                    header,
+                    before: before.unwrap_or_default(),
+                    summary,
+                    check,
+                })
+            }
+        }
+    }
+}
+
+/// Gives `device` back the state that it had at the checkpoint. Its log must have been checked.
+///
+/// # Errors
+///
+/// If the device errs. The restore can then be begun again, and again come to the same end.
+pub fn restore<D: BlockDevice>(
+    device: &mut D,
+    progress: &mut Progress,
+) -> Result<(), RecoveryError> {
+    let first = read_first(device)?;
+    let mut restore = Restore::new(&first, device.sectors(), crc32)?;
+    let mut buffer = vec![0; READ_MAX];
+
+    loop {
+        let step = restore.next().map_err(changed)?;
+
+        if let Step::Copy { bytes, .. } = step {
+            copy(device, step, &mut buffer)?;
+            progress.advance(bytes.into());
+        } else if let Some(data) = carry_out(device, step)? {
+            restore.feed(&data).map_err(changed)?;
+        } else if step == Step::Done {
+            return Ok(());
+        }
+    }
+}
+
+/// Keeps the new state of `device`: puts the live contents of its first block back in place.
+///
+/// # Errors
+///
+/// If there is no usable log, or a restore has begun, or the device errs.
+pub fn commit<D: BlockDevice>(device: &mut D) -> Result<(), RecoveryError> {
+    let first = read_first(device)?;
+    let mut keep = Commit::new(&first, device.sectors(), crc32).map_err(refused)?;
+
+    loop {
+        let step = keep.next();
+
+        if step == Step::Done {
+            return Ok(());
+        }
+        if let Some(data) = carry_out(device, step)? {
+            keep.feed(&data).map_err(refused)?;
+        }
+    }
+}
+
+/// Returns the header of the newest log block, if the new state can be kept. Writes nothing.
+///
+/// # Errors
+///
+/// As [`commit`].
+pub fn can_commit<D: BlockDevice>(device: &D) -> Result<Header, RecoveryError> {
+    let first = read_first(device)?;
+
+    Commit::new(&first, device.sectors(), crc32).map_err(refused)?;
+    header(device)
+}
+
+/// Reads the header of the newest log block.
+///
+/// # Errors
+///
+/// If there is none, or it is damaged.
+pub fn header<D: BlockDevice>(device: &D) -> Result<Header, RecoveryError> {
+    let first = read_first(device)?;
+
+    Header::parse(&first, crc32)
+        .map_err(|error| RecoveryError::from(CheckError::Block { sector: 0, error }))
+}
+
+/// Reads the first bytes of the device: as many as the largest log block has, or fewer.
+fn read_first<D: BlockDevice>(device: &D) -> Result<Vec<u8>, RecoveryError> {
+    let sectors = device
+        .sectors()
+        .min(u64::from(BLOCK_SIZE_MAX) / SECTOR_SIZE as u64);
+    let mut first = vec![0; sectors as usize * SECTOR_SIZE];
+
+    if first.is_empty() {
+        return Err(RecoveryError::NoLog);
+    }
+    read(device, 0, &mut first)?;
+    Ok(first)
+}
+
+/// Returns the error for a log that went wrong after it had been checked.
+fn changed(invalid: CheckError) -> RecoveryError {
+    match invalid {
+        CheckError::NoMemory => RecoveryError::NoMemory,
+        invalid => RecoveryError::Changed(invalid),
+    }
+}
+
+fn refused(refusal: CommitError) -> RecoveryError {
+    match refusal {
+        CommitError::Invalid(invalid) => invalid.into(),
+        CommitError::Restoring => RecoveryError::Restoring,
+    }
+}
+
+/// Reads from a device.
+pub(crate) fn read<D: BlockDevice>(
+    device: &D,
+    sector: u64,
+    data: &mut [u8],
+) -> Result<(), RecoveryError> {
+    let len = data.len();
+
+    device
+        .read_at(sector, data)
+        .map_err(|error| RecoveryError::Read { sector, len, error })
+}
+
+fn write<D: BlockDevice>(device: &mut D, sector: u64, data: &[u8]) -> Result<(), RecoveryError> {
+    let len = data.len();
+
+    device
+        .write_at(sector, data)
+        .map_err(|error| RecoveryError::Write { sector, len, error })
+}
+
+/// Carries out a step other than a copy. Returns what was read.
+fn carry_out<D: BlockDevice>(
+    device: &mut D,
+    step: Step<'_>,
+) -> Result<Option<Vec<u8>>, RecoveryError> {
+    match step {
+        Step::Read { sector, len } => {
+            let mut data = vec![0; len];
+
+            read(device, sector, &mut data)?;
+            return Ok(Some(data));
+        }
+        Step::WriteFirst(data) => write(device, 0, data)?,
+        Step::Flush => device.flush().map_err(RecoveryError::Flush)?,
+        Step::Copy { .. } | Step::Done => {}
+    }
+    Ok(None)
+}
+
+/// Carries out a copy.
+fn copy<D: BlockDevice>(
+    device: &mut D,
+    step: Step<'_>,
+    buffer: &mut [u8],
+) -> Result<(), RecoveryError> {
+    let Step::Copy { from, to, bytes } = step else {
+        return Ok(());
+    };
+    let bytes = bytes as usize;
+    let mut done = 0;
+
+    while done < bytes {
+        let len = buffer.len().min(bytes - done);
+        let data = &mut buffer[..len];
+        let sectors = (done / SECTOR_SIZE) as u64;
+
+        read(device, from + sectors, data)?;
+        write(device, to + sectors, data)?;
+        done += len;
+    }
+    Ok(())
+}

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A commit of a device that the target has let go of, step by step.
+//!
+//! The live contents of the first block, at `sector0`, go to the first block, in the same two
+//! writes: the write of the first sector is the one that decides. A log of version 1.0 with entries
+//! beyond its first sector loses these to the first write, so that if power fails between the two,
+//! the new state can still be kept, but the old one can no longer be restored. Nothing can be done
+//! about that in a format whose header cannot say that its entries are gone.
+
+use bow_decisions::log::Crc32;
+
+use super::check::block_sectors;
+use super::error::{CheckError, CommitError};
+use super::first_block::{parse, Block, Replace, Step};
+
+/// Keeping the new state, under way. See the [module](self).
+pub struct Commit {
+    /// Sector of the live contents of the first block.
+    sector0: u64,
+    /// The first block as it is on the device, or will be when the step at hand is done.
+    first: Block,
+    /// Block that will replace it, once that has been read.
+    next: Option<Block>,
+    step: Option<Replace>,
+}
+
+impl Commit {
+    /// Begins to keep the new state of a device of `device` sectors whose first block is `first`.
+    ///
+    /// # Errors
+    ///
+    /// If `first` is no log block, or says that a restore has begun, or does not say where on the
+    /// device the live contents of the first block are.
+    pub fn new(first: &[u8], device: u64, crc32: Crc32) -> Result<Self, CommitError> {
+        let header = parse(first, crc32).map_err(CommitError::Invalid)?;
+        let block = block_sectors(&header);
+        let sector0 = header.sector0;
+
+        if header.restoring {
+            return Err(CommitError::Restoring);
+        }
+        if sector0 == 0 || sector0 % block != 0 || sector0 > device.saturating_sub(block) {
+            return Err(CommitError::Invalid(CheckError::Sector0 {
+                sector: 0,
+                sector0,
+            }));
+        }
+        Ok(Self {
+            sector0,
+            first: Block::new(first, header.block_size as usize)
+                .ok_or(CommitError::Invalid(CheckError::Unexpected))?,
+            next: None,
+            step: Some(Replace::Tail),
+        })
+    }
+
+    /// Returns the next step. The one before must have been carried out; after [`Step::Read`],
+    /// [`Self::feed`] comes first.
+    #[expect(clippy::should_implement_trait, reason = "an iterator cannot be fed")]
+    pub fn next(&mut self) -> Step<'_> {
+        let Some(next) = &self.next else {
+            return Step::Read {
+                sector: self.sector0,
+                len: self.first.len,
+            };
+        };
+
+        match self.step {
+            Some(Replace::Tail) => {
+                self.first.take_tail(next);
+                self.step = Some(Replace::TailFlush);
+                Step::WriteFirst(self.first.as_slice())
+            }
+            Some(Replace::TailFlush) => {
+                self.step = Some(Replace::Head);
+                Step::Flush
+            }
+            Some(Replace::Head) => {
+                self.step = Some(Replace::HeadFlush);
+                Step::WriteFirst(next.as_slice())
+            }
+            Some(Replace::HeadFlush) => {
+                self.step = None;
+                Step::Flush
+            }
+            None => Step::Done,
+        }
+    }
+
+    /// Takes the block that [`Step::Read`] asked for.
+    ///
+    /// # Errors
+    ///
+    /// If it is shorter than a block.
+    pub fn feed(&mut self, data: &[u8]) -> Result<(), CommitError> {
+        let next =
+            Block::new(data, self.first.len).ok_or(CommitError::Invalid(CheckError::Unexpected))?;
+
+        self.next = Some(next);
+        Ok(())
+    }
+}

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Checking a log, going back to the old state, keeping the new one.
+//!
+//! In the order in which to read:
+//!
+//! 1. [`carry_out`]: [`check()`], [`restore()`] and [`commit()`] on a
+//!    [`BlockDevice`](crate::device::BlockDevice). All I/O is there; what they carry out is decided
+//!    by the next three, which do none.
+//! 2. [`mod@check`]: a whole restore, simulated, before a byte is written. [`relocations`] knows
+//!    where the data is by then.
+//! 3. [`mod@restore`]: the steps of a restore, which may be cut off anywhere.
+//! 4. [`mod@commit`]: the steps of a commit. [`first_block`] is what both end with.
+//! 5. [`error`]: why a log cannot be used.
+//! 6. [`foreign`]: traces of writes that did not go through dm-bow; [`superblock`] reads those of
+//!    ext2, ext3 and ext4 for it.
+//! 7. [`aftermath`]: dangers of a rollback that depend on the file system.
+//!
+//! The log itself is read by [`bow_decisions::log`], the code of the kernel module.
+
+pub mod aftermath;
+pub mod carry_out;
+pub mod check;
+pub mod commit;
+pub mod error;
+pub mod first_block;
+pub mod foreign;
+pub mod relocations;
+pub mod restore;
+pub mod superblock;
+
+pub use carry_out::{
+    can_commit, check, commit, header, restore, CheckOptions, Checked, BUDGET_FACTOR, PIECES,
+};
+pub use check::{Finding, Limits, Summary};
+pub use error::{CheckError, EntryError, RecoveryError};
