@@ -122,10 +122,10 @@ impl Window {
         self.log_time = time.clamp(LOG_FAST, self.log_time.saturating_mul(2).min(LOG_SLOW));
     }
 
-    /// Returns the sectors in which unchanged ones are to be copied together with `wanted`, if that may be more
-    /// than `wanted`: the window of `size` sectors around `wanted`. If that is too much and `wanted` continues
-    /// a stream, as many sectors of the window after `wanted` as are writable before `wanted`: `behind`. `free`
-    /// is the free space. All are in sectors.
+    /// Returns the sectors in which unchanged ones are to be copied together with `wanted`, if that may be
+    /// more than `wanted`: the window of `size` sectors around `wanted`. If that is too much and `wanted`
+    /// continues a stream, as many sectors of the window after `wanted` as are writable before it, which is
+    /// `behind`. `free` is the free space. All are in sectors.
     pub fn around(
         &self,
         wanted: &Span<u64>,
