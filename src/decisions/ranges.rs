@@ -455,11 +455,11 @@ impl RangeTree {
     /// Inserts a range that neither overlaps another one nor has to be merged with one.
     fn insert(&mut self, span: Span<u64>, kind: Kind, node: Node) {
         let value = Value {
-            // INVARIANT: The caller ensures that the range overlaps none and touches none that it would merge
-            // with, and its length is added to the total of its kind.
             start: span.start,
             kind,
         };
+        // INVARIANT: The caller ensures that the range overlaps none and touches none that it would merge
+        // with. Its length is added to the total of its kind.
         self.tree.insert(node.into_node(span.end, value));
         self.ranges += 1;
         self.totals.add(kind, span.end - span.start);
