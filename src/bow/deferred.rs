@@ -62,7 +62,7 @@ impl Deferred {
 pub(super) enum Wake {
     /// At once: the bio needs no batch.
     Now,
-    /// When as many bios are deferred as the worker waits for: the bio may need a batch.
+    /// Once as many bios are deferred as the worker waits for: the bio may need a batch.
     WhenAwaited,
 }
 

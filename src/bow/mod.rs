@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The target. It asks the [decisions](crate::decisions) what to do, and carries it out.
+//! The target, which carries out the [decisions](crate::decisions).
 //!
 //! - [`target`]: implementation of the device-mapper trait.
 //! - [`ctr`]: conversion of a table line into a [`Bow`].
@@ -121,6 +121,7 @@ enum Mode {
 }
 
 impl Mode {
+    /// Returns the number that stands for the mode in [`Bow::mode`].
     const fn to_raw(self) -> u32 {
         match self {
             Mode::State(state) => state.number(),
@@ -128,6 +129,7 @@ impl Mode {
         }
     }
 
+    /// Returns the mode that a number stands for.
     const fn from_raw(raw: u32) -> Self {
         match raw {
             0 => Mode::State(State::Tracking),

@@ -84,6 +84,7 @@ struct Value {
     kind: Kind,
 }
 
+/// Memory of a tree node.
 type Node = RBTreeNodeReservation<u64, Value>;
 
 /// Stock of tree nodes, filled where waiting for memory is harmless and used where it is not.
@@ -156,12 +157,14 @@ impl Nodes {
 struct Totals([u64; KINDS]);
 
 impl Totals {
+    /// Adds `sectors` to the total of `kind`.
     fn add(&mut self, kind: Kind, sectors: u64) {
         if let Some(total) = self.0.get_mut(kind as usize) {
             *total = total.wrapping_add(sectors);
         }
     }
 
+    /// Subtracts `sectors` from the total of `kind`.
     fn subtract(&mut self, kind: Kind, sectors: u64) {
         if let Some(total) = self.0.get_mut(kind as usize) {
             *total = total.wrapping_sub(sectors);
