@@ -54,12 +54,12 @@ pub(super) struct Active {
     first: usize,
     /// First sector of the durable log block.
     pub(super) durable: Sector,
-    /// Set when a log write has failed: it is not known which log block is on the device, so first writes
-    /// fail from then on.
+    /// Set when a log write or a commit has failed: it is not known what the first block of the device
+    /// holds, so first writes fail from then on.
     pub(super) failed: bool,
     /// Set when a write has found no free space.
     pub(super) full: bool,
-    /// Set when the log write that failed would have moved the first block: its place is not known.
+    /// Set when the write that failed would have moved the first block: the place of that block is not known.
     pub(super) first_block_unknown: bool,
     /// Set during a drain, after which discarded space is free again.
     draining: bool,

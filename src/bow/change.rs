@@ -173,12 +173,12 @@ impl Worker {
         }
     }
 
-    /// Returns whether a log write has failed.
+    /// Returns whether a log write or a commit has failed.
     fn has_failed(&self) -> bool {
         self.active.as_ref().is_some_and(|active| active.failed)
     }
 
-    /// Logs the result of a commit because of `on_full:commit`.
+    /// Logs the result of a commit because of `on_full:commit`. If it failed, first writes fail from now on.
     fn finish_policy_commit(&mut self, bow: &Bow, result: Result) {
         match (result, &mut self.active) {
             (Ok(()), _) => pr_warn!(

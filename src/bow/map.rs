@@ -61,7 +61,7 @@ impl Bow {
 
             bio.end_unpolled();
             let ticket = this.epoch.enter();
-            // The mode cannot change under the bio only from here on, with the ticket.
+            // The mode is certain only with the ticket, which a change of mode waits for.
             let mode = this.mode();
             match mode {
                 Mode::State(State::Tracking) => return this.track(bio, ticket),

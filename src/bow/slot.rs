@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! The I/O of a batch of first writes: reads the old contents, writes the backups, writes the log, and only
-//! then lets the writes go.
+//! then lets the first writes be submitted.
 //!
 //! A [`Slot`] goes through the [`Phase`]s in order. A phase starts its I/O and ends when all of that has
 //! completed, which [`Flight`] counts. The batches of several slots read at the same time; they append to the

@@ -52,7 +52,7 @@ pub(super) struct Report {
     ranges: usize,
     /// Set when a write has found no free space, until discarded space is free again.
     full: bool,
-    /// Set when a log write has failed.
+    /// Set when a log write or a commit has failed.
     failed: bool,
 }
 
