@@ -2,11 +2,11 @@
 
 //! dm-bow: a device-mapper target that backs up on write into free space.
 //!
-//! Three layers that know only downwards:
+//! Three layers, each of which knows only those after it:
 //!
-//! - `bow`: the target: I/O, the worker, changes of state, what users see.
-//! - `decisions`: what is to be done: ranges, space, log. No I/O; also built on the host.
-//! - `abstractions`: kernel interfaces. Nothing about this target, and all of the `unsafe`.
+//! - `bow`: the target: I/O, the worker, changes of state, status.
+//! - `decisions`: which ranges to back up, where to, and what to log. No I/O; also built on the host.
+//! - `abstractions`: interfaces of the kernel. Independent of this target; the only place with `unsafe`.
 
 mod abstractions;
 mod bow;
@@ -29,6 +29,7 @@ module! {
     alias: ["dm-bow"],
 }
 
+/// The module: the registration of the target.
 #[pin_data]
 struct Module {
     #[pin]

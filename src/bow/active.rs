@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! State 1: gathers deferred bios into batches, advances these, and ends them.
+//! State 1: gathers deferred bios into batches, advances the batches, and ends them.
 
 use super::{
     slot::{
@@ -46,75 +46,76 @@ use kernel::{
     },
 };
 
-/// State 1.
+/// A device in state 1.
 pub(super) struct Active {
     pub(super) checkpoint: Checkpoint,
     slots: KVec<Slot>,
-    /// What the end of the checkpoint will need, for it must not wait for memory.
+    /// Buffer for the end of the checkpoint, which must not wait for memory.
     pub(super) buffer: Buffer,
-    /// Number of the slot of the oldest batch, which is the next to write the log.
+    /// Number of the slot of the oldest batch, which writes the log next.
     first: usize,
-    /// The first sector of the log block that is durable.
+    /// First sector of the durable log block.
     pub(super) durable: Sector,
-    /// The log could not be written, and what is on the device is not known for certain: no first
-    /// write is possible any more.
+    /// Set when a log write or a commit has failed: it is not known what the first block of the device
+    /// holds, so first writes fail from then on.
     pub(super) failed: bool,
-    /// A write found no space.
+    /// Set when a write has found no free space.
     pub(super) full: bool,
-    /// A write that failed would have moved the live first block, so it is not certain where it is.
+    /// Set when the write that failed would have moved the first block: the place of that block is not known.
     pub(super) first_block_unknown: bool,
-    /// Writes in flight are waited for, so that what was discarded before can be free again.
+    /// Set during a drain, after which discarded space is free again.
     draining: bool,
-    /// Bios that had to wait, since the last that had not to.
+    /// Number of consecutive bios that joined a batch, since the last one that was sent on at once.
     waits: usize,
-    /// The time of the last warning that space ran out, in seconds since the epoch; 0 before the first.
+    /// Time of the last warning that space ran out, in seconds since 1970; 0 before the first.
     warned: u64,
 }
 
 /// Seconds between warnings that space ran out.
 const WARN_SECONDS: u64 = 10;
 
-/// So many bios in a row that had to wait, and the next one will have to as well.
+/// After this many consecutive bios that joined a batch, expect the next bio to need a batch too.
 const WAITS_MANY: usize = 32;
 
-/// What became of a bio.
+/// Outcome of looking at a bio.
 enum Fate {
-    /// It went on its way.
+    /// The bio was sent on or ended.
     Gone,
-    /// It is part of the batch that is open.
+    /// The bio is part of the open batch.
     Joined,
-    /// It waits for a batch with room.
+    /// The bio waits for a batch with room.
     Waits(Bio),
-    /// It waits for the checkpoint to be given up.
+    /// The bio waits for a commit.
     Commits(Bio),
 }
 
-/// A look at the deferred bios.
+/// One pass over the deferred bios.
 struct Gathering {
-    /// The slot whose batch takes up writes.
+    /// Slot of the open batch.
     open: Option<usize>,
-    /// Bios that may still join the batch.
+    /// Number of bios that may still join the batch.
     room: usize,
-    /// Set when the policy is to give up the checkpoint.
+    /// Set when the policy is to commit.
     commits: bool,
 }
 
-/// The most bios that have waited and are looked at when a batch begins. It is a quarter more than have
-/// room, for others may need nothing any more, or what joined before them.
+/// Maximum number of waiting bios that are looked at when a batch begins: a quarter more than a batch has
+/// room for, since some may be writable by now, or need only what others of the batch copy.
 const LOOKS_MAX: usize = COPIES_MAX + COPIES_MAX / 4;
 
-/// What became of the held bios.
+/// Outcome of a pass over the deferred bios.
 pub(super) enum Gathered {
-    /// There were none that could go on.
+    /// No batch was begun.
     Nothing,
     /// A batch was begun.
     Some,
-    /// The policy is to give up the checkpoint.
+    /// The policy is to commit.
     Commit,
 }
 
 impl Active {
-    /// Makes it in the memory that it is to have: it is large for the stack.
+    /// Creates the state of a checkpoint that is not begun. Initialises in place, since the value is too
+    /// large for the stack.
     pub(super) fn new(
         checkpoint: Checkpoint,
         slots: KVec<Slot>,
@@ -135,13 +136,12 @@ impl Active {
         })
     }
 
-    /// Returns whether no batch is under way, and no drain.
+    /// Returns whether no batch is in flight, and no drain.
     pub(super) fn is_idle(&self) -> bool {
         !self.draining && self.slots.iter().all(Slot::is_idle)
     }
 
-    /// Takes back what was discarded, when the writes that were in flight have ended; and begins to wait for
-    /// those that are, if there is a reason to.
+    /// Frees discarded space when its drain has completed, and begins another drain if one is due.
     pub(super) fn reclaim(&mut self, bow: &Arc<Bow>) {
         if self.draining && bow.drained.xchg(0, Acquire) != 0 {
             self.draining = false;
@@ -153,8 +153,8 @@ impl Active {
         }
     }
 
-    /// Begins to wait for the writes in flight, unless it does already. Returns whether there is discarded
-    /// space to wait for.
+    /// Begins a drain for the discarded space, unless one is in progress. Returns whether a drain is in
+    /// progress, so that the caller may wait for space.
     fn begin_reclaim(&mut self, bow: &Arc<Bow>) -> bool {
         if !self.draining && self.checkpoint.begin_reclaim() {
             self.draining = true;
@@ -163,23 +163,24 @@ impl Active {
         self.draining
     }
 
-    /// The slot that the next batch can be begun in, if one can. Batches are begun in the order of the
-    /// slots, and their logs written in it.
+    /// Returns the slot for the next batch, if one is idle. Batches are begun, and their logs written, in the
+    /// order of the slots.
     fn idle_slot(&self) -> Option<usize> {
         (0..SLOTS)
             .map(|turn| (self.first + turn) % SLOTS)
             .find(|&index| self.slots.get(index).is_some_and(Slot::is_idle))
     }
 
-    /// How many bios make a batch: each costs a log write, so a small one waits and grows while more
-    /// are under way. It then takes half of all, so that one half's work fills the time that the other
-    /// waits for the device; were they unequal, the smaller would have to wait for the larger to end.
+    /// Returns the number of bios in the batches in flight, which is also how many bios are enough for the
+    /// next batch: each batch costs a log write, so a small one waits and grows meanwhile. The next batch
+    /// then takes half of all, so that one half's work fills the time that the other waits for the device.
+    /// Were the halves unequal, the smaller one would have to wait for the larger one.
     pub(super) fn enough(&self) -> usize {
         self.slots.iter().map(|slot| slot.bios.len()).sum()
     }
 
-    /// Returns how many bios beside those that wait are worth waking up for. One may need nothing, and should
-    /// not wait then; but if the last ones all had to wait, as many as make a batch.
+    /// Returns how many bios beside the `waiting` ones are worth waking up for: one, since it may be writable
+    /// and should not wait then; but if the last ones all needed a batch, as many as are enough for a batch.
     pub(super) fn awaited(&self, waiting: usize) -> usize {
         if self.waits < WAITS_MANY {
             1
@@ -190,17 +191,18 @@ impl Active {
         }
     }
 
+    /// Returns what status shows of the checkpoint.
     pub(super) fn report(&self) -> Report {
         Report::of_checkpoint(&self.checkpoint, self.full, self.failed)
     }
 
-    /// Takes all batches as far as they can go. Bios whose batch has ended, and that need more, come first
-    /// in `waiting`.
+    /// Advances all batches as far as possible without waiting. Bios that need another batch are put first in
+    /// `waiting`.
     pub(super) fn advance(&mut self, bow: &Arc<Bow>, waiting: &mut BioList) {
         let mut again = BioList::new();
         loop {
             plugged(|| while self.step(bow, &mut again) {});
-            // What was started is on its way, and there is time for checksums.
+            // The I/O has been started, so there is time for checksums.
             let Some(slot) = self.slots.iter_mut().find(|slot| slot.is_to_be_appended()) else {
                 break;
             };
@@ -210,7 +212,8 @@ impl Active {
         waiting.append(&mut again);
     }
 
-    /// Takes one batch further. Returns whether there was one that could go on.
+    /// Advances one batch by a step. Returns whether there was one that could advance. Bios that need another
+    /// batch are put into `again`.
     fn step(&mut self, bow: &Arc<Bow>, again: &mut BioList) -> bool {
         let mut is_next = true;
         for turn in 0..SLOTS {
@@ -244,7 +247,8 @@ impl Active {
         false
     }
 
-    /// Sends on the bios of slot `index`, whose batch has ended. Those that need more are put into `again`.
+    /// Sends on or fails the bios of slot `index`, whose batch has ended. Bios that need another batch are
+    /// put into `again`.
     fn end_bios(&mut self, bow: &Arc<Bow>, index: usize, again: &mut BioList) {
         let Some(slot) = self.slots.get_mut(index) else {
             return;
@@ -264,8 +268,8 @@ impl Active {
         slot.clear(&mut self.checkpoint);
     }
 
-    /// The log write of slot `index` failed: its bios fail, and so does every first write from now
-    /// on. The log in memory is not the device's any more; `durable` is.
+    /// Fails the bios of slot `index` after a log write has failed, and all first writes from now on. The log
+    /// in memory may differ from the one on the device; `durable` is the last one known to be written.
     fn log_failed(&mut self, bow: &Arc<Bow>, index: usize, status: Status) {
         if !self.failed {
             self.failed = true;
@@ -278,7 +282,7 @@ impl Active {
             bow.events.raise();
         }
         if let Some(slot) = self.slots.get_mut(index) {
-            // One that was not writing the log block has left it as it was.
+            // A batch that was not writing the log block has not changed what the device says.
             self.first_block_unknown |= slot.is_logging() && slot.moves_first_block();
             while let Some(bio) = slot.bios.pop() {
                 bio.end(status);
@@ -287,20 +291,20 @@ impl Active {
         }
     }
 
-    /// Looks at deferred bios: sends out those that need nothing, and begins a batch of those that need
-    /// copies. Looks at all that are fresh, and when a batch begins, at the first of those that wait.
+    /// Looks at deferred bios: sends on those that need no backup, and begins a batch of those that do. Looks
+    /// at all `fresh` bios, and when a batch begins, at the first of the `waiting` ones.
     pub(super) fn gather(
         &mut self,
         bow: &Arc<Bow>,
         waiting: &mut BioList,
         fresh: &mut BioList,
     ) -> Gathered {
-        let under_way = self.enough();
+        let in_batches = self.enough();
         let deferred = waiting.len() + fresh.len();
-        let open = self.idle_slot().filter(|_| deferred >= under_way);
+        let open = self.idle_slot().filter(|_| deferred >= in_batches);
         let mut gathering = Gathering {
             open,
-            room: match under_way {
+            room: match in_batches {
                 0 => deferred,
                 others => (others + deferred).div_ceil(2),
             },
@@ -314,7 +318,7 @@ impl Active {
         self.checkpoint.replenish(GFP_NOWAIT | __GFP_NOWARN);
         let mut kept = self.look_at(bow, waiting, looks, &mut gathering);
         if !waiting.is_empty() {
-            // Those that nobody has looked at came before.
+            // The bios that still wait came before the fresh ones, so these must not join.
             gathering.room = 0;
         }
         let mut late = self.look_at(bow, fresh, usize::MAX, &mut gathering);
@@ -335,7 +339,7 @@ impl Active {
         }
     }
 
-    /// Looks at the first `count` bios of `list`. Returns those that have to wait.
+    /// Looks at the first `count` bios of `list`. Returns the bios that have to wait.
     fn look_at(
         &mut self,
         bow: &Arc<Bow>,
@@ -367,11 +371,11 @@ impl Active {
         kept
     }
 
-    /// Decides about one bio. `open` is the slot that takes up writes.
+    /// Decides about one bio. `open` is the slot of the open batch.
     fn decide(&mut self, bow: &Arc<Bow>, bio: Bio, open: Option<usize>) -> Fate {
         let span = bio.span();
         if bio.operation() == Operation::Discard {
-            // Nothing changes on the device, so there is nothing to back up.
+            // The discard is not sent on, so nothing changes on the device and nothing needs a backup.
             self.checkpoint
                 .discard(&span, |freed| bow.mark_unwritable(&freed));
             bio.end(Status::OK);
@@ -391,7 +395,7 @@ impl Active {
             bow.submit(bio, bow.in_flight.enter());
             return Fate::Gone;
         }
-        // Once the log cannot be written there is no use in copies.
+        // Copies are of no use once the log cannot be written.
         let open = open.filter(|_| !self.failed);
         let slot = open.and_then(|index| self.slots.get_mut(index));
         let batch = slot.map(|slot| &mut slot.batch);
@@ -413,13 +417,13 @@ impl Active {
                 }
                 None => Fate::Waits(bio),
             },
-            // Writes from before the discards must have ended before their space is used.
+            // Writes from before the discards must have completed before the discarded space is used.
             Verdict::NoSpace if self.begin_reclaim(bow) => Fate::Waits(bio),
             Verdict::NoSpace => self.out_of_space(bow, bio),
         }
     }
 
-    /// Says in the kernel's log that space ran out, but not each time that a discard gives a little back.
+    /// Warns that space ran out, at most every [`WARN_SECONDS`]: a discard may give a little back each time.
     fn warn_of_full(&mut self, bow: &Bow) {
         let now = time::real_seconds();
         if now.abs_diff(self.warned) < WARN_SECONDS {
@@ -433,7 +437,7 @@ impl Active {
         );
     }
 
-    /// There is no free space for a backup that `bio` needs.
+    /// Applies the policy to `bio`, for whose backup there is no free space.
     fn out_of_space(&mut self, bow: &Arc<Bow>, bio: Bio) -> Fate {
         let is_first = !core::mem::replace(&mut self.full, true);
         match bow.on_full {

@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The changes of state: 0 → 1 takes the checkpoint, 1 → 2 gives it up.
+//! Changes of state: 0 → 1 takes the checkpoint, 1 → 2 commits.
 //!
-//! Both are carried out by the worker while every bio that could tell the difference is held, after
-//! those in flight have ended ([`Mode::Changing`] and a drain). One write decides each
-//! of them, of the device's first sector, which it writes wholly or not at all. So that this is
-//! true of blocks of several sectors, the others of the first block are always written, and
-//! durable, *before* the first sector that makes them count:
+//! The worker carries out both while every bio that could tell the difference is deferred, after those in
+//! flight have completed ([`Mode::Changing`] and a drain). One write decides each change: that
+//! of the device's first sector, which a device writes wholly or not at all. A block may have several
+//! sectors. So the other sectors of the first block are always durable *before* the first sector that makes
+//! them count:
 //!
-//! - 0 → 1: the log's first sector comes with the old contents in the others; a cut before it
-//!   leaves the old block, a cut after it a log, whose other sectors mean nothing. Then the others
-//!   are overwritten with zeroes, which hides a file system's superblock from those who would mount
-//!   the raw device.
-//! - 1 → 2: the live contents go into the others while the first is the log still; then the whole
-//!   block is written, of which only the first sector changes.
+//! - 0 → 1: the log's first sector is written together with the old contents of the other sectors. A power
+//!   cut before that leaves the old block; a power cut after it leaves a log, whose other sectors mean
+//!   nothing. Then these are overwritten with zeroes, which hides a file system's superblock from anyone who
+//!   would mount the underlying device.
+//! - 1 → 2: the contents of the relocated first block are written to the other sectors while the first
+//!   sector is still the log. Then the whole block is written, of which only the first sector changes.
 
 use super::{
     active::Active,
@@ -61,16 +61,17 @@ use kernel::{
     },
 };
 
-/// The pages of the buffer that changes of state use.
+/// Page of the buffer that holds the first block of the file system.
 const FIRST_BLOCK: usize = 0;
+/// Page of the buffer that the log block is written from.
 const LOG: usize = 1;
 
-/// The way on which a change of state was asked for.
+/// Way by which a change of state was requested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Source {
-    /// A message of device mapper, which keeps the table live until it has been answered.
+    /// A message of device mapper, which keeps the table live until the message has been answered.
     Message,
-    /// The file in sysfs, of which device mapper knows nothing.
+    /// The file in sysfs, which device mapper knows nothing of.
     Sysfs,
 }
 
@@ -79,8 +80,8 @@ impl Bow {
     ///
     /// # Errors
     ///
-    /// `EINVAL` if `state` is not the next one; `ENOSPC` if there is no free space at all; `EAGAIN`
-    /// from sysfs while the device is suspended; the device's.
+    /// `EINVAL` if `state` is not the next state; `ENOSPC` if there is no free space for a checkpoint;
+    /// `ENOMEM`; `EAGAIN` from sysfs while the device is suspended; errors of the underlying device.
     pub(super) fn change_state(self: &Arc<Self>, state: State, source: Source) -> Result {
         let is_live = self.requests.lock();
         if source == Source::Sysfs && !*is_live {
@@ -93,8 +94,12 @@ impl Bow {
         self.request(&is_live, Change::Requested(state))
     }
 
-    /// Has the worker make a change when no batch is under way, and waits until that is done.
-    /// Process context; sleeps.
+    /// Makes the worker carry out `change` when no batch is in flight, and waits for the result. The caller
+    /// holds the lock of [`Bow::requests`]. Process context; sleeps.
+    ///
+    /// # Errors
+    ///
+    /// Those of the change; none if it is [`Change::None`].
     pub(super) fn request(
         self: &Arc<Self>,
         _requests: &MutexGuard<'_, bool>,
@@ -111,13 +116,13 @@ impl Bow {
         }
     }
 
-    /// Tells who made the request how it ended.
+    /// Passes the result of a request to the requester.
     fn reply(&self, result: Result) {
         *self.answer.lock() = Some(result);
         self.answered.notify_all();
     }
 
-    /// The state, as users see it.
+    /// Returns the state as users see it. During a change, this is the old state until the change is decided.
     pub(super) fn state(&self) -> State {
         match self.mode() {
             Mode::State(state) => state,
@@ -127,7 +132,7 @@ impl Bow {
 }
 
 impl Worker {
-    /// Carries out a change of state. No batch is under way.
+    /// Carries out a change of state. No batch is in flight. Sleeps.
     #[cold]
     #[inline(never)]
     pub(super) fn carry_out(&mut self, bow: &Arc<Bow>, change: Change) {
@@ -156,9 +161,9 @@ impl Worker {
             self.commit(bow)
         };
         if change == Change::Policy {
-            self.gave_up(bow, result);
+            self.finish_policy_commit(bow, result);
         }
-        // Whoever is told looks at the status next.
+        // The requester looks at the status next, so it is published first.
         self.publish(bow);
         if result.is_ok() || self.has_failed() != had_failed {
             bow.events.raise();
@@ -168,12 +173,13 @@ impl Worker {
         }
     }
 
+    /// Returns whether a log write or a commit has failed.
     fn has_failed(&self) -> bool {
         self.active.as_ref().is_some_and(|active| active.failed)
     }
 
-    /// `on_full:commit` was carried out.
-    fn gave_up(&mut self, bow: &Bow, result: Result) {
+    /// Logs the result of a commit because of `on_full:commit`. If it failed, first writes fail from now on.
+    fn finish_policy_commit(&mut self, bow: &Bow, result: Result) {
         match (result, &mut self.active) {
             (Ok(()), _) => pr_warn!(
                 "{}: no free space is left for backups; the checkpoint was given up, the new \
@@ -186,17 +192,21 @@ impl Worker {
                     bow.device.name(),
                     error.to_errno()
                 );
-                // Those who wait for space now fail.
+                // The writes that wait for space must not wait for ever: with this they fail.
                 active.failed = true;
             }
             (Err(_), None) => {}
         }
     }
 
-    /// 0 → 1.
+    /// Takes the checkpoint: 0 → 1.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`, or those of [`begin`](Self::begin). The device is then in state 0 as before.
     #[inline(never)]
     fn take_checkpoint(&mut self, bow: &Arc<Bow>) -> Result {
-        // All the memory, while nobody waits for us.
+        // Allocates all the memory while no bio is deferred yet.
         let buffer = Buffer::new(2)?;
         let identity = Identity {
             uuid: time::random_uuid(),
@@ -221,6 +231,12 @@ impl Worker {
         result
     }
 
+    /// Makes the range tree from the record of free space and writes the first log. Writes in flight have been
+    /// drained, and every bio that could tell the difference is deferred.
+    ///
+    /// # Errors
+    ///
+    /// `ENOSPC` if there are no two free blocks; errors of the underlying device.
     #[inline(never)]
     fn begin(
         &mut self,
@@ -235,7 +251,7 @@ impl Worker {
         device.flush()?;
         device.read(0, &mut buffer, FIRST_BLOCK, bow.block.bytes() as usize)?;
 
-        // For those who ask while the record is away.
+        // For status while the record is taken away.
         let report = bow.look();
         *bow.report.lock() = report;
         let tracker = bow.tracker.lock().take().ok_or(EINVAL)?;
@@ -266,7 +282,11 @@ impl Worker {
         }
     }
 
-    /// 1 → 2.
+    /// Commits: 1 → 2.
+    ///
+    /// # Errors
+    ///
+    /// Those of the underlying device. The device is then still in state 1.
     #[inline(never)]
     fn commit(&mut self, bow: &Arc<Bow>) -> Result {
         let Some(active) = &mut self.active else {
@@ -286,7 +306,7 @@ impl Worker {
     }
 }
 
-/// Makes page [`LOG`] the block whose first sector is `log`, and the others those of page
+/// Fills page [`LOG`] with a block whose first sector is `log` and whose other sectors are those of page
 /// [`FIRST_BLOCK`].
 fn fill_first_block(buffer: &mut Buffer, log: &Sector) -> Result {
     buffer.copy(FIRST_BLOCK, LOG)?;
@@ -295,6 +315,10 @@ fn fill_first_block(buffer: &mut Buffer, log: &Sector) -> Result {
 
 impl Active {
     /// Saves the first block, which is in the buffer, and writes the log over it.
+    ///
+    /// # Errors
+    ///
+    /// `ENOSPC` if there are no two free blocks; errors of the underlying device.
     fn write_first_log(&mut self, bow: &Bow) -> Result {
         let device = &bow.device;
         let bytes = bow.block.bytes() as usize;
@@ -319,7 +343,7 @@ impl Active {
             buffer.fill(LOG, log)?;
         }
         if let Err(error) = device.commit(0, buffer, LOG, bytes) {
-            // Whether it did is not known. With the old contents back it did not.
+            // It is not known whether the write took effect. With the old contents back it has not.
             if device.commit(0, buffer, FIRST_BLOCK, bytes).is_err() {
                 pr_err!(
                     "{}: the first block may hold a log of a checkpoint that failed; put it back \
@@ -340,7 +364,11 @@ impl Active {
         Ok(())
     }
 
-    /// Copies the live first block back over the log: the last of these writes decides.
+    /// Copies the relocated first block back over the log. The last of these writes decides.
+    ///
+    /// # Errors
+    ///
+    /// Those of the underlying device.
     fn put_back_first_block(&mut self, bow: &Bow) -> Result {
         let device = &bow.device;
         let buffer = &mut self.buffer;
@@ -353,8 +381,8 @@ impl Active {
         device
             .commit(0, buffer, FIRST_BLOCK, bytes)
             .inspect_err(|_| {
-                // Whether it is still a log is not known, so it must not be written as one; nor is
-                // it known where the first block is, so nothing may be acknowledged for it.
+                // It is not known whether the first block is still a log, so no log may be written to it; nor
+                // is the place of the first block known, so no I/O to it may be acknowledged.
                 self.failed = true;
                 self.first_block_unknown = true;
             })

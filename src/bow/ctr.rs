@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A table line becomes a [`Bow`], or a reason why not.
+//! Conversion of a table line into a [`Bow`], or a reason why the line is refused.
 
 use super::Bow;
 use crate::{
@@ -35,7 +35,11 @@ use kernel::{
 };
 
 impl Bow {
-    /// Makes a device of a table line.
+    /// Creates the device of a table line. Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// A [`CtrError`] that says what is wrong with the line or the underlying device, or that memory is short.
     pub(super) fn create(
         table: &mut NewTable<'_, Self>,
         words: Args<'_>,
@@ -58,7 +62,11 @@ impl Bow {
             .map_err(|error| CtrError(error, c"not enough memory"))
     }
 
-    /// Takes over a table line if it says what is there already.
+    /// Accepts a table line for this device if the line says the same as the current one. Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// A [`CtrError`] if the line is wrong or differs, or if the underlying device has shrunk.
     pub(super) fn reload(
         &self,
         table: &mut NewTable<'_, Self>,
@@ -75,7 +83,7 @@ impl Bow {
                 c"device, length and arguments cannot change; remove the device and create it again",
             ));
         }
-        // It may have grown: what is beyond the end is nobody's.
+        // The underlying device may have grown; nothing uses the sectors beyond the table's length.
         if line.device_sectors < line.sectors {
             line.log_sizes();
             return Err(CtrError(EINVAL, c"the device has become smaller"));
@@ -84,19 +92,24 @@ impl Bow {
     }
 }
 
-/// A table line whose device is open.
+/// A table line that was read, with its device open.
 struct Line {
+    /// The underlying device.
     device: Arc<Device>,
-    /// Size of the device in sectors, as it is now.
+    /// Current size of the underlying device in sectors.
     device_sectors: u64,
-    /// Length of the table.
+    /// Length of the table in sectors.
     sectors: u64,
     block: BlockSize,
     on_full: OnFull,
 }
 
 impl Line {
-    /// Reads a table line, and opens its device.
+    /// Reads a table line and opens its device. Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// A [`CtrError`] that says what is wrong.
     fn read(table: &mut NewTable<'_, Bow>, mut words: Args<'_>) -> Result<Self, CtrError> {
         let path = words
             .next()
@@ -143,7 +156,7 @@ impl Line {
         })
     }
 
-    /// Says in the log which two sizes differ.
+    /// Logs the two sizes that differ.
     fn log_sizes(&self) {
         pr_err!(
             "{}: the table has {} sectors, the device {}\n",
@@ -154,7 +167,11 @@ impl Line {
     }
 }
 
-/// Refuses a device that holds an uncommitted checkpoint: a new one would destroy it.
+/// Refuses a device that holds an uncommitted checkpoint, which a new one would destroy.
+///
+/// # Errors
+///
+/// A [`CtrError`]: `EBUSY` if there is a log; `ENOMEM`; errors of the underlying device.
 fn refuse_log(device: &Device) -> Result<(), CtrError> {
     let mut buffer = Buffer::new(1).map_err(|error| CtrError(error, c"not enough memory"))?;
     let mut sector = [0; SECTOR_SIZE];

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Bios that are handed to the worker: who defers them, who takes them, and who wakes whom.
+//! Bios that are handed to the worker: deferring them, taking them, waking the worker and the submitters.
 //!
 //! # Bound
 //!
-//! At most about [`DEFERRED_MAX`] bios wait for the worker or in its batches: who brings one more sleeps
-//! until half of them have gone on, or is told to try again if it must not sleep (`REQ_NOWAIT`). A bio of a
-//! thread that has others of its own on their way through the block layer is always taken: the worker may
-//! have to wait for those, and so the thread must not sleep before it has sent them.
+//! At most about [`DEFERRED_MAX`] bios are deferred or in the worker's batches. The submitter of one more
+//! sleeps until half of them have been sent on; a bio that must not wait (`REQ_NOWAIT`) ends with
+//! [`Status::AGAIN`]. If the submitting thread has other bios on their way through the block layer, the bio
+//! is always accepted: the worker may have to wait for those bios, so the thread must not sleep before it has
+//! submitted them.
 
 use super::{
     Bio,
@@ -26,22 +27,23 @@ use kernel::sync::{
     ArcBorrow, //
 };
 
-/// Deferred bios beyond which their submitters wait: enough for a dozen batches.
+/// Number of deferred bios beyond which submitters sleep: enough for a dozen batches.
 const DEFERRED_MAX: usize = 1024;
 
 /// The bios that the worker has not seen yet.
 pub(super) struct Deferred {
+    /// Deferred bios, oldest first.
     bios: BioList,
-    /// Number of bios in the list with which the worker is woken.
+    /// Length of the list at which the worker is woken.
     awaited: usize,
-    /// Number of bios that the worker has taken and not sent on.
+    /// Number of bios that the worker has taken and not yet sent on.
     taken: usize,
-    /// Set while a submitter waits for room.
+    /// Set while a submitter sleeps until fewer bios are deferred.
     has_waiters: bool,
 }
 
 impl Deferred {
-    /// Creates the empty list of a device whose worker sleeps.
+    /// Creates an empty list, for a worker that sleeps.
     pub(super) const fn new() -> Self {
         Self {
             bios: BioList::new(),
@@ -51,23 +53,24 @@ impl Deferred {
         }
     }
 
+    /// Returns the number of bios that count towards [`DEFERRED_MAX`].
     fn len(&self) -> usize {
         self.bios.len().saturating_add(self.taken)
     }
 }
 
-/// A reason to wake the worker.
+/// Urgency with which the worker is woken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wake {
-    /// The bio needs no batch: the worker sends it on at once.
+    /// At once: the bio needs no batch.
     Now,
-    /// The bio may need a batch: the worker is woken when it waits for so many.
+    /// Once as many bios are deferred as the worker waits for: the bio may need a batch.
     WhenAwaited,
 }
 
 impl Bow {
-    /// Gives a bio to the worker. Returns it if it has to wait for room first, by
-    /// [`wait_for_room`](Self::wait_for_room).
+    /// Defers a bio to the worker, and gives back `ticket`. Returns the bio if the submitter has to
+    /// [wait for room](Self::wait_for_room) first. Does not sleep.
     pub(super) fn defer(
         this: ArcBorrow<'_, Self>,
         mut bio: Bio,
@@ -89,7 +92,7 @@ impl Bow {
             deferred.bios.push(bio);
             wake == Wake::Now || deferred.bios.len() >= deferred.awaited
         };
-        // The ticket is held until the worker is sure to come by.
+        // The ticket is held until the worker is sure to run.
         if wakes {
             Arc::from(this).wake();
         }
@@ -97,7 +100,7 @@ impl Bow {
         None
     }
 
-    /// Sleeps until there is room for another deferred bio.
+    /// Sleeps until another bio may be deferred. The caller holds no ticket.
     pub(super) fn wait_for_room(&self) {
         let mut deferred = self.deferred.lock();
         while deferred.len() >= DEFERRED_MAX {
@@ -106,8 +109,9 @@ impl Bow {
         }
     }
 
-    /// Takes the bios that came since the last time; the worker has `taken` others. Until
-    /// [`sleep_worker`](Self::sleep_worker) the worker looks again anyway.
+    /// Takes the bios deferred since the last call. `taken` is the number of bios that the worker has
+    /// already. Until [`sleep_worker`](Self::sleep_worker) further bios wake the worker only if they are
+    /// urgent ([`Wake::Now`]), since it calls this again anyway.
     pub(super) fn take_deferred(&self, taken: usize) -> BioList {
         let mut bios = BioList::new();
         let mut deferred = self.deferred.lock();
@@ -117,8 +121,8 @@ impl Bow {
         bios
     }
 
-    /// Puts the worker to sleep, with `taken` bios in its hands, until there are `awaited` more; what is in
-    /// flight wakes it when it ends. Returns whether it may: not if what it waits for is there.
+    /// Prepares to let the worker sleep while it has `taken` bios, until `awaited` more are deferred;
+    /// completions wake it too. Returns whether it may sleep: not if so many bios are deferred already.
     pub(super) fn sleep_worker(&self, taken: usize, awaited: usize) -> bool {
         let mut deferred = self.deferred.lock();
         deferred.taken = taken;

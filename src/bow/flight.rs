@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Completions of the I/O of batches: what has ended, and how. Any context, without a lock.
+//! Completions of the I/O of batches. All functions may be called in any context and take no lock.
 
 use super::Bow;
 use crate::{
@@ -33,45 +33,47 @@ use kernel::sync::{
 /// Identity of a bio of internal I/O.
 #[derive(Clone, Copy)]
 pub(crate) struct Tag {
-    /// Number of the slot that the bio works for.
+    /// Index of the slot that the bio works for.
     pub(super) slot: usize,
     /// Part of the batch that the bio carries out.
     pub(super) part: Part,
 }
 
-/// Part of a batch's I/O.
+/// Part of the I/O of a batch.
 #[derive(Clone, Copy)]
 pub(super) enum Part {
-    /// The reading of one copy.
+    /// The read of the copy with this number.
     Read(usize),
-    /// The writing of some copies.
+    /// The write of `count` copies from number `first` on.
     Write { first: usize, count: usize },
-    /// A full log block.
+    /// The write of the full log block with this number in the batch.
     FullLogBlock(usize),
-    /// The log block.
+    /// The write of the log block.
     Log,
 }
 
-/// What the ends of I/O say about a slot. Changed in any context, without a lock.
+/// Completions of the I/O of one slot.
 pub(super) struct Flight {
-    /// I/O that has not ended, and one while more is being started.
+    /// Number of bios in flight, plus one while more are being submitted.
     pending: Atomic<u32>,
-    /// For each copy, the status of the I/O that failed, or 0.
+    /// Status of the read of each copy; 0 unless the read failed.
     reads: [Atomic<u32>; COPIES_MAX],
+    /// Status of the write of each copy; 0 unless the write failed.
     writes: [Atomic<u32>; COPIES_MAX],
-    /// For each full log block, the status of the write that failed, or 0.
+    /// Status of the write of each full log block; 0 unless the write failed.
     full_log_blocks: [Atomic<u32>; FULL_LOG_BLOCKS_MAX],
-    /// The status of the log write that failed, or 0.
+    /// Status of the log write; 0 unless the write failed.
     log: Atomic<u32>,
 }
 
-/// Returns the status of the I/O that failed, if it did.
+/// Returns the error that `status` holds, if there is one.
 fn failed(status: &Atomic<u32>) -> Option<Status> {
     let raw = status.load(Relaxed);
     (raw != 0).then(|| Status::from_raw(raw))
 }
 
 impl Flight {
+    /// Creates the completions of an idle slot.
     pub(super) fn new() -> Self {
         Self {
             pending: Atomic::new(0),
@@ -82,6 +84,7 @@ impl Flight {
         }
     }
 
+    /// Forgets all errors, before the next batch. No I/O of the slot is in flight.
     pub(super) fn reset(&self) {
         for (read, write) in self.reads.iter().zip(&self.writes) {
             read.store(0, Relaxed);
@@ -91,24 +94,29 @@ impl Flight {
         self.log.store(0, Relaxed);
     }
 
-    /// Starts a phase; it does not end until all of it was started.
+    /// Begins a phase, which does not end before [`landed`](Self::landed) is called once more than
+    /// [`add`](Self::add).
     pub(super) fn launch(&self) {
         self.pending.store(1, Relaxed);
     }
 
+    /// Counts a bio that is about to be submitted.
     pub(super) fn add(&self) {
         self.pending.add(1, Relaxed);
     }
 
-    /// One I/O ended, or all were started. Returns whether that was the last.
+    /// Counts a completion, or the end of submitting. Returns whether that was the last one of the phase.
     pub(super) fn landed(&self) -> bool {
         self.pending.fetch_sub(1, Full) == 1
     }
 
+    /// Returns whether all I/O of the phase has completed. What [`record`](Self::record) stored before is
+    /// then visible to the caller.
     pub(super) fn has_landed(&self) -> bool {
         self.pending.fetch_add(0, Full) == 0
     }
 
+    /// Records the status with which `part` completed.
     pub(super) fn record(&self, part: Part, status: Status) {
         if status == Status::OK {
             return;
@@ -130,7 +138,7 @@ impl Flight {
         }
     }
 
-    /// How copy number `index` failed, if it did.
+    /// Returns how copy number `index` failed, if it did.
     pub(super) fn error(&self, index: usize) -> Option<(CopyError, Status)> {
         let failed = |list: &[Atomic<u32>]| list.get(index).and_then(failed);
         if let Some(status) = failed(&self.reads) {
@@ -139,27 +147,27 @@ impl Flight {
         failed(&self.writes).map(|status| (CopyError::Write, status))
     }
 
-    /// Has all copies fail: no log block on the device names them.
+    /// Records `status` for the writes of all copies. Safe since no log block on the device names them.
     pub(super) fn fail_copies(&self, status: Status) {
         let count = self.writes.len();
         self.record(Part::Write { first: 0, count }, status);
     }
 
-    /// The writes of copies are made once more.
+    /// Forgets the errors of the writes of copies, which are repeated.
     pub(super) fn forget_writes(&self) {
         for write in &self.writes {
             write.store(0, Relaxed);
         }
     }
 
-    /// Full log blocks are written once more.
+    /// Forgets the errors of full log blocks, which are written again.
     pub(super) fn forget_full_log_blocks(&self) {
         for block in &self.full_log_blocks {
             block.store(0, Relaxed);
         }
     }
 
-    /// The first full log block that could not be written.
+    /// Returns the number and the status of the first full log block that could not be written.
     pub(super) fn full_log_block_error(&self) -> Option<(usize, Status)> {
         let blocks = self.full_log_blocks.iter().enumerate();
         blocks
@@ -167,6 +175,7 @@ impl Flight {
             .next()
     }
 
+    /// Returns the status of the log write, if it failed.
     pub(super) fn log_error(&self) -> Option<Status> {
         failed(&self.log)
     }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What happens to a bio at once, in its submitter's context.
+//! Handling of a bio at once, in its submitter's context.
 //!
-//! Reads outside the first block, flushes, and in state 1 writes to writable blocks take no lock and
-//! go straight down. In state 0 writes and discards update the record of free space under a
-//! spinlock. Everything else goes to the [worker](super::worker).
+//! Reads outside the first block, flushes, and in state 1 writes to writable blocks take no lock and go
+//! straight to the underlying device. In state 0 writes and discards update the record of free space under a
+//! spinlock. All other bios go to the [worker](super::worker).
 
 use super::{
     deferred::Wake,
@@ -25,7 +25,7 @@ use kernel::sync::{
     ArcBorrow, //
 };
 
-/// The account that [`Bow`] keeps with each bio.
+/// Data that [`Bow`] keeps with each bio until the bio completes.
 #[derive(Default)]
 pub(crate) enum BioData {
     /// Nothing waits for the bio.
@@ -33,13 +33,17 @@ pub(crate) enum BioData {
     None,
     /// The bio holds a ticket of [`Bow::in_flight`].
     Ticket(Ticket),
-    /// The bio holds a ticket of [`Bow::in_flight`], and is counted as I/O of the live first block.
+    /// The bio holds a ticket of [`Bow::in_flight`], and is counted as I/O of the relocated first block.
     FirstBlock(Ticket),
 }
 
 impl Bow {
-    /// Decides about a bio of the mapped device: returns it to have it go down, or keeps it. May sleep
-    /// while too many bios are deferred, but not with a ticket.
+    /// Decides about a bio of the mapped device. Returns the bio if it is to be sent to the underlying
+    /// device; otherwise the bio is deferred or has been ended.
+    ///
+    /// # Context
+    ///
+    /// Process context. Sleeps while too many bios are deferred, but then holds no ticket.
     #[inline]
     pub(super) fn map_bio(this: ArcBorrow<'_, Self>, mut bio: Bio) -> Option<Bio> {
         let operation = bio.operation();
@@ -55,7 +59,7 @@ impl Bow {
 
             bio.clear_polled();
             let ticket = this.in_flight.enter();
-            // Only now, with the ticket, can the mode not change under the bio.
+            // The mode is certain only with the ticket, which a change of mode waits for.
             let mode = this.mode();
             match mode {
                 Mode::State(State::Tracking) => return this.track(bio, ticket),
@@ -74,7 +78,7 @@ impl Bow {
                 Mode::State(State::Checkpoint) | Mode::Changing => {}
             }
             if first_block {
-                // From here on a bio is in the first block or outside, never both.
+                // From here on a bio is either in the first block or outside it, never both.
                 bio.accept_partial(this.block.sectors() - bio.sector());
             }
             let wake = if first_block || operation == Operation::Discard {
@@ -87,7 +91,7 @@ impl Bow {
         }
     }
 
-    /// Ends the account of a bio that has ended. Any context.
+    /// Gives back what a bio that has completed holds. Any context.
     #[inline]
     pub(super) fn bio_ended(this: ArcBorrow<'_, Self>, data: BioData) {
         match data {
@@ -95,7 +99,7 @@ impl Bow {
             BioData::Ticket(ticket) => drop(ticket),
             BioData::FirstBlock(ticket) => {
                 if this.first_block_io.fetch_sub(1, Full) == 1 {
-                    // A batch may wait for it, to move the live first block.
+                    // A batch may wait for this completion, to move the relocated first block.
                     Arc::from(this).wake();
                 }
                 drop(ticket);
@@ -103,14 +107,15 @@ impl Bow {
         }
     }
 
-    /// Submits a bio that may go down, with a ticket, from the worker.
+    /// Submits a bio to the underlying device. The bio holds `ticket` until it completes. Called by the
+    /// worker.
     pub(super) fn submit(&self, mut bio: Bio, ticket: Ticket) {
         *bio.data() = BioData::Ticket(ticket);
         bio.submit();
     }
 
-    /// Submits a bio of the first block to the live first block, which begins at sector `live`, from the
-    /// worker.
+    /// Submits a bio of the first block to the relocated first block, which begins at sector `live`. Called
+    /// by the worker.
     pub(super) fn submit_to_first_block(&self, mut bio: Bio, live: u64) {
         bio.set_sector(live.wrapping_add(bio.sector()));
         self.first_block_io.fetch_add(1, Full);

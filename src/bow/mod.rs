@@ -1,33 +1,39 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The target: it asks the [decisions](crate::decisions) what is to be done, and does it.
+//! The target, which carries out the [decisions](crate::decisions).
 //!
-//! - [`ctr`]: a table line becomes a [`Bow`], or a reason why not.
-//! - [`map`]: what happens to a bio at once, in its submitter's context.
-//! - [`deferred`]: bios on their way to the worker.
-//! - [`worker`]: what happens to the others, in the device's one worker.
-//! - [`batch`]: the I/O of a batch of first writes.
-//! - [`change`]: the changes of state.
-//! - [`report`]: what users see and say: status, table, sysfs, messages.
-//! - [`writable`]: the map of blocks that need nothing any more.
+//! - [`target`]: implementation of the device-mapper trait.
+//! - [`ctr`]: conversion of a table line into a [`Bow`].
+//! - [`map`]: handling of a bio in its submitter's context.
+//! - [`tracking`]: state 0, the record of free space.
+//! - [`deferred`]: bios handed to the worker.
+//! - [`worker`]: the device's one worker.
+//! - [`active`]: state 1, batches of first writes.
+//! - [`slot`]: the I/O of one batch.
+//! - [`flight`]: completions of that I/O.
+//! - [`writable`]: the map of writable blocks.
+//! - [`change`]: changes of state.
+//! - [`status`]: status and table lines, sysfs files.
 //!
 //! # States
 //!
-//! The [`Mode`] is what `map` goes by. It is changed by the worker only, followed by a drain of the
-//! epoch; so a bio in flight was mapped under the mode that holds, or the worker is waiting for it.
+//! `map` acts on the [`Mode`], which only the worker changes. A change to [`Mode::Changing`] is followed by a
+//! drain. So a bio that holds a ticket was mapped under the current mode, or the worker is
+//! waiting for that bio.
 //!
 //! # Locks
 //!
-//! - [`Bow::worker`] (mutex): taken by the worker, which holds it while it runs; nobody else takes
-//!   it while the device is in use. The worker sleeps only for a change of state, for the drain of
-//!   the epoch, and for a request of the device below; none of these needs the worker.
-//! - [`Bow::deferred`], [`Bow::tracker`], [`Bow::report`], [`Bow::wanted`] (spinlocks, process
-//!   context only): leaves, held for a few instructions or one operation on the range tree.
-//! - [`Bow::directory`] and the lock of [`Bow::events`] (mutexes): taken by resume, suspend and
-//!   removal; the second by the worker too, to raise an event, for which it does not wait on I/O.
-//! - [`Bow::requests`] (mutex) is held by who asks for a change of state, until it is done, and by
-//!   resume and suspend; the worker does not take it. [`Bow::answer`] (mutex) is a leaf.
-//! - Order: `requests`, `worker`, then a leaf.
+//! - [`Bow::worker`] (mutex): held by the worker while it runs; nobody else takes the lock while the device
+//!   is in use. The worker sleeps only for the drain and the I/O of a change of state, for a bio of the
+//!   reserve, and where the block layer makes a submitter wait; none of these needs the worker.
+//! - [`Bow::deferred`], [`Bow::tracker`], [`Bow::report`], [`Bow::wanted`] (spinlocks, process context only):
+//!   leaves, held for a few instructions or one operation on the range tree.
+//! - [`Bow::directory`] (mutex): taken by resume and removal.
+//! - The lock of [`Bow::events`] (mutex): a leaf, taken by resume, by suspend, and by the worker to raise an
+//!   event. No holder waits for I/O.
+//! - [`Bow::requests`] (mutex): held by a thread that asks for a change of state until the change is done,
+//!   and by resume and suspend. The worker does not take it.
+//! - [`Bow::answer`] (mutex): a leaf.
 //!
 //! No lock is held across I/O but `worker` and `requests`, which no writer of the device waits for.
 
@@ -107,22 +113,23 @@ type Bio = dm::bio::Bio<map::BioData>;
 /// List of bios of the mapped device.
 type BioList = dm::bio_list::BioList<map::BioData>;
 
-/// The batches of first writes that can be under way at a time.
+/// Number of batches of first writes that can be in flight at a time.
 const SLOTS: usize = 2;
 
-/// Bios of its own that a device has in reserve.
-const OWN_BIOS: u32 = 16;
+/// Number of bios that a device has in reserve for its internal I/O.
+const BIOS_RESERVE: u32 = 16;
 
-/// What `map` goes by.
+/// Mode of a device: what `map` does with a bio depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
     /// The device is in this state.
     State(State),
-    /// The state is being changed: whatever could depend on it is held.
+    /// The state is being changed: every bio that could tell the difference is deferred.
     Changing,
 }
 
 impl Mode {
+    /// Returns the number that stands for the mode in [`Bow::mode`].
     const fn to_raw(self) -> u32 {
         match self {
             Mode::State(state) => state.number(),
@@ -130,6 +137,7 @@ impl Mode {
         }
     }
 
+    /// Returns the mode that a number stands for.
     const fn from_raw(raw: u32) -> Self {
         match raw {
             0 => Mode::State(State::Tracking),
@@ -143,56 +151,66 @@ impl Mode {
 /// A device-mapper device of this target.
 #[pin_data]
 pub(crate) struct Bow {
-    /// I/O that a change of state, a move of the relocated first block, or the reuse of discarded space waits
-    /// for. The value is empty except in state 1.
+    /// I/O in flight to the underlying device that a change of state or the reuse of discarded space waits
+    /// for. The value, the map of writable blocks, is empty except in state 1.
     #[pin]
     in_flight: SrcuCell<WritableMap>,
+    /// Bios for internal I/O.
     #[pin]
     bios: BioSet<Bow>,
     device: Arc<Device>,
     /// Size of the device in sectors.
     sectors: u64,
     block: BlockSize,
+    /// Policy for writes for whose backup there is no free space.
     on_full: OnFull,
-    /// A [`Mode`].
+    /// The current [`Mode`], as a number.
     mode: Atomic<u32>,
-    /// Blocks that were backed up ahead of their first write, and were written since the worker has
-    /// looked.
+    /// Number of prefetched blocks that were written or discarded since the worker last read the counter.
     hits: Atomic<u64>,
-    /// Empty except in state 0.
+    /// Record of free space; empty except in state 0.
     #[pin]
     tracker: SpinLock<Option<Tracker>>,
+    /// Bios that the worker has not seen yet.
     #[pin]
     deferred: SpinLock<Deferred>,
-    /// Where submitters wait for `deferred` to get shorter.
+    /// Wakes submitters that sleep until fewer bios are deferred.
     #[pin]
     room: CondVar,
-    /// I/O of the live first block that is in flight.
+    /// Number of bios in flight to the relocated first block. A move of that block waits for them.
     first_block_io: Atomic<u32>,
-    /// What the interrupts say about the batches under way.
+    /// Completions of the batches in flight.
     flights: [Flight; SLOTS],
+    /// State that only the worker uses.
     #[pin]
     worker: Mutex<Worker>,
+    /// Copy of what the worker knows, for status.
     #[pin]
     report: SpinLock<Report>,
-    /// Held by who asks something of the worker. Whether a change of state is taken from sysfs: not
-    /// while the device is suspended.
+    /// Held by a thread that asks the worker for something. The value says whether a change of state is
+    /// accepted from sysfs: not while the device is suspended.
     #[pin]
     requests: Mutex<bool>,
-    /// What was requested, until the worker takes it up.
+    /// Request for the worker, until the worker takes it.
     #[pin]
     wanted: SpinLock<Option<Change>>,
-    /// How the request ended, until the requester has seen it.
+    /// Result of the request, until the requester has seen it.
     #[pin]
     answer: Mutex<Option<Result>>,
+    /// Wakes the requester when `answer` is set.
     #[pin]
     answered: CondVar,
+    /// Device-mapper events of the live table.
     events: Arc<Events>,
+    /// Directory in sysfs; created by the first resume, removed when the device is destroyed.
     #[pin]
     directory: Mutex<Option<Directory<Bow>>>,
+    /// Queue of both work items.
     queue: ReclaimQueue,
+    /// Work item of the worker.
     #[pin]
     work: Work<Bow>,
+    /// Work item that waits for writes in flight, so that the worker need not.
     #[pin]
     drain_work: Work<Bow, DRAIN>,
     /// Set when `drain_work` has run, until the worker has seen it.
@@ -212,7 +230,7 @@ impl WorkItem for Bow {
     }
 }
 
-/// The work item that waits for writes in flight, so that the worker need not.
+/// Identifies [`Bow::drain_work`].
 const DRAIN: u64 = 1;
 
 impl WorkItem<DRAIN> for Bow {
@@ -226,34 +244,41 @@ impl WorkItem<DRAIN> for Bow {
 }
 
 impl Bow {
+    /// Returns the current mode. Any context.
     #[inline]
     fn mode(&self) -> Mode {
         Mode::from_raw(self.mode.load(Acquire))
     }
 
-    /// To be followed by a drain wherever the old mode matters.
+    /// Changes the mode. Where the old mode matters, the caller then [drains](Self::drain).
     fn set_mode(&self, mode: Mode) {
         self.mode.store(mode.to_raw(), Release);
     }
 
-    /// Asks to be told, by [`Bow::drained`], when all I/O below that is in flight has ended. Any context.
+    /// Starts a drain: sets [`Bow::drained`] and wakes the worker when all I/O that holds a ticket now has
+    /// completed. Any context.
     fn begin_drain(self: &Arc<Self>) {
         let _ = self.queue.enqueue::<_, DRAIN>(self.clone());
     }
 
-    /// Waits until all I/O below that was in flight has ended. Sleeps.
+    /// Waits until all I/O that holds a ticket now has completed. Sleeps.
     fn drain(&self) {
         if !cfg!(bow_fault = "no_drain") {
             self.in_flight.drain();
         }
     }
 
-    /// Wakes the worker: it runs once more. Any context.
+    /// Wakes the worker, which runs once more. Any context.
     fn wake(self: &Arc<Self>) {
-        // If it is queued already, it has not started to look.
+        // A worker that is queued already has not started to look.
         let _ = self.queue.enqueue::<_, 0>(self.clone());
     }
 
+    /// Creates a device in state 0. `device` is the underlying device, `sectors` its size in sectors. Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
     fn new(
         device: Arc<Device>,
         events: Arc<Events>,
@@ -268,7 +293,7 @@ impl Bow {
         };
         Ok(try_pin_init!(Self {
             in_flight <- SrcuCell::new(),
-            bios <- BioSet::new(OWN_BIOS),
+            bios <- BioSet::new(BIOS_RESERVE),
             device,
             sectors,
             block,

@@ -1,22 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The I/O of a batch of first writes: read what they replace, write it elsewhere, make both and
-//! the log durable. Then, and only then, the writes may go.
+//! The I/O of a batch of first writes: reads the old contents, writes the backups, writes the log, and only
+//! then lets the first writes be submitted.
 //!
-//! A [`Slot`] goes through the [`Phase`]s in order. Each phase starts its I/O and ends when the
-//! last of it has ended, which [`Flight`] counts. Batches are read side by side; they enter the log,
-//! and write it, one after the other, in the order in which they were begun.
+//! A [`Slot`] goes through the [`Phase`]s in order. A phase starts its I/O and ends when all of that has
+//! completed, which [`Flight`] counts. The batches of several slots read at the same time; they append to the
+//! log and write the log one after the other, in the order in which they were begun.
 //!
 //! # Order on the device
 //!
-//! 1. The backups are written, and the log blocks that are full with them in it.
-//! 2. When all of these have ended, the log block is written.
-//! 3. When that has ended, the writes go out. Whatever subset of them a power cut leaves, the log that
-//!    says how to undo them is there, and so is what it points to.
+//! 1. The backups are written, and the log blocks that the batch has filled.
+//! 2. When all of these writes have completed, the log block is written.
+//! 3. When the log write has completed, the first writes are submitted. Whichever of them a power cut leaves,
+//!    the log that says how to undo them is durable, and so are the backups that the log names.
 //!
-//! 1 and 2 are written with `FUA`: what has ended is durable. A flush before 2 would do as well, but the
-//! device would have to write all that anybody has left in its cache. Where it knows no FUA, the block
-//! layer puts one flush in the place of those of all writes that are under way together.
+//! 1 and 2 are written with FUA, so each write is durable when it completes. A flush before 2 would do as
+//! well, but would have the device write all that its cache holds. If the device has no FUA, the block layer
+//! issues flushes instead, one for all the writes that are in flight together.
 
 use super::{
     flight::{
@@ -76,42 +76,42 @@ use kernel::{
     },
 };
 
-// The decisions count in pages of the buffer.
+// The decisions count in pages of the copy buffer.
 const _: () = assert!(PAGE_BYTES == PAGE_SIZE);
 const _: () = assert!(BATCH_PAGES <= BIO_PAGES_MAX);
 
-/// The page of a slot's buffer that the log block is written from. Of this page and those after it only
-/// the first sector is ever filled in; the others stay zero, as the format has it.
+/// Page of a slot's buffer that the log block is written from. In this page and those after it only the first
+/// sector is ever filled in. The other sectors stay zero, as the format wants.
 const LOG_PAGE: usize = BATCH_PAGES;
 
-/// The first page of a slot's buffer that full log blocks are written from.
+/// First page of a slot's buffer that full log blocks are written from.
 const FULL_LOG_PAGE: usize = LOG_PAGE + 1;
 
-/// How backups are written, and full log blocks.
+/// Operation for backups and full log blocks.
 const WRITE_BACKUP: IoOperation = if cfg!(bow_fault = "backups_without_fua") {
     IoOperation::Write
 } else {
     IoOperation::WriteFua
 };
 
-/// How the log block is written.
+/// Operation for the log block.
 const WRITE_LOG: IoOperation = if cfg!(bow_fault = "log_without_fua") {
     IoOperation::Write
 } else {
     IoOperation::WriteFua
 };
 
-/// Places for full log blocks that may fail before a batch does.
+/// Number of places for full log blocks that may fail before the batch does.
 const RETRIES_MAX: usize = 4;
 
-/// How far a batch is.
+/// Progress of a batch.
 #[derive(Clone, core::marker::Copy, Debug, PartialEq, Eq)]
 enum Phase {
     /// There is no batch.
     Idle,
     /// Writes may join the batch.
     Open,
-    /// No more writes may join, and the batch waits for I/O of the relocated first block to end.
+    /// No more writes may join, and the batch waits for I/O of the relocated first block to complete.
     Closed,
     /// The old contents are being read, or the batch waits for the previous one to write the log.
     Reading,
@@ -124,32 +124,36 @@ enum Phase {
 
 /// A batch, with its memory and the bios that wait for it.
 pub(super) struct Slot {
+    /// Index of the slot, and of its [`Flight`].
     number: usize,
     phase: Phase,
     pub(super) batch: Batch,
+    /// Bios that wait for the batch.
     pub(super) bios: BioList,
+    /// Memory for the copies, the log block and the full log blocks.
     buffer: Buffer,
-    /// Entries of the batch that are in the log block in memory; none before they are made.
+    /// Entries of the batch in the log block in memory; [`None`] before they are appended.
     appended: Option<Appended>,
-    /// Each copy is written by itself, since a write failed that may have been of several.
+    /// Set when each copy is written by its own bio, since a write failed that may have been of several.
     apart: bool,
-    /// Places for full log blocks that could not be written.
+    /// Number of places for full log blocks that could not be written.
     retries: usize,
-    /// The first sector of the log block as it will be.
+    /// First sector of the log block that the batch writes.
     log: Sector,
-    /// When the write of the log block began.
+    /// Time at which the write of the log block was submitted.
     log_begun: Instant<Monotonic>,
 }
 
-/// What a step of a slot led to.
+/// Outcome of a step of a slot.
 pub(super) enum Step {
-    /// It waits for I/O, or for its turn.
+    /// The batch waits for I/O, or for its turn.
     Waiting,
-    /// It went on.
+    /// The batch has advanced.
     Moved,
-    /// It has ended; its bios are to be looked at again, but those that `failure` finds.
+    /// The batch has ended. Its bios are to be looked at again, except those for which [`Slot::error`]
+    /// returns a status.
     Ended {
-        /// Whether the log was written.
+        /// Set when the log was written.
         logged: bool,
     },
     /// The log could not be written.
@@ -157,6 +161,7 @@ pub(super) enum Step {
 }
 
 impl Slot {
+    /// Allocates a slot.
     fn new(number: usize, flags: Flags) -> Result<Self> {
         Ok(Self {
             number,
@@ -172,7 +177,11 @@ impl Slot {
         })
     }
 
-    /// All slots of a device.
+    /// Allocates all slots of a device. Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
     pub(super) fn all(flags: Flags) -> Result<KVec<Self>> {
         let mut slots = KVec::with_capacity(SLOTS, flags)?;
         for number in 0..SLOTS {
@@ -181,11 +190,12 @@ impl Slot {
         Ok(slots)
     }
 
+    /// Returns whether the slot has no batch.
     pub(super) fn is_idle(&self) -> bool {
         self.phase == Phase::Idle
     }
 
-    /// Whether it is writing the log.
+    /// Returns whether the batch is writing the log block.
     pub(super) fn is_logging(&self) -> bool {
         self.phase == Phase::Logging
     }
@@ -195,7 +205,7 @@ impl Slot {
         self.batch.moves_first_block()
     }
 
-    /// Begins to take up writes, about `writes` of them.
+    /// Begins a batch that about `writes` writes will join.
     pub(super) fn open(&mut self, bow: &Bow, checkpoint: &mut Checkpoint, writes: usize) {
         self.phase = Phase::Open;
         self.apart = false;
@@ -206,7 +216,7 @@ impl Slot {
         }
     }
 
-    /// Takes up no more writes, and starts to copy if there is anything to copy.
+    /// Lets no more writes join, and starts to read the old contents if there is anything to copy.
     pub(super) fn close(&mut self, bow: &Arc<Bow>, checkpoint: &mut Checkpoint) {
         checkpoint.close();
         if self.batch.copies().is_empty() && self.bios.is_empty() {
@@ -218,14 +228,15 @@ impl Slot {
         }
     }
 
-    /// Returns whether the reads may start: I/O of the relocated first block has to end before that is copied,
-    /// and none is sent until the batch has ended.
+    /// Returns whether the reads may start. I/O of the relocated first block has to complete before that
+    /// block is copied, and none is submitted until the batch has ended.
     fn may_read(&self, bow: &Bow) -> bool {
         !self.moves_first_block()
             || cfg!(bow_fault = "no_drain")
             || bow.first_block_io.fetch_add(0, Full) == 0
     }
 
+    /// Starts to read the old contents.
     fn read(&mut self, bow: &Arc<Bow>) {
         self.phase = Phase::Reading;
         for copy in self.batch.copies() {
@@ -253,20 +264,22 @@ impl Slot {
         });
     }
 
+    /// Returns the completions of this slot.
     fn flight<'a>(&self, bow: &'a Bow) -> Option<&'a Flight> {
         bow.flights.get(self.number)
     }
 
-    /// Starts the I/O of a phase.
+    /// Starts the I/O of a phase. The phase cannot end before `start` has returned.
     fn launch(&self, bow: &Arc<Bow>, start: impl FnOnce(&Self, &Flight)) {
         if let Some(flight) = self.flight(bow) {
             flight.launch();
             start(self, flight);
-            // The worker runs `advance` after this anyway.
+            // No need to wake the worker, which looks at the slot again after this.
             flight.landed();
         }
     }
 
+    /// Submits a bio of internal I/O, which starts at `sector` of the underlying device.
     fn submit(
         &self,
         bow: &Arc<Bow>,
@@ -290,13 +303,15 @@ impl Slot {
         );
     }
 
-    /// How copy number `index` failed, if it did.
+    /// Returns how copy number `index` failed, if it did.
     fn copy_error(&self, bow: &Bow, index: usize) -> Option<(CopyError, Status)> {
         self.flight(bow)?.error(index)
     }
 
-    /// Goes on as far as it can without waiting. `is_first`: all batches that were begun before
-    /// this one have ended; `is_next`: they have at least begun to write the log.
+    /// Advances the batch as far as possible without waiting.
+    ///
+    /// `is_first`: all batches that were begun before this one have ended. `is_next`: all of them have at
+    /// least started to write the log.
     pub(super) fn step(
         &mut self,
         bow: &Arc<Bow>,
@@ -327,7 +342,7 @@ impl Slot {
         Step::Moved
     }
 
-    /// Goes on when the writes of backups and full log blocks have ended, and it is the batch's turn.
+    /// Continues when the writes of backups and full log blocks have completed, and it is the batch's turn.
     fn step_writing(&mut self, bow: &Arc<Bow>, checkpoint: &mut Checkpoint) -> Step {
         let entries = self.appended.as_ref().map_or(0, Appended::entries);
         let failed_block = self.flight(bow).and_then(Flight::full_log_block_error);
@@ -339,7 +354,7 @@ impl Slot {
             }
             self.write(bow);
         } else if entries > self.good_copies(bow) {
-            // Entries of copies that failed are in the log: once more without.
+            // Entries of copies that failed are in the log: append again without those.
             checkpoint.roll_back(self.appended.take().unwrap_or_default());
             self.append_again(bow);
         } else if let Some((index, status)) = failed_block {
@@ -356,7 +371,7 @@ impl Slot {
         Step::Moved
     }
 
-    /// Has the entries made once more.
+    /// Lets the worker call [`append`](Self::append) again.
     fn append_again(&mut self, bow: &Bow) {
         if let Some(flight) = self.flight(bow) {
             flight.forget_full_log_blocks();
@@ -364,8 +379,8 @@ impl Slot {
         }
     }
 
-    /// Finds another place for the full log block at `sector`, which could not be written. When there is
-    /// none, or too many have failed, the copies fail: no log block on the device has them.
+    /// Finds another place for the full log block at `sector`, which could not be written. If there is none,
+    /// or too many places have failed, the copies fail. That is safe: no log block on the device names them.
     fn replace_full_log_block(
         &mut self,
         bow: &Bow,
@@ -382,19 +397,21 @@ impl Slot {
         }
     }
 
+    /// Returns the number of copies that have not failed.
     fn good_copies(&self, bow: &Bow) -> usize {
         (0..self.batch.copies().len())
             .filter(|&index| self.copy_error(bow, index).is_none())
             .count()
     }
 
+    /// Returns whether a copy could not be written.
     fn has_failed_writes(&self, bow: &Bow) -> bool {
         (0..self.batch.copies().len())
             .any(|index| matches!(self.copy_error(bow, index), Some((CopyError::Write, _))))
     }
 
-    /// Writes what was read to its new places; places that follow each other are written by one bio.
-    /// The phase cannot end before [`append`](Self::append).
+    /// Starts to write the backups; adjacent destinations are written by one bio. The phase cannot end before
+    /// [`append`](Self::append).
     fn write(&mut self, bow: &Arc<Bow>) {
         self.phase = Phase::Writing;
         self.appended = None;
@@ -434,13 +451,13 @@ impl Slot {
         }
     }
 
-    /// Returns whether the backups are being written and have no entries yet.
+    /// Returns whether the backups are being written and their entries are not appended yet.
     pub(super) fn is_to_be_appended(&self) -> bool {
         self.phase == Phase::Writing && self.appended.is_none()
     }
 
-    /// Checksums the old contents, appends their entries to the log in memory, and writes the log blocks
-    /// that are full thereby. To be called while the backups are on their way.
+    /// Computes the checksums of the old contents, appends the entries to the log in memory, and starts to
+    /// write the log blocks that this fills. To be called while the backups are being written.
     pub(super) fn append(&mut self, bow: &Arc<Bow>, checkpoint: &mut Checkpoint) {
         for copy in self.batch.copies_mut() {
             let seed = entry_seed(copy.source, bow.block.bytes());
@@ -450,7 +467,7 @@ impl Slot {
             return;
         };
         if self.append_entries(flight, checkpoint).is_err() {
-            // Cannot be; but what is not in the log has no backup.
+            // Cannot happen; but a copy that is not in the log is no backup.
             flight.fail_copies(Status::IO_ERROR);
         }
         let blocks = self
@@ -466,12 +483,16 @@ impl Slot {
             let piece = core::iter::once(piece);
             self.submit(bow, WRITE_BACKUP, sector, piece, Part::FullLogBlock(index));
         }
-        // The worker looks again after this anyway.
+        // No need to wake the worker, which looks at the slot again after this.
         flight.landed();
     }
 
     /// Appends entries for the copies that have not failed so far, and fills the pages that log blocks are
     /// written from.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Checkpoint::append`], and `EINVAL` if the buffer has no such page; neither can happen.
     fn append_entries(&mut self, flight: &Flight, checkpoint: &mut Checkpoint) -> Result {
         let buffer = &mut self.buffer;
         self.appended = Some(Appended::default());
@@ -480,7 +501,7 @@ impl Slot {
             |index| flight.error(index).is_some(),
             crc32,
             |number, sector| {
-                // There are pages for as many as a batch can fill.
+                // There are pages for as many log blocks as a batch can fill.
                 let _ = buffer.write(FULL_LOG_PAGE + number, sector);
             },
         )?;
@@ -489,7 +510,8 @@ impl Slot {
         self.buffer.write(LOG_PAGE, &self.log)
     }
 
-    /// Writes the log block: its first sector, which is all that has a meaning.
+    /// Starts to write the log block: one logical block of the underlying device, of which all but the first
+    /// sector is zero.
     fn write_log(&mut self, bow: &Arc<Bow>) {
         self.phase = Phase::Logging;
         self.log_begun = Instant::now();
@@ -511,7 +533,7 @@ impl Slot {
 
     /// Ends the batch: the log is durable, or there is nothing to log.
     fn complete(&mut self, bow: &Bow, checkpoint: &mut Checkpoint, logged: bool) -> Step {
-        // Without a copy that is good there is nothing to log.
+        // Nothing is logged only if all copies failed.
         let none_written = !logged && self.batch.copies().len() > 1;
         let error = |index| match self.copy_error(bow, index)? {
             _ if none_written => Some(CopyError::NoneWritten),
@@ -528,13 +550,13 @@ impl Slot {
         Step::Ended { logged }
     }
 
-    /// The first sector of the log block that this batch has written.
+    /// Returns the first sector of the log block that the batch has written.
     pub(super) fn log(&self) -> &Sector {
         &self.log
     }
 
-    /// The status of a copy that failed of which `span` needs a part. One of more than was needed
-    /// does not count: what is needed is tried by itself.
+    /// Returns the status of a failed copy that `span` needs, if there is one. A copy of more than was needed
+    /// does not count: the needed part is then tried by itself.
     pub(super) fn error(&self, bow: &Bow, span: &Range<u64>) -> Option<Status> {
         let entries = self.appended.as_ref().map(Appended::entries);
         if entries == Some(self.batch.copies().len()) {
@@ -550,7 +572,7 @@ impl Slot {
             .map(|(_, status)| status)
     }
 
-    /// After the log failed: a batch that has no I/O in flight is not going on, and its bios fail.
+    /// Gives up a batch after a log write has failed, once the I/O of the batch has completed: its bios fail.
     pub(super) fn step_after_failure(&self, bow: &Bow) -> Step {
         if self.flight(bow).is_some_and(Flight::has_landed) {
             Step::LogFailed(Status::IO_ERROR)
@@ -559,14 +581,14 @@ impl Slot {
         }
     }
 
-    /// Is ready for the next batch, without giving anything back: what the device's log says about
-    /// this one is not known.
+    /// Makes the slot idle, without giving anything back: it is not known what the device's log says about
+    /// the batch.
     pub(super) fn drop_batch(&mut self) {
         self.batch.forget();
         self.phase = Phase::Idle;
     }
 
-    /// Is ready for the next batch.
+    /// Makes the slot idle after a batch has ended.
     pub(super) fn clear(&mut self, checkpoint: &mut Checkpoint) {
         checkpoint.finish(&mut self.batch);
         self.phase = Phase::Idle;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What users see of a device: status, table and measurement lines, and the files in sysfs.
+//! Status, table and measurement lines, and the files in sysfs.
 //!
-//! What the worker knows is copied to a [`Report`] whenever it has run, so that nobody who asks has
-//! to wait for it.
+//! The worker copies what it knows to a [`Report`] whenever it has run, so that nobody who reads the status
+//! has to wait for the worker.
 
 use super::{
     change::Source,
@@ -31,26 +31,28 @@ use kernel::{
     sync::Arc, //
 };
 
-/// What there is to know about a device, but for its record of free space in state 0.
+/// Figures of a device, except those of its record of free space in state 0.
 #[derive(Clone, Copy)]
 pub(super) struct Report {
-    /// The state.
+    /// State of the device.
     pub(super) state: State,
-    /// Sectors that backups may take.
+    /// Number of sectors that backups may still take.
     free: u64,
-    /// Sectors that need no backup any more.
+    /// Number of writable sectors.
     writable: u64,
-    /// Sectors of backups and full log blocks.
+    /// Number of sectors of backups and full log blocks.
     backup: u64,
     /// Sequence number of the log block.
     sequence: u32,
-    /// Entries in it.
+    /// Number of entries in the log block.
     entries: u32,
-    /// Sectors of backups that were moved out of the way.
+    /// Number of sectors of backups that were moved, since the file system wrote to their place.
     moved: u64,
-    /// Ranges in the tree.
+    /// Number of ranges in the range tree.
     ranges: usize,
+    /// Set when a write has found no free space, until discarded space is free again.
     full: bool,
+    /// Set when a log write or a commit has failed.
     failed: bool,
 }
 
@@ -72,6 +74,7 @@ impl Default for Report {
 }
 
 impl Report {
+    /// Returns the figures of a checkpoint.
     pub(super) fn of_checkpoint(checkpoint: &Checkpoint, full: bool, failed: bool) -> Self {
         let ranges = checkpoint.ranges();
         Self {
@@ -88,7 +91,7 @@ impl Report {
         }
     }
 
-    /// In state 2 there is nothing left to report.
+    /// Returns the report of a device in state 2, of which all figures are 0.
     pub(super) fn of_committed() -> Self {
         Self {
             state: State::Committed,
@@ -96,6 +99,7 @@ impl Report {
         }
     }
 
+    /// Returns the last word of the status line.
     fn word(&self) -> &'static str {
         match (self.failed, self.full) {
             (true, _) => "failed",
@@ -106,9 +110,9 @@ impl Report {
 }
 
 impl Bow {
-    /// What there is to know now.
+    /// Returns the current figures. Does not sleep.
     pub(super) fn look(&self) -> Report {
-        // In this order: once the record is gone the report has its figures.
+        // The record is looked at first: once it is gone, the report has its figures.
         let figures = self.tracker.lock().as_ref().map(Tracker::figures);
         let mut report = *self.report.lock();
         if let (Some((free, ranges)), State::Tracking) = (figures, report.state) {
@@ -118,6 +122,7 @@ impl Bow {
         report
     }
 
+    /// Logs that a request names no state, and which are accepted. Returns `EINVAL`.
     pub(super) fn unknown_state(&self, source: &str) -> Error {
         pr_err!(
             "{}: {} accepted (state is {})\n",
@@ -130,7 +135,7 @@ impl Bow {
 }
 
 impl Bow {
-    /// Writes the status line.
+    /// Writes the status line. Does not sleep.
     pub(super) fn write_status(&self, out: &mut dyn fmt::Write) -> fmt::Result {
         let report = self.look();
         write!(
@@ -160,7 +165,7 @@ impl Bow {
         )
     }
 
-    /// Writes what the integrity measurement architecture records.
+    /// Writes the line that the integrity measurement architecture records.
     pub(super) fn write_measurement(&self, out: &mut dyn fmt::Write) -> fmt::Result {
         let [major, minor, patch] = Self::VERSION;
         write!(
@@ -176,8 +181,9 @@ impl Bow {
     }
 }
 
-/// Numbers of the files in sysfs.
+/// Index of the file `state` in [`Attributes::ATTRIBUTES`].
 const STATE: usize = 0;
+/// Index of the file `free`.
 const FREE: usize = 1;
 
 impl Attributes for Bow {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Implementation of [`Target`]: where device mapper calls in. Each method is short, and its subject is in
-//! the file that it calls.
+//! Implementation of [`Target`], the entry points of device mapper. Each method calls the file that its
+//! subject is in.
 
 use super::{
     change::Source,
@@ -77,7 +77,7 @@ impl Target for Bow {
 
     fn resume(this: &Arc<Self>, table: &LiveTable<'_>) {
         *this.requests.lock() = true;
-        // I/O of the device waits until this returns, so memory must not wait for it.
+        // I/O of the device waits until this returns, so an allocation must not wait for I/O.
         let _noio = NoIo::enter();
         let mut directory = this.directory.lock();
         if directory.is_none() {
@@ -97,11 +97,12 @@ impl Target for Bow {
     }
 
     fn postsuspend(this: &Arc<Self>) {
-        // The next table that goes live may be of another target. Messages hold that up, sysfs does
-        // not: so what it has asked for ends before, and it asks for nothing more.
+        // The next live table may be of another target. Device mapper waits for messages before it swaps
+        // tables, but not for sysfs: so a change of state asked for by sysfs ends here, and no further one is
+        // accepted.
         let mut is_live = this.requests.lock();
         *is_live = false;
-        // Nor does device mapper know of a batch that nobody waits for any more.
+        // Nor does device mapper know of a batch whose writers have all been answered.
         let _ = this.request(&is_live, Change::None);
     }
 
@@ -136,7 +137,7 @@ impl Target for Bow {
     }
 
     fn io_hints(&self, limits: &mut Limits<'_>) {
-        // The record of free space is in sectors, so any discard that can be sent is welcome.
+        // The record of free space is in sectors, so discards of any size and alignment are useful.
         limits.allow_discards(limits.logical_block_size());
     }
 }

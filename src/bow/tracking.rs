@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! State 0: the record of free space.
+//! State 0: the record of free space, kept by all writers.
 
 use super::{
     map::BioData,
@@ -26,28 +26,31 @@ use crate::{
 use core::ops::Range;
 use kernel::prelude::*;
 
-/// Ranges of free space that are forgotten while the lock of their record is held once.
+/// Maximum number of free ranges that are forgotten while the lock of the record is held once.
 const PIECE: usize = 64;
 
-/// State 0: what is free, and nodes for what comes.
+/// Record of free space, with tree nodes for its changes.
 pub(super) struct Tracker {
     pub(super) space: FreeSpace,
     pub(super) nodes: Nodes,
 }
 
 impl Tracker {
-    /// Tree nodes in stock, for when none are to be had.
+    /// Number of tree nodes kept in stock, for changes for which none can be allocated.
     pub(super) const NODES: usize = 4 * RangeTree::NODES_PER_SET;
 
-    /// How much is free: sectors, and the ranges that they form.
+    /// Returns the number of free sectors, and the number of ranges that they form.
     pub(super) fn figures(&self) -> (u64, usize) {
         (self.space.sectors(), self.space.ranges())
     }
 }
 
 impl Bow {
-    /// State 0: keeps the record of free space. Returns the bio if it is to go down, with its
-    /// ticket: a checkpoint waits for it.
+    /// Keeps the record of free space in state 0. Returns the bio if it is to be sent to the underlying
+    /// device; the bio then holds `ticket`, so that a checkpoint waits for its completion. A discard is ended
+    /// here.
+    ///
+    /// Does not sleep.
     pub(super) fn track(&self, mut bio: Bio, ticket: Ticket) -> Option<Bio> {
         let span = bio.span();
         match bio.operation() {
@@ -65,7 +68,7 @@ impl Bow {
             }
             Operation::Discard => {
                 self.record(&span, |tracker| {
-                    // Without nodes the discard is forgotten, which is always allowed.
+                    // Without nodes the discard is forgotten, which is always safe.
                     let _ = tracker.space.discard(span.clone(), &mut tracker.nodes);
                 });
                 drop(ticket);
@@ -78,18 +81,18 @@ impl Bow {
         Some(bio)
     }
 
-    /// Changes the record of free space in `span`, for which it gets nodes before it takes the lock.
+    /// Applies `change`, which concerns `span`, to the record of free space.
     ///
-    /// It does not wait for memory: the bio may be what frees some. Free space that cannot be
-    /// recorded is lost.
+    /// Nodes are allocated before the lock is taken, and without waiting, since the bio may be one that frees
+    /// memory. Free space that cannot be recorded is lost.
     ///
-    /// The lock is not held for long: what `span` holds is forgotten in pieces, and the change itself
-    /// made together with the last of them. Between two pieces less is free than could be, which is
-    /// safe; others may change the same sectors, but with those bios this one, which has not gone down or
-    /// ended yet, has no order. The ticket covers it all, so a checkpoint finds no change half made.
+    /// The lock is not held for long: the ranges in `span` are forgotten in pieces, and the change itself is
+    /// made together with the last piece. Between two pieces less is free than could be, which is safe. Other
+    /// bios may change the same sectors meanwhile; they are in flight together with this bio, so there is no
+    /// order to keep. The ticket of the bio covers all pieces, so a checkpoint finds no change half made.
     fn record(&self, span: &Range<u64>, change: impl FnOnce(&mut Tracker)) {
         let flags = GFP_NOWAIT | __GFP_NOWARN;
-        // If this fails, the change does with what is in stock.
+        // If this fails, the nodes in stock have to do.
         let spare = Nodes::new(RangeTree::NODES_PER_SET, flags)
             .and_then(|mut nodes| nodes.fill(flags).map(|()| nodes));
         while let Some(tracker) = &mut *self.tracker.lock() {

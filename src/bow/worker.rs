@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The device's one worker: it owns the range tree and the log in state 1, gathers held bios into
-//! batches, and changes the state.
+//! The device's one worker. In state 1 it owns the range tree and the log and gathers deferred bios into
+//! batches; it also changes the state.
 //!
-//! The worker is a work item that runs whenever a bio was held, I/O of its own ended, or a change
-//! of state was asked for. It does what can be done without waiting for the I/O that it starts, and
+//! The worker is a work item that runs when a bio was deferred, when internal I/O or a drain has completed,
+//! and when a change of state was requested. It never waits for the I/O of a batch: it starts that I/O and
 //! returns.
 //!
 //! # Order of bios
 //!
-//! Bios that overlap and are in flight together have no order among them, as on any device. A bio
-//! that comes after another one has ended sees that one's effect, since the range tree is changed
-//! before a bio goes out or ends.
+//! Overlapping bios that are in flight together have no order among them, as on any device. A bio that is
+//! submitted after another one has completed sees the effect of that one, since the range tree is changed
+//! before a bio is sent on or ended.
 
 use super::{
     active::{
@@ -38,36 +38,37 @@ use kernel::{
     },
 };
 
-/// What only the worker uses.
+/// Data that only the worker uses.
 pub(super) struct Worker {
-    /// State 1.
+    /// The checkpoint, in state 1.
     pub(super) active: Option<KBox<Active>>,
-    /// Bios that nobody has looked at yet.
+    /// Bios that were not looked at yet.
     fresh: BioList,
-    /// Bios that need a batch that has room.
+    /// Bios that wait for a batch with room.
     waiting: BioList,
-    /// A change of state that waits for the batches to end.
+    /// Change of state that waits for the batches in flight.
     pub(super) change: Option<Change>,
 }
 
-/// What is to be done when no batch is under way.
+/// Change to be made when no batch is in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Change {
-    /// Nothing: someone waits for the answer, and with it for the batches to end.
+    /// None: the requester only waits until no batch is in flight.
     None,
-    /// A change to that state, for someone who waits for the answer.
+    /// A change to the given state; the requester waits for the result.
     Requested(State),
-    /// A commit, since that is what `on_full:commit` says.
+    /// A commit because of `on_full:commit`; nobody waits for the result.
     Policy,
 }
 
-/// The work item.
+/// Runs the worker. Process context; sleeps.
 pub(super) fn run(bow: &Arc<Bow>) {
     let _noio = NoIo::enter();
     bow.worker.lock().run(bow);
 }
 
 impl Worker {
+    /// Creates the worker of a device in state 0.
     pub(super) fn new() -> Self {
         Self {
             active: None,
@@ -77,6 +78,7 @@ impl Worker {
         }
     }
 
+    /// Does all that can be done without waiting for the I/O of a batch.
     fn run(&mut self, bow: &Arc<Bow>) {
         loop {
             if self.change.is_none() {
@@ -94,7 +96,7 @@ impl Worker {
                     self.carry_out(bow, change);
                     continue;
                 }
-                // What is under way wakes the worker when it ends.
+                // Completions of the batches in flight wake the worker.
                 if bow.sleep_worker(self.taken(), usize::MAX) {
                     break;
                 }
@@ -113,13 +115,13 @@ impl Worker {
         self.waiting.len() + self.fresh.len() + joined
     }
 
-    /// Returns how many more deferred bios are worth waking up for, before I/O that is in flight has ended.
+    /// Returns how many more deferred bios are worth waking up for before I/O in flight completes.
     fn awaited(&self) -> usize {
         let active = self.active.as_ref();
         active.map_or(1, |active| active.awaited(self.waiting.len()))
     }
 
-    /// Sends held bios on their way. Returns whether there is more to do at once.
+    /// Sends deferred bios on. Returns whether there is more to do at once.
     fn dispatch(&mut self, bow: &Arc<Bow>) -> bool {
         match &mut self.active {
             Some(active) => match active.gather(bow, &mut self.waiting, &mut self.fresh) {
@@ -140,6 +142,7 @@ impl Worker {
         }
     }
 
+    /// Copies what status shows of the checkpoint to the report.
     pub(super) fn publish(&self, bow: &Bow) {
         if let Some(active) = &self.active {
             *bow.report.lock() = active.report();
@@ -148,7 +151,7 @@ impl Worker {
 }
 
 impl Bow {
-    /// Sends a held bio on its way in a state other than 1.
+    /// Sends on a deferred bio in a state other than 1.
     fn pass(&self, bio: Bio) {
         if self.mode() == Mode::State(State::Tracking) {
             let ticket = self.in_flight.enter();

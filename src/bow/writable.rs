@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Which blocks are writable: the map that lets most writes of state 1 pass without a lock.
+//! The map of writable blocks, which lets most writes of state 1 pass without a lock.
 //!
-//! A block that is writable is [`Kind::Changed`](crate::decisions::ranges::Kind::Changed) in the
-//! range tree. The reverse need not hold: the map is a cache of the tree, and where memory for it
-//! cannot be had, writes take the longer way. Two bits a block, in pages that are made only where
-//! something changed: whether it is writable, and whether it is *ahead*, which is to say backed up
-//! before it was written. The first write to a block that is ahead is counted: from that the
-//! [window](crate::decisions::window) learns.
+//! The sectors of a writable block are of [`Kind::Writable`](crate::decisions::ranges::Kind::Writable) in the
+//! range tree. The reverse need not hold: the map is a cache of the tree, and where memory for the map is
+//! short, writes take the longer way through the worker. The map has two bits a block, in pages that are
+//! allocated only where a block is writable: one says that the block is writable, the other that it is
+//! *prefetched*, that is, was backed up before its first write. The first write to a prefetched block is
+//! counted, since the [window](crate::decisions::window) learns from the count.
 //!
 //! # Concurrency
 //!
-//! Only the worker changes which blocks are writable. Readers hold a ticket of [`Bow::in_flight`] from
-//! before they ask until their write has ended; so once the worker has cleared a bit and waited for the
-//! tickets, no write that saw the bit is in flight. Whether a block is ahead is changed by everyone,
-//! atomically; nothing but the count depends on it.
+//! Only the worker changes the writable bits. A reader holds a ticket of [`Bow::in_flight`] from before it
+//! reads a bit until its write has completed. So once the worker has cleared a bit and waited for the tickets, no
+//! write that saw the bit set is in flight. The prefetched bits are changed by all writers, atomically;
+//! nothing but the count depends on them.
 
 use super::{
     Bio,
@@ -33,43 +33,44 @@ use kernel::{
     },
 };
 
-/// Bits in a word.
+/// Number of bits in a word.
 const WORD_BITS: u64 = u64::BITS as u64;
 
-/// Args in a page.
+/// Number of words in a page.
 const PAGE_WORDS: u64 = 256;
 
-/// Blocks that a page covers.
+/// Number of blocks that a page covers.
 const PAGE_BLOCKS: u64 = PAGE_WORDS * WORD_BITS;
 
-/// What is known of [`WORD_BITS`] blocks.
+/// Bits of [`WORD_BITS`] blocks.
 struct Word {
     writable: Atomic<u64>,
-    ahead: Atomic<u64>,
+    prefetched: Atomic<u64>,
 }
 
 impl Word {
+    /// Creates a word of blocks that are neither writable nor prefetched.
     const fn new() -> Self {
         Self {
             writable: Atomic::new(0),
-            ahead: Atomic::new(0),
+            prefetched: Atomic::new(0),
         }
     }
 
-    /// Makes the blocks of `mask` ahead.
-    fn set_ahead(&self, mask: u64) {
-        let mut old = self.ahead.load(Relaxed);
-        while let Err(now) = self.ahead.cmpxchg(old, old | mask, Relaxed) {
+    /// Marks the blocks of `mask` as prefetched.
+    fn set_prefetched(&self, mask: u64) {
+        let mut old = self.prefetched.load(Relaxed);
+        while let Err(now) = self.prefetched.cmpxchg(old, old | mask, Relaxed) {
             old = now;
         }
     }
 
-    /// Makes the blocks of `mask` not ahead. Returns how many of them were.
+    /// Marks the blocks of `mask` as not prefetched. Returns how many of them were.
     #[inline]
-    fn take_ahead(&self, mask: u64) -> u64 {
-        let mut old = self.ahead.load(Relaxed);
+    fn take_prefetched(&self, mask: u64) -> u64 {
+        let mut old = self.prefetched.load(Relaxed);
         while old & mask != 0 {
-            match self.ahead.cmpxchg(old, old & !mask, Relaxed) {
+            match self.prefetched.cmpxchg(old, old & !mask, Relaxed) {
                 Ok(_) => return u64::from((old & mask).count_ones()),
                 Err(now) => old = now,
             }
@@ -78,20 +79,24 @@ impl Word {
     }
 }
 
+/// Words of [`PAGE_BLOCKS`] blocks.
 type Page = KVec<Word>;
 
-/// The writable blocks of a device.
+/// Map of the writable blocks of a device.
 pub(super) struct WritableMap {
     pages: KVVec<SetOnce<Page>>,
     block: BlockSize,
 }
 
 impl WritableMap {
-    /// Creates the map of a device of `sectors` sectors, in which no block is writable.
-    /// `ENOMEM`.
+    /// Creates the map of a device of `sectors` sectors, in which no block is writable. Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`; `EINVAL` if the number of pages does not fit a `usize`.
     pub(super) fn new(sectors: u64, block: BlockSize) -> Result<Self> {
         let count = usize::try_from(block.number(block.up(sectors)).div_ceil(PAGE_BLOCKS))?;
-        // A device may be too large for it.
+        // The list is large if the device is, so failing is no surprise.
         let mut pages = KVVec::with_capacity(count, GFP_KERNEL | __GFP_NOWARN)?;
         for _ in 0..count {
             pages.push(SetOnce::new(), GFP_KERNEL)?;
@@ -99,27 +104,28 @@ impl WritableMap {
         Ok(Self { pages, block })
     }
 
-    /// The word that has the bit of `block`; none if nothing of its page is writable.
+    /// Returns the word that has the bit of `block`; [`None`] if no block of its page is writable.
     #[inline]
     fn word(&self, block: u64) -> Option<&Word> {
         let page = self.pages.get((block / PAGE_BLOCKS) as usize)?.as_ref()?;
         page.get((block % PAGE_BLOCKS / WORD_BITS) as usize)
     }
 
-    /// The bits of one word that `count` blocks, at least one, have from `bit` on, as a mask.
+    /// Returns as a mask the bits of one word that `count` blocks, at least one, have from `bit` on.
     #[inline]
     fn mask(bit: u64, count: u64) -> u64 {
         let count = count.min(WORD_BITS - bit);
         (u64::MAX >> (WORD_BITS - count)) << bit
     }
 
+    /// Returns the numbers of the blocks that `sectors` touches.
     #[inline]
     fn blocks(&self, sectors: &Range<u64>) -> Range<u64> {
         self.block.number(sectors.start)..self.block.number(self.block.up(sectors.end))
     }
 
-    /// Calls `visit` with the first block of each word that `sectors` has blocks in, and their bits,
-    /// until it returns `false`. Returns whether it never did.
+    /// Calls `visit` for each word in which `sectors` has blocks, with the first of these blocks and the mask
+    /// of all of them, until `visit` returns `false`. Returns whether `visit` never did.
     #[inline]
     fn visit(&self, sectors: &Range<u64>, mut visit: impl FnMut(u64, u64) -> bool) -> bool {
         let blocks = self.blocks(sectors);
@@ -134,14 +140,14 @@ impl WritableMap {
         true
     }
 
-    /// Whether all blocks that `sectors` touches are writable, so that they can be written; and how many
-    /// of them were ahead until now.
+    /// Returns whether all blocks that `sectors` touches are writable, and the number of blocks among them
+    /// that this call found prefetched, and marks these as not prefetched. Any context.
     #[inline]
     pub(super) fn admit(&self, sectors: &Range<u64>) -> (bool, u64) {
         let mut hits = 0;
         let admitted = self.visit(sectors, |block, mask| match self.word(block) {
             Some(word) if word.writable.load(Relaxed) & mask == mask => {
-                hits += word.take_ahead(mask);
+                hits += word.take_prefetched(mask);
                 true
             }
             _ => false,
@@ -149,7 +155,8 @@ impl WritableMap {
         (admitted, hits)
     }
 
-    /// Marks all blocks that `sectors` touches as writable, except where memory is short.
+    /// Marks all blocks that `sectors` touches as writable, except where memory is short. Does not sleep.
+    /// Called by the worker only.
     pub(super) fn set(&self, sectors: &Range<u64>) {
         self.visit(sectors, |block, mask| {
             if self.word(block).is_none() && self.make_page(block).is_err() {
@@ -163,22 +170,23 @@ impl WritableMap {
         });
     }
 
-    /// Marks all blocks that `sectors` touches, which are writable, as ahead.
-    pub(super) fn set_ahead(&self, sectors: &Range<u64>) {
+    /// Marks those blocks that `sectors` touches and that are writable as prefetched.
+    pub(super) fn set_prefetched(&self, sectors: &Range<u64>) {
         self.visit(sectors, |block, mask| {
             if let Some(word) = self.word(block) {
-                word.set_ahead(mask & word.writable.load(Relaxed));
+                word.set_prefetched(mask & word.writable.load(Relaxed));
             }
             true
         });
     }
 
-    /// Marks all blocks that `sectors` touches as not writable. Returns how many of them were ahead.
+    /// Marks all blocks that `sectors` touches as not writable. Returns the number of blocks that were
+    /// prefetched. Called by the worker only.
     pub(super) fn clear(&self, sectors: &Range<u64>) -> u64 {
         let mut hits = 0;
         self.visit(sectors, |block, mask| {
             if let Some(word) = self.word(block) {
-                hits += word.take_ahead(mask);
+                hits += word.take_prefetched(mask);
                 word.writable
                     .store(word.writable.load(Relaxed) & !mask, Relaxed);
             }
@@ -187,6 +195,11 @@ impl WritableMap {
         hits
     }
 
+    /// Allocates the page that has the bits of `block`, without sleeping.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`; `EINVAL` if the device has no such block.
     fn make_page(&self, block: u64) -> Result {
         let slot = self
             .pages
@@ -203,7 +216,8 @@ impl WritableMap {
 }
 
 impl Bow {
-    /// Whether a write to `span` needs nothing any more; counts its blocks that were backed up ahead.
+    /// Returns whether all blocks that a write to `span` touches are writable, and counts the prefetched
+    /// ones.
     #[inline]
     pub(super) fn is_writable(&self, span: &Range<u64>, ticket: &Ticket) -> bool {
         let Some(writable) = self.in_flight.get(ticket) else {
@@ -216,23 +230,23 @@ impl Bow {
         admitted
     }
 
-    /// Marks all blocks that each span touches as writable, and those of its two parts as backed up ahead of
-    /// their first write.
+    /// Marks all blocks that each span touches as writable, and the blocks of its two parts as prefetched.
+    /// Called by the worker only.
     pub(super) fn mark_writable(
         &self,
         spans: impl IntoIterator<Item = (Range<u64>, [Range<u64>; 2])>,
     ) {
         let ticket = self.in_flight.enter();
         if let Some(writable) = self.in_flight.get(&ticket) {
-            for (span, ahead) in spans {
+            for (span, parts) in spans {
                 writable.set(&span);
-                ahead.iter().for_each(|span| writable.set_ahead(span));
+                parts.iter().for_each(|span| writable.set_prefetched(span));
             }
         }
         drop(ticket);
     }
 
-    /// No block of `span` is writable any more.
+    /// Marks all blocks that `span` touches as not writable. Called by the worker only.
     pub(super) fn mark_unwritable(&self, span: &Range<u64>) {
         let ticket = self.in_flight.enter();
         if let Some(writable) = self.in_flight.get(&ticket) {
@@ -241,8 +255,7 @@ impl Bow {
         drop(ticket);
     }
 
-    /// Sends out a write that the worker held if the map knows that it needs nothing any more; else
-    /// returns it.
+    /// Submits a deferred write if the map has all its blocks as writable; otherwise returns the write.
     pub(super) fn submit_if_writable(&self, bio: Bio) -> Option<Bio> {
         let ticket = self.in_flight.enter();
         if self.is_writable(&bio.span(), &ticket) {
@@ -253,12 +266,13 @@ impl Bow {
         Some(bio)
     }
 
-    /// Sends out a write that the worker held and that needs nothing any more.
+    /// Submits a deferred write all of whose blocks are writable according to the range tree.
     pub(super) fn submit_writable(&self, bio: Bio) {
         let Some(bio) = self.submit_if_writable(bio) else {
             return;
         };
-        // Free space that was written, or there was no memory for the map, and may be none now.
+        // The blocks were free until now; or there was no memory for their page of the map, and may be none
+        // again.
         self.mark_writable([(bio.span(), [0..0, 0..0])]);
         if let Some(bio) = self.submit_if_writable(bio) {
             self.submit(bio, self.in_flight.enter());
@@ -273,7 +287,7 @@ mod tests {
 
     const SECTORS: u64 = 2 * PAGE_BLOCKS + 200;
 
-    /// The same by a list of blocks.
+    /// Reference model: one `bool` a block.
     struct Naive(KVVec<bool>);
 
     impl Naive {
@@ -296,7 +310,7 @@ mod tests {
         }
     }
 
-    /// A range near where words and pages end.
+    /// Returns a range near the end of a word or a page.
     fn range(number: u64) -> Range<u64> {
         let mut seed = number;
         let mut next = |below: u64| {
@@ -321,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn settled_as_a_naive_list() -> Result {
+    fn writable_as_a_naive_list() -> Result {
         let block = BlockSize::from_bytes(SECTOR_SIZE as u32).ok_or(EINVAL)?;
         let map = WritableMap::new(SECTORS, block)?;
         let mut naive = Naive(KVVec::from_elem(false, SECTORS as usize, GFP_KERNEL)?);
@@ -339,11 +353,11 @@ mod tests {
                 writable += u32::from(wanted);
                 assert_eq!(map.admit(&asked).0, wanted);
             }
-            // With one block more at either side.
+            // Wider by one block on either side.
             let wider = change.start.saturating_sub(1)..(change.end + 1).min(SECTORS);
             assert_eq!(map.admit(&wider).0, naive.contains(&wider));
         }
-        // Of both there were some.
+        // Both answers occurred.
         assert!(writable > 20);
         assert!(writable < 160);
         Ok(())
@@ -357,11 +371,11 @@ mod tests {
         assert!(map.admit(&(8..16)).0);
         assert!(!map.admit(&(7..16)).0);
         assert!(!map.admit(&(8..17)).0);
-        map.set_ahead(&(15..24));
-        // Block 1 only: the next one is not writable, so it cannot be ahead.
+        map.set_prefetched(&(15..24));
+        // Block 1 only: the next one is not writable, so it cannot be prefetched.
         assert_eq!(map.admit(&(8..9)), (true, 1));
         assert_eq!(map.admit(&(8..9)), (true, 0));
-        map.set_ahead(&(8..9));
+        map.set_prefetched(&(8..9));
         assert_eq!(map.clear(&(15..16)), 1);
         assert!(!map.admit(&(9..10)).0);
 

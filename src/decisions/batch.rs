@@ -19,19 +19,19 @@ use kernel::{
     prelude::*, //
 };
 
-/// Bytes of a page of copy buffer.
+/// Size in bytes of a page of the copy buffer.
 pub const PAGE_BYTES: usize = 4096;
 
-/// The most copies in a batch.
+/// Maximum number of copies in a batch.
 pub const COPIES_MAX: usize = 64;
 
-/// Pages of copy buffer in a batch.
+/// Number of pages of copy buffer in a batch.
 pub const BATCH_PAGES: usize = 256;
 
-// The window relies on it.
+// A window of the largest size has to fit into a batch.
 const _: () = assert!(window::SIZE == (BATCH_PAGES * PAGE_BYTES / SECTOR_SIZE) as u64);
 
-/// The most log blocks that a batch can fill.
+/// Maximum number of log blocks that a batch can fill.
 pub const FULL_LOG_BLOCKS_MAX: usize = COPIES_MAX / (ENTRIES_MAX - 1) + 2;
 
 /// Reason why a copy failed.
@@ -41,26 +41,26 @@ pub enum CopyError {
     Read,
     /// The destination could not be written.
     Write,
-    /// No destination of the batch could be written, of several: it is not the places that are bad.
+    /// None of several destinations in the batch could be written, so the destinations are probably good.
     NoneWritten,
 }
 
-/// One copy of `sectors` sectors from `source` to `dest`, both in sectors.
+/// One copy of `sectors` sectors from `source` to `dest`, which are sectors of the underlying device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CopyOut {
-    /// First sector of the data to be saved.
+    /// First sector of the old contents.
     pub source: u64,
-    /// First sector of the place for it.
+    /// First sector of the backup.
     pub dest: u64,
     /// Length in sectors.
     pub sectors: u32,
-    /// First page of the batch's buffer that is its own.
+    /// First page of the batch's buffer that this copy uses.
     pub page: usize,
-    /// Raw CRC-32 of the data, seeded as the format says; the target fills it in.
+    /// Raw CRC-32 of the old contents, seeded as the format says; filled in by the target.
     pub checksum: u32,
-    /// Kind of the source before.
+    /// Kind of the source before the copy.
     pub(super) from: Option<Kind>,
-    /// Part of the source that was needed: its first sector, and one past its last. The remainder is
+    /// Part of the source that a write needs: its first sector, and one past its last. The remainder is
     /// prefetched.
     pub(super) needed: (u64, u64),
 }
@@ -72,11 +72,11 @@ impl CopyOut {
         self.sectors.wrapping_mul(SECTOR_SIZE as u32)
     }
 
-    /// Returns how many bytes of the source are on a device of `sectors` sectors: all, unless its
-    /// last block is cut off by the end of the device. The remainder of the backup is zeroes.
+    /// Returns the number of bytes of the source that are on a device of `sectors` sectors: all, unless the
+    /// end of the device cuts off the last block. The remainder of the backup is zeroes.
     pub fn source_bytes(&self, sectors: u64) -> u32 {
         let end = self.source_end().min(sectors);
-        // No more than `bytes`.
+        // At most `bytes`, so this cannot overflow.
         (end.saturating_sub(self.source) as u32).wrapping_mul(SECTOR_SIZE as u32)
     }
 
@@ -90,7 +90,7 @@ impl CopyOut {
         self.dest.wrapping_add(u64::from(self.sectors))
     }
 
-    /// Returns the parts of the source that were not needed; either may be empty.
+    /// Returns the prefetched parts of the source; either may be empty.
     pub fn prefetched(&self) -> [Span<u64>; 2] {
         [self.source..self.needed.0, self.needed.1..self.source_end()]
     }
@@ -100,23 +100,30 @@ impl CopyOut {
         self.needed != (self.source, self.source_end())
     }
 
-    /// Returns whether the source is the relocated first block: its contents keep changing, so that no
-    /// checksum can be recorded.
+    /// Returns whether the source is the relocated first block. The contents of that block keep changing, so
+    /// no checksum of them can be recorded.
     pub(super) fn is_of_first_block(&self) -> bool {
         self.from == Some(Kind::FirstBlock)
     }
 }
 
-/// Copies that share a log write.
+/// Copies that share a log write: at most [`COPIES_MAX`], of [`BATCH_PAGES`] pages in all.
 pub struct Batch {
+    /// The copies, in the order in which their entries are logged.
     pub(super) copies: KVec<CopyOut>,
+    /// Number of pages of the copy buffer in use.
     pub(super) pages: usize,
     /// Size in sectors of the window of each copy.
     pub(super) window: u64,
 }
 
 impl Batch {
-    /// Creates an empty batch. All the memory that it will ever use is allocated here.
+    /// Creates an empty batch. Allocates all the memory that the batch will ever use; sleeps if `flags` allow
+    /// it.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
     pub fn new(flags: Flags) -> Result<Self> {
         Ok(Self {
             copies: KVec::with_capacity(COPIES_MAX, flags)?,
@@ -125,7 +132,7 @@ impl Batch {
         })
     }
 
-    /// Says that about `writes` first writes will join the batch.
+    /// Sets the size of the windows for a batch that about `writes` first writes will join.
     pub(super) fn expect(&mut self, writes: usize, window: &Window) {
         self.window = window.size_for(writes);
     }
@@ -135,23 +142,23 @@ impl Batch {
         &self.copies
     }
 
-    /// Returns the copies, so that their checksums can be filled in.
+    /// Returns the copies, for their checksums to be filled in.
     pub fn copies_mut(&mut self) -> &mut [CopyOut] {
         &mut self.copies
     }
 
-    /// Returns whether the relocated first block is being moved: while it is, nothing may be sent to it.
+    /// Returns whether the batch moves the relocated first block, so that no I/O may be sent to that block.
     pub fn moves_first_block(&self) -> bool {
         self.copies.iter().any(CopyOut::is_of_first_block)
     }
 
-    /// Empties the batch; nothing of what it did is taken back.
+    /// Empties the batch. Does not take back anything that the batch did.
     pub fn forget(&mut self) {
         self.copies.clear();
         self.pages = 0;
     }
 
-    /// Returns the number of sectors that still fit.
+    /// Returns the number of sectors that one more copy may have.
     pub(super) fn room(&self) -> u64 {
         if self.copies.len() < COPIES_MAX {
             ((BATCH_PAGES - self.pages) * PAGE_BYTES / SECTOR_SIZE) as u64
@@ -162,7 +169,7 @@ impl Batch {
 
     /// Adds a copy, for which there is [room](Self::room).
     pub(super) fn push(&mut self, copy: CopyOut) {
-        // There is capacity for `COPIES_MAX`, and `room` is 0 beyond.
+        // There is capacity for `COPIES_MAX` copies, beyond which `room` returns 0.
         if self.copies.push_within_capacity(copy).is_ok() {
             self.pages += (copy.bytes() as usize).div_ceil(PAGE_BYTES);
         }

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The log blocks of a checkpoint: the current one, and the places of those that are full.
+//! The chain of log blocks of a checkpoint: the current log block, and the places for those that are full.
 //!
-//! Entries go into the current log block, which is written to sector 0. When it is full it is saved in free
-//! space as a *full log block*, and its successor begins with an entry that names the place. The places are
-//! reserved before they are needed.
+//! Entries are appended to the current log block, which is written to sector 0. A log block that is full is
+//! saved in free space as a *full log block*, and its successor begins with an entry that names its place.
+//! Places for full log blocks are reserved before they are needed.
 //!
 //! # Invariants
 //!
-//! All expected entries fit: `current.room() + reserved.len() * (ENTRIES_MAX - 1) >= expected`, so that
-//! appending a batch never needs space that is not there.
+//! There is room for all expected entries: `current.room() + reserved.len() * (ENTRIES_MAX - 1) >= expected`.
+//! So appending a batch never needs space that is not there.
 
 use super::{
     batch::{
@@ -33,24 +33,24 @@ use kernel::{
     prelude::*, //
 };
 
-/// The most blocks reserved for full log blocks, beside those that a batch may give back.
+/// Maximum number of blocks reserved for full log blocks, beside those that a batch may give back.
 const RESERVED_MAX: usize = 3 * FULL_LOG_BLOCKS_MAX;
 
-/// The log blocks of a checkpoint.
+/// Log blocks of a checkpoint. See the [module](self) for its invariants.
 pub(super) struct Chain {
-    // Not in place, so that a checkpoint can be moved without filling the stack.
+    // Boxed, so that moving a checkpoint takes little of the stack.
     current: KBox<LogBlock>,
-    /// The log block before the last [`append`](Self::append).
+    /// Copy of the current log block from before the last [`append`](Self::append).
     before: KBox<LogBlock>,
     /// First sectors of the blocks reserved for full log blocks.
     reserved: KVec<u64>,
-    /// Entries of copies that are not appended yet.
+    /// Number of entries that will be appended, of copies that have not failed so far.
     expected: usize,
     block: BlockSize,
 }
 
-/// The entries of a batch in the log block in memory: a token that can be used once, to keep them or to
-/// [roll them back](super::checkpoint::Checkpoint::roll_back).
+/// The entries of a batch in the log block in memory: a token that can be used once, to complete the batch or
+/// to [roll the entries back](super::checkpoint::Checkpoint::roll_back).
 #[derive(Debug, Default)]
 pub struct Appended {
     entries: usize,
@@ -69,8 +69,9 @@ impl Appended {
         self.full_blocks.get(..self.count).unwrap_or_default()
     }
 
+    /// Adds a full log block at `sector`.
     fn add_full_block(&mut self, sector: u64) {
-        // There is a place for as many as a batch can fill.
+        // There is a place for as many full log blocks as a batch can fill.
         if let Some(place) = self.full_blocks.get_mut(self.count) {
             *place = sector;
             self.count += 1;
@@ -79,13 +80,14 @@ impl Appended {
 }
 
 impl Chain {
-    /// Allocates the empty log of a checkpoint with blocks of size `block`.
+    /// Allocates an empty log for a checkpoint with blocks of size `block`. Sleeps if `flags` allow it.
     ///
     /// # Errors
     ///
     /// `ENOMEM`.
     pub(super) fn new(block: BlockSize, identity: Identity, flags: Flags) -> Result<Self> {
         let log = || KBox::new(LogBlock::new(block.bytes(), identity, 0), flags);
+        // INVARIANT: No entry is expected.
         Ok(Self {
             current: log()?,
             before: log()?,
@@ -95,23 +97,23 @@ impl Chain {
         })
     }
 
-    /// Returns the log block as it is in memory.
+    /// Returns the log block in memory.
     pub(super) fn current(&self) -> &LogBlock {
         &self.current
     }
 
-    /// Records where the first block is: a sector.
+    /// Records that the relocated first block begins at `sector`.
     pub(super) fn set_first_block(&mut self, sector: u64) {
         self.current.set_sector0(sector);
     }
 
-    /// Makes the first entry of an empty log.
+    /// Appends the first entry of an empty log.
     pub(super) fn begin(&mut self, entry: Entry) {
         // An empty log block has room.
         let _ = self.current.push(entry);
     }
 
-    /// Returns whether one more entry needs a block [reserved](Self::reserve) first.
+    /// Returns whether a block has to be [reserved](Self::reserve) before one more entry is expected.
     pub(super) fn needs_block(&self) -> bool {
         self.current.room() + self.reserved.len() * (ENTRIES_MAX - 1) <= self.expected
     }
@@ -121,13 +123,13 @@ impl Chain {
         self.reserved.len() < RESERVED_MAX
     }
 
-    /// Adds the block at `sector` to those for full log blocks.
+    /// Adds the block at `sector` to those reserved for full log blocks.
     pub(super) fn reserve(&mut self, sector: u64) {
-        // There is capacity.
+        // There is capacity, since `may_reserve` was asked.
         let _ = self.reserved.push_within_capacity(sector);
     }
 
-    /// Counts an entry that will be appended.
+    /// Counts an entry that will be appended. There is room for it ([`needs_block`](Self::needs_block)).
     pub(super) fn expect_entry(&mut self) {
         self.expected += 1;
     }
@@ -137,15 +139,14 @@ impl Chain {
         self.expected = self.expected.saturating_sub(1);
     }
 
-    /// Appends entries for the copies of `batch` that have not failed. For each log block that is full
-    /// thereby, calls `save` with its number in the batch and its first sector's bytes; its others are
-    /// zero. All of these must be durable before the log block itself, which is then to be written to
-    /// sector 0.
+    /// Appends entries for those copies of `batch` that have not failed. For each log block that this fills,
+    /// calls `save` with its number in the batch and with its first sector; its other sectors are zero. All
+    /// of these must be durable before the log block itself is written to sector 0.
     ///
     /// # Errors
     ///
-    /// `ENOSPC` cannot be, as the invariants say.
-    // Not where it is called, from where I/O is submitted too: it has a sector on the stack.
+    /// `ENOSPC`, which the invariants exclude.
+    // Not inlined into a caller that also submits I/O: this function has a sector on the stack.
     #[inline(never)]
     pub(super) fn append(
         &mut self,
@@ -190,21 +191,20 @@ impl Chain {
         Ok(appended)
     }
 
-    /// Takes back the last [`append`](Self::append): it will be repeated, since another copy has failed, or
+    /// Rolls back the last [`append`](Self::append), which will be repeated since another copy has failed or
     /// a full log block could not be written.
     pub(super) fn roll_back(&mut self, appended: Appended) {
         *self.current = *self.before;
         self.expected += appended.entries;
         for &sector in appended.full_blocks() {
-            // There is capacity for what one batch took.
+            // There is capacity for the blocks that one batch took.
             let _ = self.reserved.push_within_capacity(sector);
         }
         let count = appended.count.min(self.reserved.len());
         self.reserved.rotate_right(count);
     }
 
-    /// Puts the block at `other` into the place of the reserved one at `sector`. Returns whether that is
-    /// reserved.
+    /// Replaces the reserved block at `sector` by the one at `other`. Returns whether `sector` was reserved.
     pub(super) fn replace_reserved(&mut self, sector: u64, other: u64) -> bool {
         let place = self.reserved.iter_mut().find(|place| **place == sector);
         match place {
@@ -216,7 +216,7 @@ impl Chain {
         }
     }
 
-    /// Takes the block that was reserved first: whoever writes to it waits for that to be over.
+    /// Takes the block that was reserved first, since writes to that block wait as long as it is reserved.
     fn take_reserved(&mut self) -> Option<u64> {
         if !self.reserved.is_empty() {
             self.reserved.rotate_left(1);
@@ -224,7 +224,8 @@ impl Chain {
         self.reserved.pop()
     }
 
-    /// Takes a reserved block that nobody needs: there is one while no entry is expected.
+    /// Takes a reserved block that is not needed, if there is one. While entries are expected, all reserved
+    /// blocks are needed.
     pub(super) fn release(&mut self) -> Option<u64> {
         if self.expected > 0 {
             return None;
@@ -232,7 +233,7 @@ impl Chain {
         self.reserved.pop()
     }
 
-    /// Returns the checksum of a full log block: one sector and zeroes.
+    /// Returns the checksum of a full log block, which is `sector` and zeroes.
     fn block_checksum(&self, sector: &Sector, crc32: Crc32) -> u32 {
         const ZEROES: &Sector = &[0; SECTOR_SIZE];
         let mut checksum = crc32(entry_seed(0, self.block.bytes()), sector);

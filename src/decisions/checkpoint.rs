@@ -3,30 +3,30 @@
 //! Decisions in state 1: which old contents a write must preserve, where backups are placed, which log
 //! entries record them.
 //!
-//! Nothing here does I/O. The target asks [`prepare`](Checkpoint::prepare) for each write, carries out the
-//! [copies](CopyOut) of the [`Batch`] that the write joined, has their entries made with
-//! [`append`](Checkpoint::append), and when the log is durable says so with
-//! [`complete`](Checkpoint::complete). Only then are the blocks [`Kind::Writable`], and the target submits
-//! the writes.
+//! Nothing here does I/O. The target calls [`prepare`](Checkpoint::prepare) for each write, carries out the
+//! [copies](CopyOut) of the [`Batch`] that the write joined, calls [`append`](Checkpoint::append) to make the
+//! log entries of these copies, and [`complete`](Checkpoint::complete) when the log is durable. Only then are
+//! the blocks [`Kind::Writable`], and the target submits the writes.
 //!
 //! # Invariants
 //!
 //! - A range is of kind [`Kind::Writable`] only if it was free at the checkpoint, or a durable log entry
 //!   says where its old contents are.
-//! - A range is of kind [`Kind::Backup`] only if a durable log entry names it, or it holds a full log block
-//!   of the durable chain.
+//! - A range is of kind [`Kind::Backup`] only if a durable log entry names the range, or if it holds a full
+//!   log block of the durable chain. (The backup of the first block is of this kind already while the first
+//!   log block is written.)
 //! - All ranges start and end at multiples of the block size, and none contains block 0, which is the log
 //!   block.
-//! - The end of the device may cut off the last block. A range that has it ends beyond the device, and is of
-//!   kind [`Kind::Copying`] or [`Kind::Writable`]: it is never free, so it holds nobody's backup.
+//! - The end of the device may cut off the last block. A range that has this block ends beyond the device,
+//!   and is of kind [`Kind::Copying`] or [`Kind::Writable`]: the block is never free, so it holds no backup.
 //! - Those of [`Space`] and [`Chain`].
 //!
 //! # Memory
 //!
-//! No decision waits for memory. Tree nodes come from a stock; when it is empty and cannot be filled, what
-//! is optional is left out, and for what is not, free ranges are forgotten and their nodes used. Each copy
-//! sets one node of the stock aside until it ends: if copies fail, the range that holds the destinations of
-//! several is divided.
+//! No decision waits for memory. Tree nodes come from a stock. When the stock is empty and cannot be filled,
+//! optional changes are left out; for the others, free ranges are forgotten and their nodes used. Each copy
+//! sets one node of the stock aside until the copy ends: if copies fail, the one range that holds the
+//! destinations of several copies is divided.
 
 use super::{
     batch::{
@@ -67,26 +67,27 @@ use kernel::{
     prelude::*,
 };
 
-/// Tree nodes that one copy can take: its source, and the destinations of those before it.
+/// Maximum number of tree nodes for one copy: for its source, and for the destinations of those before it.
 const NODES_PER_COPY: usize = 2 * RangeTree::NODES_PER_SET;
 
-/// Tree nodes kept in stock.
+/// Number of tree nodes kept in stock.
 const NODES_STOCK: usize = 8 * COPIES_MAX;
 
-/// Tree nodes without which nothing is decided, beside those that are set aside: for a copy, for a full log
-/// block, for the destinations of the batch, and for the end of a copy, which gives back what it takes.
+/// Number of tree nodes without which nothing is decided, beside those that are set aside: for a copy, for a
+/// full log block, for the destinations of the batch, and for the end of a copy, which gives back what it
+/// takes.
 const NODES_LOW: usize = NODES_PER_COPY + 3 * RangeTree::NODES_PER_SET;
 
-/// Answer to the question whether a write may go out.
+/// Answer to whether a write may be submitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// All its blocks are writable: it may go out now.
+    /// All blocks of the write are writable: submit it now.
     Writable,
-    /// It has to wait until the batch is durable, and is then to be looked at again.
+    /// The write has to wait until the batch has ended, and is then to be looked at again.
     Joined,
-    /// The batch has no room for all it needs: look at it again with another one.
+    /// The batch has no room for all that the write needs: look at the write again with another batch.
     Later,
-    /// There is no free space for what it needs.
+    /// There is no free space for the backups that the write needs.
     NoSpace,
 }
 
@@ -97,7 +98,7 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// Allocates the memory of a checkpoint with blocks of size `block`.
+    /// Allocates the memory of a checkpoint with blocks of size `block`. Sleeps if `flags` allow it.
     ///
     /// # Errors
     ///
@@ -112,32 +113,39 @@ impl Memory {
     }
 }
 
-/// A device in state 1.
+/// A device in state 1. See the [module](self) for its invariants.
 pub struct Checkpoint {
+    /// Kinds of all sectors, and the stock of tree nodes.
     ranges: Ranges,
+    /// Places for backups and full log blocks.
     space: Space,
+    /// The log blocks.
     chain: Chain,
     block: BlockSize,
     /// First sector of the relocated first block.
     first_block: u64,
-    /// Copies that have not ended.
+    /// Number of copies that have not ended.
     copying: usize,
+    /// Discarded space that is not free yet.
     discards: Discards,
-    /// Sectors of backups that were moved out of the way so far.
+    /// Number of sectors of backups that were moved so far, since the file system wrote to their place.
     moved: u64,
     /// Size of the device in sectors, rounded up to whole blocks.
     sectors: u64,
+    /// Prefetching: the window that is copied around a first write.
     window: Window,
 }
 
 impl Checkpoint {
-    /// Creates the checkpoint of a device of `sectors` sectors. The first block has no other place yet
-    /// ([`place_first_block`](Self::place_first_block)), and the log is empty ([`begin`](Self::begin)).
+    /// Creates the checkpoint of a device of `sectors` sectors. The first block is not relocated yet (see
+    /// [`place_first_block`](Self::place_first_block)), and the log is empty (see [`begin`](Self::begin)).
     ///
-    /// `ranges` is aligned to blocks of size `block` and contains neither block 0 nor a last block that is
-    /// cut off by the end of the device; `memory` is for blocks of that size.
+    /// The ranges of `ranges` are free and aligned to blocks of size `block`, and contain neither block 0 nor
+    /// a last block that is cut off by the end of the device. `memory` is for blocks of that size.
     pub fn new(ranges: RangeTree, block: BlockSize, sectors: u64, memory: Memory) -> Self {
         let Memory { nodes, chain } = memory;
+        // INVARIANT: All ranges are free, so none is writable or a backup; their bounds are as the caller
+        // says.
         Self {
             ranges: Ranges::new(ranges, nodes),
             space: Space::new(sectors),
@@ -152,8 +160,8 @@ impl Checkpoint {
         }
     }
 
-    /// Takes the first two free blocks for the relocated first block and its backup. Returns the sector of
-    /// that backup.
+    /// Takes the first two free blocks for the relocated first block and for its backup. Returns the first
+    /// sector of the backup.
     ///
     /// # Errors
     ///
@@ -172,8 +180,8 @@ impl Checkpoint {
         Ok(backup)
     }
 
-    /// Ends a checkpoint that was never begun. Returns its ranges, with all its space free again; nothing
-    /// may be asked of the checkpoint any more.
+    /// Ends a checkpoint that was never begun. Returns its ranges, with all its space free again. The
+    /// checkpoint must not be used after this.
     pub fn take_ranges(&mut self) -> RangeTree {
         let taken = |kind| matches!(kind, Some(Kind::FirstBlock | Kind::Backup));
         while let Some(run) = self.ranges.first_from(0, |run| taken(run.kind)) {
@@ -184,7 +192,7 @@ impl Checkpoint {
         self.ranges.take()
     }
 
-    /// Makes the first entry: the first block, of `checksum`, is saved at sector `backup`.
+    /// Appends the first entry: the first block, which has the given `checksum`, is saved at sector `backup`.
     pub fn begin(&mut self, backup: u64, checksum: u32) {
         self.chain.begin(Entry {
             source: 0,
@@ -194,17 +202,17 @@ impl Checkpoint {
         });
     }
 
-    /// Returns the ranges.
+    /// Returns the range tree.
     pub fn ranges(&self) -> &RangeTree {
         &self.ranges
     }
 
-    /// Returns the log block as it is in memory.
+    /// Returns the log block in memory.
     pub fn log(&self) -> &LogBlock {
         self.chain.current()
     }
 
-    /// Returns the sector where reads and writes of the first block go.
+    /// Returns the first sector of the relocated first block, where reads and writes of the first block go.
     pub fn first_block(&self) -> u64 {
         self.first_block
     }
@@ -217,18 +225,18 @@ impl Checkpoint {
             + self.ranges.total(Kind::Draining)
     }
 
-    /// Returns whether the discarded space is worth a drain already: it is half of the free space or more.
+    /// Returns whether a drain for the discarded space is worthwhile: it is half of the free space or more.
     pub fn is_reclaim_due(&self) -> bool {
         let discarded = self.ranges.total(Kind::Discarded);
         discarded > 0 && discarded >= self.ranges.total(Kind::Free)
     }
 
-    /// Returns the sectors of backups that were moved out of the way so far.
+    /// Returns the number of sectors of backups that were moved so far.
     pub fn moved_sectors(&self) -> u64 {
         self.moved
     }
 
-    /// Returns the blocks that `span` touches, in sectors.
+    /// Returns the blocks that `span` touches, as a span of sectors.
     pub fn blocks_of(&self, span: &Span<u64>) -> Span<u64> {
         self.block.down(span.start)..self.block.up(span.end)
     }
@@ -239,30 +247,31 @@ impl Checkpoint {
         self.window.reconsider();
     }
 
-    /// Ends the time in which the batch takes copies.
+    /// Ends the time in which a batch takes copies.
     pub fn close(&mut self) {
         self.space.reserve(&mut self.ranges);
     }
 
-    /// Fills the stock of tree nodes with `flags` if it is low.
+    /// Fills the stock of tree nodes if it is less than half full. Sleeps if `flags` allow it.
     pub fn replenish(&mut self, flags: Flags) {
         if self.ranges.nodes() < NODES_STOCK / 2 {
-            // The rest is enough for now, or `find_nodes` finds some.
+            // If this fails, the nodes left are enough for now, or `find_nodes` finds some.
             let _ = self.ranges.fill(flags);
         }
     }
 
-    /// Returns whether there are tree nodes for a decision.
+    /// Returns whether there are enough tree nodes for a decision.
     fn has_nodes(&self) -> bool {
         self.ranges.nodes() >= self.nodes_least()
     }
 
+    /// Returns the number of tree nodes that a decision needs to find in stock.
     fn nodes_least(&self) -> usize {
         NODES_LOW.saturating_add(self.copying)
     }
 
-    /// Finds tree nodes for a decision: if need be allocates some, and if there are none, forgets free
-    /// ranges, lowest first, to have theirs. Returns whether there are enough.
+    /// Finds tree nodes for a decision: allocates some if need be, and if there are none, forgets free
+    /// ranges, lowest first, and uses their nodes. Does not sleep. Returns whether there are enough.
     fn find_nodes(&mut self) -> bool {
         if !self.has_nodes() {
             self.replenish(flags::GFP_NOWAIT | flags::__GFP_NOWARN);
@@ -284,10 +293,10 @@ impl Checkpoint {
         self.has_nodes()
     }
 
-    /// Decides about a write to the sectors of `span`, none of which is in block 0. `batch` is the batch
-    /// that takes copies at the moment, if there is one.
+    /// Decides about a write to the sectors of `span`, none of which is in block 0. `batch` is the open
+    /// batch, if there is one.
     ///
-    /// Free blocks become writable at once: nothing of theirs is worth keeping.
+    /// Free blocks become writable at once, since nothing in them is worth keeping.
     pub fn prepare(&mut self, span: &Span<u64>, mut batch: Option<&mut Batch>) -> Verdict {
         let blocks = self.blocks_of(span);
         let mut verdict = Verdict::Writable;
@@ -310,7 +319,7 @@ impl Checkpoint {
                     position = end;
                 }
                 Some(Kind::Copying | Kind::Reserved) => {
-                    // Batches end in order, so the end of the one that is open now is late enough.
+                    // Batches end in order, so the end of the open batch is late enough to look again.
                     verdict = Verdict::Joined;
                     position = end;
                 }
@@ -319,7 +328,7 @@ impl Checkpoint {
                         return Verdict::Later;
                     };
                     if !self.find_nodes() {
-                        // All free ranges are forgotten by now.
+                        // `find_nodes` has forgotten all free ranges.
                         return Verdict::NoSpace;
                     }
                     match self.copy_out(position..end, &run, batch) {
@@ -336,8 +345,12 @@ impl Checkpoint {
         verdict
     }
 
-    /// Adds a copy of the first sectors of `span`, a part of `run`, to `batch`, and where they are unchanged
-    /// perhaps of more around them. Returns where the copy ends.
+    /// Adds a copy of the first sectors of `span`, a part of `run`, to `batch`. If the sectors are unchanged,
+    /// may prefetch more around them. Returns the end of the copy.
+    ///
+    /// # Errors
+    ///
+    /// The [`Verdict`] on the write if there can be no copy.
     fn copy_out(&mut self, span: Span<u64>, run: &Run, batch: &mut Batch) -> Result<u64, Verdict> {
         let room = self.block.down(batch.room());
         if room == 0 {
@@ -362,7 +375,7 @@ impl Checkpoint {
         Ok(end)
     }
 
-    /// Returns how many writable sectors end at `sector`.
+    /// Returns the number of writable sectors that end at `sector`.
     fn writable_before(&self, sector: u64) -> u64 {
         let run = self.ranges.run_at(sector.saturating_sub(1));
         match run.kind {
@@ -371,7 +384,7 @@ impl Checkpoint {
         }
     }
 
-    /// Adds copies of the unchanged sectors in `bounds` to `batch`, as far as it has room.
+    /// Adds copies of the unchanged sectors in `bounds` to `batch` as long as there is room, space and nodes.
     fn prefetch(&mut self, bounds: &Span<u64>, batch: &mut Batch) {
         let mut position = bounds.start;
         while position < bounds.end && self.has_nodes() {
@@ -392,9 +405,13 @@ impl Checkpoint {
         }
     }
 
-    /// Adds a copy of `source`, which is of `kind`, to `batch`, which has room for it; `needed` is the part
-    /// of it that cannot do without. Returns where the copy ends: it is shorter where there is less free
-    /// space in one piece.
+    /// Adds a copy of `source`, which is of `kind`, to `batch`, which has room for all of it. `needed` is the
+    /// part of `source` that the write needs. Returns the end of the copy. The copy is shorter than `source`
+    /// where free space is in smaller pieces.
+    ///
+    /// # Errors
+    ///
+    /// [`Verdict::NoSpace`], or [`Verdict::Later`] if no block may be reserved for a full log block.
     fn begin_copy(
         &mut self,
         source: &Span<u64>,
@@ -411,14 +428,14 @@ impl Checkpoint {
         let mut source = source.clone();
         let found = place.end.saturating_sub(place.start);
         if found < sectors {
-            // From what is needed on.
+            // The copy starts with the sectors that are needed.
             source = needed.start..source.end.min(needed.start.saturating_add(found));
         }
         let sectors = source.end.saturating_sub(source.start);
         if sectors == 0 {
             return Err(Verdict::NoSpace);
         }
-        // There are nodes.
+        // There are nodes, so this does not fail.
         if self.ranges.set(source.clone(), Kind::Copying).is_err() {
             return Err(Verdict::NoSpace);
         }
@@ -445,8 +462,11 @@ impl Checkpoint {
         Ok(source.end)
     }
 
-    /// Makes sure that one more entry fits into the log, reserving a block for a full log block if it does
-    /// not.
+    /// Reserves a block for a full log block unless one more entry fits into the log.
+    ///
+    /// # Errors
+    ///
+    /// [`Verdict::NoSpace`], or [`Verdict::Later`] if no more blocks may be reserved.
     fn reserve_full_log_block(&mut self) -> Result<(), Verdict> {
         if !self.chain.needs_block() {
             return Ok(());
@@ -459,17 +479,18 @@ impl Checkpoint {
         Ok(())
     }
 
+    /// Reserves a free block. Returns its first sector.
     fn reserve_last_block(&mut self) -> Option<u64> {
         let sectors = self.block.sectors();
         self.space.reserve_last_block(sectors, &mut self.ranges)
     }
 
-    /// Appends the entries of the copies of `batch` that have not failed to the log block in memory, as
-    /// [`Chain::append`] says: `save` is called for each log block that is full thereby.
+    /// Appends the entries of those copies of `batch` that have not failed to the log block in memory. Calls
+    /// `save` for each log block that this fills; see [`Chain::append`].
     ///
     /// # Errors
     ///
-    /// `ENOSPC` cannot be, as the invariants of [`Chain`] say.
+    /// `ENOSPC`, which the invariants of [`Chain`] exclude.
     pub fn append(
         &mut self,
         batch: &Batch,
@@ -480,18 +501,17 @@ impl Checkpoint {
         self.chain.append(batch, failed, crc32, save)
     }
 
-    /// Takes back the last [`append`](Self::append), which is to be repeated.
+    /// Rolls back the last [`append`](Self::append), which is to be repeated.
     pub fn roll_back(&mut self, appended: Appended) {
         self.chain.roll_back(appended);
     }
 
-    /// Takes `sector`, which could not be written, out of the blocks reserved for full log blocks, after
-    /// [`roll_back`](Self::roll_back), and reserves another one. The place is not used again, unless it is
-    /// discarded.
+    /// Replaces `sector`, the place of a full log block that could not be written, by another reserved block,
+    /// after [`roll_back`](Self::roll_back). The bad place is not used again, unless it is discarded.
     ///
     /// # Errors
     ///
-    /// `ENOSPC` if there is no free block; `sector` is kept then.
+    /// `ENOSPC` if there is no free block; `sector` is kept then. `EINVAL` if `sector` is not reserved.
     pub fn replace_full_log_block(&mut self, sector: u64) -> Result {
         let other = self.reserve_last_block().ok_or(ENOSPC)?;
         if !self.chain.replace_reserved(sector, other) {
@@ -502,16 +522,16 @@ impl Checkpoint {
         Ok(())
     }
 
-    /// Ends the copies of `batch`, whose log is durable if one of them did not fail: writes to the sources
-    /// of those may go out. `appended` is what the log has of the batch; `failure` says how a copy failed,
-    /// by its number.
+    /// Ends the copies of `batch`. If one of them has not failed, the log with its entry is durable, and
+    /// writes to its source may be submitted. `appended` is the token of the batch's entries; `failure`
+    /// returns how the copy with a given number failed, if it did.
     pub fn complete(
         &mut self,
         batch: &Batch,
         appended: &Appended,
         failure: impl Fn(usize) -> Option<CopyError>,
     ) {
-        // Destinations that follow each other and are of one kind.
+        // Adjacent destinations that become of one kind.
         let mut places = (0..0, Kind::Backup);
         for (index, copy) in batch.copies.iter().enumerate() {
             let kind = match failure(index) {
@@ -531,7 +551,7 @@ impl Checkpoint {
         }
     }
 
-    /// Makes the source of `copy` writable. Returns the kind of its destination from now on.
+    /// Makes the source of `copy` writable. Returns the new kind of its destination.
     fn keep(&mut self, copy: &CopyOut) -> Kind {
         self.set_copied(copy.source..copy.source_end(), Some(Kind::Writable));
         match copy.from {
@@ -547,9 +567,9 @@ impl Checkpoint {
         }
     }
 
-    /// Takes back a copy that failed, which must not be in the log. The source is what it was; a
-    /// destination that is known to be bad is not used again, unless it is discarded. Returns the kind of
-    /// the destination from now on.
+    /// Gives up a copy that failed, which must not be in the log. The source is what it was before. A
+    /// destination that is known to be bad is not used again, unless it is discarded. Returns the new kind of
+    /// the destination.
     fn abandon(&mut self, copy: &CopyOut, error: CopyError) -> Kind {
         if copy.is_extended() {
             self.window.close();
@@ -558,25 +578,25 @@ impl Checkpoint {
         self.space.freed_below(copy.dest_end());
         self.chain.forget_entry();
         match error {
-            // Nothing in it is worth keeping, as if it had been written. If it was more than was needed,
-            // which part of it is bad will be known from the next backup there.
+            // Nothing in the destination is worth keeping, as if it had been written. If the copy was of more
+            // than was needed, the next backup there tells which part is bad.
             CopyError::Write if !copy.is_extended() => Kind::Writable,
             _ => Kind::Free,
         }
     }
 
     /// Changes the kind of a range of kind [`Kind::Copying`] or [`Kind::Reserved`], or of the first part of
-    /// one; for the part a node is set aside.
+    /// one. A node is set aside for the part.
     fn set_copied(&mut self, span: Span<u64>, kind: Option<Kind>) {
         if self.ranges.change(span, kind).is_err() {
-            // Cannot be: copies are not begun without nodes for their end. The range would stay as it is,
-            // and its writers wait.
+            // Cannot happen: copies are not begun without nodes for their end. The range would stay as it is,
+            // and the writes to it would wait.
             debug_assert!(false);
         }
     }
 
-    /// Empties a batch whose copies have ended, and gives back the blocks that were reserved for full log
-    /// blocks if no batch needs them any more.
+    /// Empties a batch whose copies have ended. If no batch in flight needs them, frees the blocks that were
+    /// reserved for full log blocks.
     pub fn finish(&mut self, batch: &mut Batch) {
         batch.forget();
         while let Some(sector) = self.chain.release() {
@@ -586,7 +606,7 @@ impl Checkpoint {
         }
     }
 
-    /// Says that the log block was written in `time` microseconds.
+    /// Records that the log block was written in `time` microseconds.
     pub fn log_write_took(&mut self, time: u64) {
         self.window.log_write_took(time);
     }
@@ -596,9 +616,9 @@ impl Checkpoint {
         self.window.hit(blocks, self.block);
     }
 
-    /// Decides about a discard of the sectors of `span`: whole blocks that were written since the
-    /// checkpoint will be free again, after a [`reclaim`](Self::reclaim). Calls `freed` with each such run,
-    /// from which moment a write to it has to be [`prepare`](Self::prepare)d.
+    /// Decides about a discard of the sectors of `span`: its whole blocks that are writable will be free
+    /// after a [`reclaim`](Self::reclaim). Calls `freed` with each run of such blocks; writes to these need
+    /// [`prepare`](Self::prepare) from then on.
     pub fn discard(&mut self, span: &Span<u64>, freed: impl FnMut(Span<u64>)) {
         let least = self.nodes_least();
         self.discards.add(
@@ -611,12 +631,12 @@ impl Checkpoint {
     }
 
     /// Begins to take back discarded space. The caller then waits until all writes that are in flight now
-    /// have ended, and calls [`reclaim`](Self::reclaim). Returns whether there is anything to wait for.
+    /// have completed, and calls [`reclaim`](Self::reclaim). Returns whether there is anything to wait for.
     pub fn begin_reclaim(&mut self) -> bool {
         self.discards.begin_drain(&mut self.ranges)
     }
 
-    /// Makes free the space that was discarded before [`begin_reclaim`](Self::begin_reclaim).
+    /// Frees the space that was discarded before [`begin_reclaim`](Self::begin_reclaim).
     pub fn reclaim(&mut self) {
         let space = &mut self.space;
         self.discards.end_drain(&mut self.ranges, |span| {

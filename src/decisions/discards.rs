@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Discards in state 1: space that was written since the checkpoint and is free again.
+//! Discards in state 1: blocks that were writable, and will be free again.
 //!
-//! A write that began before a discard may still be in flight after it, so discarded space is not free at
-//! once: the target waits until the writes in flight have ended (a drain), and what was discarded before
-//! the drain began is free then.
+//! A write that began before a discard may still be in flight after the discard, so discarded space is not
+//! free at once. The target waits until the writes in flight have completed (a drain). Space that was
+//! discarded before the drain began is free when the drain ends.
 
 use super::{
     block_size::BlockSize,
@@ -19,15 +19,15 @@ use core::ops::Range as Span;
 /// Discarded space of a checkpoint.
 #[derive(Default)]
 pub(super) struct Discards {
-    /// Cover of all sectors of kind [`Kind::Discarded`].
+    /// Spans that cover all sectors of kind [`Kind::Discarded`].
     discarded: Spans,
-    /// Cover of all sectors of kind [`Kind::Draining`].
+    /// Spans that cover all sectors of kind [`Kind::Draining`].
     draining: Spans,
 }
 
 impl Discards {
-    /// Makes the whole blocks of `span` that are writable discarded, as long as `has_nodes` holds. Calls
-    /// `freed` with each such run.
+    /// Makes the writable whole blocks of `span` discarded, as long as `has_nodes` returns `true`. Calls
+    /// `freed` with each run of such blocks.
     pub(super) fn add(
         &mut self,
         span: &Span<u64>,
@@ -51,7 +51,8 @@ impl Discards {
         }
     }
 
-    /// Has a drain begin for all that is discarded now. Returns whether there is anything.
+    /// Begins a drain of all space that is discarded now. Returns whether there is any. No other drain is in
+    /// progress.
     pub(super) fn begin_drain(&mut self, ranges: &mut Ranges) -> bool {
         if ranges.total(Kind::Discarded) == 0 {
             return false;
@@ -63,7 +64,7 @@ impl Discards {
         true
     }
 
-    /// Makes free the space whose drain has ended. Calls `freed` with spans that cover it.
+    /// Frees the space whose drain has ended. Calls `freed` with spans that cover the space.
     pub(super) fn end_drain(&mut self, ranges: &mut Ranges, mut freed: impl FnMut(&Span<u64>)) {
         for span in core::mem::take(&mut self.draining).spans() {
             turn(span, Kind::Draining, Kind::Free, ranges);
@@ -72,7 +73,7 @@ impl Discards {
     }
 }
 
-/// Makes all sectors of kind `from` within `span` of kind `to`. O(the ranges in `span`).
+/// Changes all sectors of kind `from` within `span` to kind `to`. O(log n) for each range in `span`.
 fn turn(span: &Span<u64>, from: Kind, to: Kind, ranges: &mut Ranges) {
     let mut position = span.start;
     loop {
@@ -82,7 +83,7 @@ fn turn(span: &Span<u64>, from: Kind, to: Kind, ranges: &mut Ranges) {
         let Some(run) = next.filter(|run| run.start < span.end) else {
             return;
         };
-        // A whole range takes no more nodes than it gives.
+        // A change of a whole range takes no more nodes than it gives back.
         if ranges.change(run.start..run.end, Some(to)).is_err() {
             debug_assert!(false);
             return;

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! State 0: which sectors the file system has discarded and not written since.
+//! Free space in state 0: the sectors that the file system has discarded and not written since.
 //!
-//! Sectors, not blocks: discards come in any size and alignment, and two half blocks that were
-//! discarded one by one make a whole free block. Only [`into_ranges`](FreeSpace::into_ranges), at
-//! the checkpoint, rounds to whole blocks.
+//! The record is in sectors, not in blocks: discards come in any size and alignment, and two half blocks that
+//! were discarded one by one make a whole free block. Only [`into_ranges`](FreeSpace::into_ranges), at the
+//! checkpoint, rounds to whole blocks.
 //!
-//! Forgetting free space is always safe (less room for backups, nothing else), so where a tree node
-//! cannot be had, that is what happens. Believing a written sector to be free is never safe.
+//! Forgetting free space is always safe: there is less room for backups, nothing else. So free space is
+//! forgotten where there is no tree node for it. Believing a written sector to be free is never safe.
 
 use super::{
     block_size::BlockSize,
@@ -21,60 +21,60 @@ use super::{
 use core::ops::Range as Span;
 use kernel::prelude::*;
 
-/// The free sectors of a device in state 0.
+/// Free sectors of a device in state 0.
 pub struct FreeSpace {
     ranges: RangeTree,
 }
 
 impl FreeSpace {
-    /// Creates the record of a device about which no discard has said anything.
+    /// Creates the record of a device of which no sector is known to be free.
     pub fn new() -> Self {
         Self {
             ranges: RangeTree::new(),
         }
     }
 
-    /// Goes on with the ranges of a checkpoint that was never begun.
+    /// Continues with the ranges of a checkpoint that was never begun.
     pub fn from_ranges(ranges: RangeTree) -> Self {
         Self { ranges }
     }
 
-    /// The number of free sectors.
+    /// Returns the number of free sectors.
     pub fn sectors(&self) -> u64 {
         self.ranges.total(Kind::Free)
     }
 
-    /// The number of ranges that they form.
+    /// Returns the number of ranges that the free sectors form.
     pub fn ranges(&self) -> usize {
         self.ranges.len()
     }
 
-    /// Forgets up to `most` ranges of free space that lie within `span`. Returns whether none is left:
-    /// a [`discard`](Self::discard) or [`write`](Self::write) of `span` then takes no longer than one
-    /// of a single sector. So whoever holds a lock can make a change of many ranges in pieces.
+    /// Forgets up to `most` ranges of free space that lie within `span`. Returns whether none is left. If so,
+    /// a [`discard`](Self::discard) or [`write`](Self::write) of `span` takes no longer than one of a single
+    /// sector. So a caller that holds a lock can make a change of many ranges in pieces.
     pub fn forget(&mut self, span: &Span<u64>, most: usize, nodes: &mut Nodes) -> bool {
         self.ranges.forget_within(span, most, nodes)
     }
 
-    /// The sectors of `span` were discarded.
+    /// Records that the sectors of `span` were discarded.
     ///
     /// # Errors
     ///
-    /// `ENOMEM` if `nodes` holds fewer than [`RangeTree::NODES_PER_SET`] nodes. The discard may
-    /// then be ignored.
+    /// `ENOMEM` if `nodes` holds fewer than [`RangeTree::NODES_PER_SET`] nodes; the record has not changed
+    /// then, and the discard may be ignored.
     pub fn discard(&mut self, span: Span<u64>, nodes: &mut Nodes) -> Result {
         self.ranges.set(span, Some(Kind::Free), nodes)
     }
 
-    /// Whether a write to `span` would change the record. Cheap: most writes do not.
+    /// Returns whether a write to `span` would change the record. O(log n): most writes do not change it.
     pub fn is_touched_by(&self, span: &Span<u64>) -> bool {
         let run = self.ranges.run_at(span.start);
         run.kind.is_some() || run.end < span.end
     }
 
-    /// The sectors of `span` are being written, and so are not free any more.
+    /// Records that the sectors of `span` are being written, so they are not free any more.
     ///
-    /// Without nodes in stock the whole free ranges that `span` touches are forgotten.
+    /// If `nodes` holds too few nodes, forgets the whole free ranges that `span` touches.
     pub fn write(&mut self, span: Span<u64>, nodes: &mut Nodes) {
         if self.ranges.set(span.clone(), None, nodes).is_ok() {
             return;
@@ -89,7 +89,7 @@ impl FreeSpace {
         }
     }
 
-    /// Turns the record into the range tree of a checkpoint: free ranges are cut to whole blocks
+    /// Turns the record into the range tree of a checkpoint, in which free ranges are cut to whole blocks
     /// within `bounds`. O(n), and O(log n) for each range that is cut.
     ///
     /// # Errors

@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The on-disk log: where every field of a log block stands and what it means.
+//! The on-disk log: layout and meaning of every field of a log block.
 //!
-//! This file is the one definition of the format. The target writes log blocks with it
-//! ([`LogBlock`]), `bowctl` and the tests read them with it ([`Header`]).
+//! This file is the one definition of the format. The target writes log blocks with it ([`LogBlock`]);
+//! `bowctl` and the tests read log blocks with it ([`Header`]).
 //!
-//! While a checkpoint is open, the device's first block holds a *log block*: a header followed by
-//! entries, each of which says «the data that belongs at `source` is saved at `dest`». The live
-//! contents of the first block are elsewhere, at `sector0`. A log block that is full is saved to a
-//! free block, and its successor, one higher in `sequence`, names it in its entry 0 (source 0, dest
-//! where it was saved): a chain from the newest to the oldest, which a restore walks in that order,
-//! and in each block from the last entry to the first.
+//! While a checkpoint is open, the device's first block holds a *log block*: a header followed by entries.
+//! Each entry says that the data that belongs at `source` is saved at `dest`. The contents of the first block
+//! are elsewhere, in the *relocated first block* at `sector0`. A log block that is full is saved to a free
+//! block, and its successor, whose `sequence` is higher by one, names that block in its entry 0 (source 0,
+//! dest where the full log block was saved). So there is a chain from the newest log block to the oldest. A
+//! restore follows the chain in that order, and takes the entries of each log block from the last to the
+//! first.
 //!
 //! # Layout
 //!
@@ -24,13 +25,13 @@
 //! |  8 | u32    | block_size     | 1.0 | bytes, a power of two from 512 to 4096: size of a log block, unit of backup, unit that a checksum's seed counts in |
 //! | 12 | u32    | count          | 1.0 | entries in this block |
 //! | 16 | u32    | sequence       | 1.0 | 0 for the oldest log block |
-//! | 20 | u64    | sector0        | 1.0 | sector where the live contents of the first block are |
+//! | 20 | u64    | sector0        | 1.0 | first sector of the relocated first block |
 //! | 28 | u32    | checksum       | 1.1 | of the bytes from 0 to the end of the last entry, with this field taken as 0 |
 //! | 32 | `u8[16]` | uuid           | 1.1 | identity of the checkpoint, random, the same in every log block of it |
 //! | 48 | u64    | time           | 1.1 | seconds since the epoch at which the checkpoint was taken |
 //! | 56 | u64    | free_map_sector | 1.1 | sector of the record of free space, 0 if there is none |
 //! | 64 | u32    | free_map_blocks | 1.1 | its size in blocks |
-//! | 68 | u32    | free_map_checksum | 1.1 | its checksum, seeded as an entry's whose source is `free_map_sector` |
+//! | 68 | u32    | free_map_checksum | 1.1 | its checksum, seeded like that of an entry whose source is `free_map_sector` |
 //! | 72 | u64    | reserved       | 1.1 | 0 |
 //! | header_size | entry × count | entries | 1.0 | |
 //!
@@ -39,47 +40,46 @@
 //! | offset | type | field | meaning |
 //! |-------:|------|-------|---------|
 //! |  0 | u64 | source   | sector that the saved data belongs at |
-//! |  8 | u64 | dest     | sector that it is saved at |
+//! |  8 | u64 | dest     | sector that the saved data is at |
 //! | 16 | u32 | size     | bytes, a multiple of `block_size`; an entry of size 0 says nothing |
 //! | 20 | u32 | checksum | of the saved data, seeded with [`entry_seed`]; 0 if not recorded |
 //!
-//! The end of the device may cut off its last block. An entry that has it in its source counts it as
-//! whole: the source ends beyond the device, and the saved data has zeroes there. The block is never
-//! part of a dest.
+//! The end of the device may cut off the last block. An entry whose source has this block counts the block as
+//! whole: the source ends beyond the device, and the saved data has zeroes there. The block is never part of
+//! a dest.
 //!
-//! Every checksum is the raw CRC-32: reflected, polynomial 0xEDB88320, no inversion before or
-//! after ([`Crc32`]). That of a header is seeded with [`HEADER_SEED`], so that a header of zeroes
-//! does not pass.
+//! Every checksum is the raw CRC-32: reflected, polynomial 0xEDB88320, no inversion before or after
+//! ([`Crc32`]). The checksum of a header is seeded with [`HEADER_SEED`], so that a header of zeroes does not
+//! pass.
 //!
-//! # Why it looks like this
+//! # Rationale
 //!
-//! **Version 1.0** is Android's format and what the C driver writes. Its entries fill the whole
-//! block, and nothing tells a whole log block from one that a power cut has torn, part new and part
-//! old.
+//! **Version 1.0** is Android's format, which the C driver writes. Its entries fill the whole block, and
+//! nothing tells a whole log block from one that a power cut has torn, part new and part old.
 //!
-//! **Version 1.1 cannot be torn.** Its entries lie in the first sector of the block, whatever the
-//! block's size is ([`ENTRIES_MAX`] of them), and a device writes a sector wholly or not at all.
-//! What stands in the rest of the block has no meaning. So after a power cut the device's first
-//! sector is always one log block that was written, or the next one, and no record of an older,
-//! safe count is needed. The price is a chain that grows faster: one block for 17 entries.
+//! **Version 1.1 cannot be torn.** Its entries lie in the first sector of the block, whatever the size of the
+//! block ([`ENTRIES_MAX`] entries), and a device writes a sector wholly or not at all. The remainder of the
+//! block has no meaning. So after a power cut the device's first sector is always either one log block that
+//! was written or the next one, and no record of an older, safe count is needed. The price is a chain that
+//! grows faster: one block for 17 entries.
 //!
-//! **The checksum** is then not against tearing but against damage: of the medium, or by someone
-//! who wrote to the raw device.
+//! **The checksum** then does not guard against tearing but against damage: by the medium, or by someone who
+//! wrote to the underlying device.
 //!
-//! **The uuid** keeps a chain together. A log block lives in space that the file system considers
-//! free, and so may one of an earlier checkpoint, forgotten there; an old one must never be taken
-//! for a member of the chain, even if its sequence fits.
+//! **The uuid** keeps a chain together. A log block is saved in space that the file system considers free.
+//! Such space may still hold a log block of an earlier checkpoint. That one must never be taken for a member
+//! of the chain, even if its sequence fits.
 //!
-//! **Android's reader** skips to `header_size`, does not look at `header_version`, and so restores
-//! a log of version 1.1 as well.
+//! **Android's reader** skips to `header_size` and does not look at `header_version`, so it restores a log of
+//! version 1.1 as well.
 //!
-//! **Later versions** may lengthen the header, raise the minor version and keep what is here: a
-//! reader of this file then still restores. A change that it must not restore raises the major
+//! **Later versions** may lengthen the header, raise the minor version and keep what is here: a reader built
+//! from this file then still restores. A change for which such a reader must not restore raises the major
 //! version.
 
 use kernel::fmt;
 
-/// Size of a sector in bytes: the unit of every disk address, and what a device writes atomically.
+/// Size of a sector in bytes: the unit of every disk address, and of what a device writes atomically.
 pub const SECTOR_SIZE: usize = 512;
 
 /// Binary logarithm of [`SECTOR_SIZE`].
@@ -88,14 +88,14 @@ pub const SECTOR_SHIFT: u32 = 9;
 /// Magic of a log block: `BOW\0`.
 pub const MAGIC: u32 = u32::from_le_bytes(*b"BOW\0");
 
-/// Magic of a log block that a restore has marked: `WOB\0`. The device is then neither in the old
-/// state nor in the new one; only finishing the restore helps.
+/// Magic of a log block that a restore has marked: `WOB\0`. The device is then neither in the old state nor
+/// in the new one, until the restore is finished.
 pub const MAGIC_RESTORING: u32 = u32::from_le_bytes(*b"WOB\0");
 
 /// Version of Android's format, which the C driver writes.
 pub const VERSION_1_0: u16 = 0x0100;
 
-/// The version that this project writes.
+/// Version of the format that this project writes.
 pub const VERSION_1_1: u16 = 0x0101;
 
 /// Size of a version 1.0 header in bytes.
@@ -107,23 +107,24 @@ pub const HEADER_SIZE: usize = 80;
 /// Size of an entry in bytes.
 pub const ENTRY_SIZE: usize = 24;
 
-/// Entries that a log block of version 1.1 has room for: as many as fit in its first sector.
+/// Number of entries that a log block of version 1.1 has room for: as many as fit in its first sector.
 pub const ENTRIES_MAX: usize = (SECTOR_SIZE - HEADER_SIZE) / ENTRY_SIZE;
 
-/// The smallest `block_size` in bytes.
+/// Smallest `block_size` in bytes.
 pub const BLOCK_SIZE_MIN: u32 = 512;
 
-/// The largest `block_size` in bytes.
+/// Largest `block_size` in bytes.
 pub const BLOCK_SIZE_MAX: u32 = 4096;
 
-/// What the checksum of a header is seeded with.
+/// Seed of the checksum of a header.
 pub const HEADER_SEED: u32 = !0;
 
-/// The first sector of a log block: all of it that has a meaning in version 1.1.
+/// First sector of a log block: all of a log block of version 1.1 that has a meaning.
 pub type Sector = [u8; SECTOR_SIZE];
 
-/// The raw CRC-32 of `data` from a seed: reflected, polynomial 0xEDB88320, no inversion before or
-/// after. This is the kernel's `crc32_le`; whoever uses this file brings an implementation.
+/// Function that computes the raw CRC-32 of `data` from a seed: reflected, polynomial 0xEDB88320, no
+/// inversion before or after. The kernel's `crc32_le` is one. The users of this file supply the
+/// implementation.
 pub type Crc32 = fn(seed: u32, data: &[u8]) -> u32;
 
 /// Byte offsets of the header's fields.
@@ -143,41 +144,41 @@ mod at {
     pub(super) const FREE_MAP_CHECKSUM: usize = 68;
 }
 
-/// One saved range: what belongs at `source` is at `dest`.
+/// One saved range: the data that belongs at `source` is at `dest`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Entry {
     /// Sector that the saved data belongs at.
     pub source: u64,
-    /// Sector that the data is saved at.
+    /// Sector that the saved data is at.
     pub dest: u64,
-    /// Bytes, a multiple of the block size even where the device has less of the source's last
-    /// block. An entry of size 0 says nothing.
+    /// Size in bytes, a multiple of the block size even where the device has less of the source's last block.
+    /// An entry of size 0 says nothing.
     pub size: u32,
     /// Checksum of the saved data, seeded with [`entry_seed`]. 0: not recorded.
     pub checksum: u32,
 }
 
-/// Which checkpoint a log block belongs to.
+/// Identity of the checkpoint that a log block belongs to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Identity {
     /// Random bytes, the same in every log block of one checkpoint.
     pub uuid: [u8; 16],
-    /// Seconds since the epoch at which the checkpoint was taken.
+    /// Time at which the checkpoint was taken, in seconds since 1970.
     pub time: u64,
 }
 
-/// Where the record of the space that was free at the checkpoint is kept.
+/// Place of the record of the space that was free at the checkpoint.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct FreeMap {
     /// First sector of the record; never 0.
     pub sector: u64,
     /// Size of the record in blocks.
     pub blocks: u32,
-    /// Checksum of the record, seeded as that of an entry whose source is `sector`.
+    /// Checksum of the record, seeded like that of an entry whose source is `sector`.
     pub checksum: u32,
 }
 
-/// What the checksum of an entry is seeded with: the number of the source's block, cut to 32 bits.
+/// Returns the seed of the checksum of an entry: the number of the source's block, cut to 32 bits.
 ///
 /// `source` is in sectors, `block_size` in bytes.
 pub fn entry_seed(source: u64, block_size: u32) -> u32 {
@@ -190,18 +191,18 @@ pub fn entry_seed(source: u64, block_size: u32) -> u32 {
     (source >> shift) as u32
 }
 
-/// Returns whether `block_size` (bytes) is one that the format allows.
+/// Returns whether the format allows a block size of `block_size` bytes.
 pub fn block_size_valid(block_size: u32) -> bool {
     block_size.is_power_of_two() && (BLOCK_SIZE_MIN..=BLOCK_SIZE_MAX).contains(&block_size)
 }
 
 /// Error of [`LogBlock::push`]: the log block holds [`ENTRIES_MAX`] entries.
 ///
-/// It must be saved elsewhere, and its successor ([`LogBlock::succeed`]) begun.
+/// The log block must be saved elsewhere, and its successor ([`LogBlock::succeed`]) begun.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Full;
 
-/// A log block of version 1.1 that is being filled. It allocates nothing.
+/// Log block of version 1.1 that is being filled. Allocates nothing.
 ///
 /// # Invariants
 ///
@@ -218,12 +219,11 @@ pub struct LogBlock {
 }
 
 impl LogBlock {
-    /// Begins the log of a checkpoint: sequence 0, no entries.
+    /// Creates the first log block of a checkpoint: sequence 0, no entries.
     ///
-    /// `block_size` is in bytes; `sector0` is the sector at which the live contents of the first
-    /// block are.
+    /// `block_size` is in bytes; `sector0` is the first sector of the relocated first block.
     pub fn new(block_size: u32, identity: Identity, sector0: u64) -> Self {
-        // INVARIANT: No entries are fewer than `ENTRIES_MAX`.
+        // INVARIANT: 0 is at most `ENTRIES_MAX`.
         Self {
             block_size,
             sequence: 0,
@@ -235,20 +235,20 @@ impl LogBlock {
         }
     }
 
-    /// Becomes the log block that follows this one, once this one has been saved.
+    /// Turns this log block into its successor, once it has been saved as a full log block.
     ///
-    /// `rest` is the sector that this block was saved at, and `checksum` that of the whole saved
-    /// block, seeded with [`entry_seed`] of sector 0. Entry 0 of the successor says so. The
-    /// sequence does not wrap: the entries of so long a chain fit into no memory.
-    pub fn succeed(&mut self, rest: u64, checksum: u32) {
+    /// `dest` is the sector that the full log block was saved at. `checksum` is that of the whole saved
+    /// block, seeded with [`entry_seed`] of sector 0. Entry 0 of the successor records both. The sequence
+    /// does not wrap: the entries of so long a chain fit into no memory.
+    pub fn succeed(&mut self, dest: u64, checksum: u32) {
         self.sequence = self.sequence.saturating_add(1);
-        // INVARIANT: No entries are fewer than `ENTRIES_MAX`.
+        // INVARIANT: 0 is at most `ENTRIES_MAX`.
         self.count = 0;
         self.entries.fill(Entry::default());
         // A new log block has room.
         let _ = self.push(Entry {
             source: 0,
-            dest: rest,
+            dest,
             size: self.block_size,
             checksum,
         });
@@ -258,69 +258,69 @@ impl LogBlock {
     ///
     /// # Errors
     ///
-    /// [`Full`] if there is no room; the log block is then unchanged.
+    /// [`Full`] if there is no room; the log block has not changed then.
     pub fn push(&mut self, entry: Entry) -> Result<(), Full> {
         let slot = self.entries.get_mut(self.count).ok_or(Full)?;
 
         *slot = entry;
-        // INVARIANT: `count` was an index into `entries`, so that it was less than `ENTRIES_MAX`.
+        // INVARIANT: `count` was an index into `entries`, so it was less than `ENTRIES_MAX`.
         self.count += 1;
         Ok(())
     }
 
-    /// Number of entries that still fit.
+    /// Returns the number of entries that still fit.
     pub fn room(&self) -> usize {
         ENTRIES_MAX.saturating_sub(self.count)
     }
 
-    /// Number of entries.
+    /// Returns the number of entries.
     pub fn count(&self) -> u32 {
         self.count as u32
     }
 
-    /// The entries, oldest first.
+    /// Returns the entries, oldest first.
     pub fn entries(&self) -> &[Entry] {
         self.entries.get(..self.count).unwrap_or_default()
     }
 
-    /// Number of log blocks of this checkpoint that came before.
+    /// Returns the number of log blocks of this checkpoint that came before.
     pub fn sequence(&self) -> u32 {
         self.sequence
     }
 
-    /// Size of a block in bytes.
+    /// Returns the size of a block in bytes.
     pub fn block_size(&self) -> u32 {
         self.block_size
     }
 
-    /// Which checkpoint this log block belongs to.
+    /// Returns the identity of the checkpoint.
     pub fn identity(&self) -> Identity {
         self.identity
     }
 
-    /// Sector at which the live contents of the first block are.
+    /// Returns the first sector of the relocated first block.
     pub fn sector0(&self) -> u64 {
         self.sector0
     }
 
-    /// Records that the live contents of the first block have moved to `sector`.
+    /// Records that the relocated first block now begins at `sector`.
     pub fn set_sector0(&mut self, sector: u64) {
         self.sector0 = sector;
     }
 
-    /// Where the record of free space is kept, if there is one.
+    /// Returns the place of the record of free space, if there is one.
     pub fn free_map(&self) -> Option<FreeMap> {
         self.free_map
     }
 
-    /// Records where the record of free space is kept. Successors inherit it.
+    /// Records the place of the record of free space. Successors inherit the place.
     pub fn set_free_map(&mut self, free_map: Option<FreeMap>) {
         self.free_map = free_map;
     }
 
     /// Writes the first sector of the log block to `out`, checksum included.
     ///
-    /// What follows it in the block has no meaning; the target writes zeroes.
+    /// The sectors after the first have no meaning; the target writes zeroes there.
     pub fn encode(&self, out: &mut Sector, crc32: Crc32) {
         let map = self.free_map.unwrap_or(FreeMap {
             sector: 0,
@@ -377,36 +377,36 @@ impl Entry {
     }
 }
 
-/// Why bytes are not a log block: the field at fault and its value.
+/// Reason why bytes are not a log block: the field at fault and its value.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum LogError {
     /// The magic is neither [`MAGIC`] nor [`MAGIC_RESTORING`]: this is no log block at all.
     Magic(u32),
-    /// A major version that this reader does not know.
+    /// The major version is unknown to this reader.
     Version(u16),
-    /// A header size that the version does not have.
+    /// The version does not have this header size.
     HeaderSize(u16),
-    /// A block size that is no power of two from 512 to 4096.
+    /// The block size is not a power of two from 512 to 4096.
     BlockSize(u32),
-    /// More entries than there is room for.
+    /// There are more entries than there is room for.
     Count {
-        /// What the header says.
+        /// Count in the header.
         count: u32,
-        /// How many entries have room.
+        /// Number of entries for which there is room.
         max: u32,
     },
     /// The log block's own checksum is wrong.
     Checksum {
-        /// What the header says.
+        /// Checksum in the header.
         recorded: u32,
-        /// What its bytes give.
+        /// Checksum of the bytes.
         computed: u32,
     },
-    /// Fewer bytes than the log block has.
+    /// There are fewer bytes than the log block has.
     Short {
-        /// Bytes there are.
+        /// Number of bytes there are.
         len: usize,
-        /// Bytes that are needed.
+        /// Number of bytes needed.
         need: usize,
     },
 }
@@ -436,40 +436,39 @@ impl fmt::Display for LogError {
     }
 }
 
-/// The header of a log block as read, of any version that can be restored.
+/// Header of a log block as read, of any version that can be restored.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Header {
-    /// The magic is [`MAGIC_RESTORING`].
+    /// Set if the magic is [`MAGIC_RESTORING`].
     pub restoring: bool,
     /// Major version in the high byte, minor in the low.
     pub version: u16,
     /// Offset of the entries in bytes.
     pub header_size: u16,
-    /// Size of a block in bytes; a power of two from 512 to 4096.
+    /// Size of a block in bytes: a power of two from 512 to 4096.
     pub block_size: u32,
-    /// Number of entries, all of which lie in the block, and from version 1.1 on in its first
-    /// sector.
+    /// Number of entries. All of them lie in the block, and from version 1.1 on in its first sector.
     pub count: u32,
     /// Number of log blocks of the checkpoint that came before.
     pub sequence: u32,
-    /// Sector at which the live contents of the first block are.
+    /// First sector of the relocated first block.
     pub sector0: u64,
-    /// The checkpoint; none in version 1.0.
+    /// Identity of the checkpoint; [`None`] in version 1.0.
     pub identity: Option<Identity>,
-    /// Where the record of free space is, if there is one.
+    /// Place of the record of free space, if there is one.
     pub free_map: Option<FreeMap>,
 }
 
 impl Header {
-    /// Reads the header at the start of `block` and checks it.
+    /// Reads and checks the header at the start of `block`.
     ///
-    /// `block` is a log block. A device's first [`BLOCK_SIZE_MAX`] bytes will do, since what
-    /// follows the log block is not looked at; so will its first sector, unless it turns out to be
-    /// of version 1.0 with entries that reach further ([`LogError::Short`]).
+    /// `block` is a log block. A device's first [`BLOCK_SIZE_MAX`] bytes will do, since bytes after the log
+    /// block are not looked at. A device's first sector will do too, unless the log block turns out to be of
+    /// version 1.0 with entries that reach further ([`LogError::Short`]).
     ///
     /// # Errors
     ///
-    /// [`LogError`] names the field at fault.
+    /// A [`LogError`] that names the field at fault.
     pub fn parse(block: &[u8], crc32: Crc32) -> Result<Self, LogError> {
         let short = |need| LogError::Short {
             len: block.len(),
@@ -490,7 +489,7 @@ impl Header {
         Ok(header)
     }
 
-    /// Reads the fields and checks each for itself. `None` if `block` is too short.
+    /// Reads the fields and checks each by itself. Returns [`None`] if `block` is too short.
     fn decode(block: &[u8]) -> Option<Result<Self, LogError>> {
         let magic = u32::from_le_bytes(get(block, at::MAGIC)?);
         let version = u16::from_le_bytes(get(block, at::VERSION)?);
@@ -510,7 +509,7 @@ impl Header {
         }
 
         let (fits, area) = match minor {
-            // A longer header is legal from the beginning; what is in it is not ours to know.
+            // A longer header is legal from version 1.0 on; readers skip what they do not know.
             0 => (
                 (HEADER_SIZE_1_0 as u32..=block_size).contains(&header_size.into()),
                 block_size,
@@ -556,19 +555,19 @@ impl Header {
         Some(Ok(header))
     }
 
-    /// Whether a header of this version carries its own checksum and an identity, and keeps its
-    /// entries in the first sector.
+    /// Returns whether a header of this version has a checksum and an identity, and keeps its entries in the
+    /// first sector.
     pub fn has_checksum(&self) -> bool {
         self.version >= VERSION_1_1
     }
 
-    /// Offset of the end of the last entry in bytes.
+    /// Returns the offset in bytes of the end of the last entry.
     pub fn end(&self) -> usize {
         entries_end(self.header_size.into(), self.count)
     }
 
-    /// Returns entry `index` of `block`, the block that this header was read from; `None` if there
-    /// are not that many.
+    /// Returns entry `index` of `block`, the block that this header was read from; [`None`] if there are not
+    /// so many entries.
     pub fn entry(&self, block: &[u8], index: u32) -> Option<Entry> {
         if index >= self.count {
             return None;
@@ -576,17 +575,17 @@ impl Header {
         Entry::decode(block.get(entries_end(self.header_size.into(), index)..)?)
     }
 
-    /// The entries of `block`, the block that this header was read from, oldest first.
+    /// Returns the entries of `block`, the block that this header was read from, oldest first.
     pub fn entries<'a>(&self, block: &'a [u8]) -> impl DoubleEndedIterator<Item = Entry> + 'a {
         let header = *self;
 
         (0..header.count).filter_map(move |index| header.entry(block, index))
     }
 
-    /// Marks `block`, the block that this header was read from, as under restore with the first
-    /// `count` entries still to do, and returns the header as it then reads.
+    /// Marks `block`, the block that this header was read from, as being restored, with the first `count`
+    /// entries still to do. Returns the header as it then reads.
     ///
-    /// Only bytes of the first sector change.
+    /// Changes only bytes of the first sector.
     pub fn mark(&self, block: &mut [u8], count: u32, crc32: Crc32) -> Self {
         let marked = Self {
             restoring: true,
@@ -605,19 +604,19 @@ impl Header {
     }
 }
 
-/// What a device's first sector says at a glance: see [`probe`].
+/// Summary of a device's first sector: see [`probe`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Probe {
-    /// A restore was begun and has not finished.
+    /// Set if a restore was begun and has not finished.
     pub restoring: bool,
     /// Number of log blocks before the newest, as far as the header can be believed.
     pub sequence: u32,
 }
 
-/// Returns whether `first`, a device's first sector or more, looks like a log.
+/// Returns a summary if `first`, a device's first sector or more, looks like a log.
 ///
-/// This is for refusing a device that holds an uncommitted checkpoint, and so it is generous: a
-/// damaged log is one as well. Only a restore looks closer.
+/// For refusing a device that holds an uncommitted checkpoint, so a damaged log counts as well. Only a
+/// restore checks further.
 pub fn probe(first: &[u8]) -> Option<Probe> {
     let magic = u32::from_le_bytes(get(first, at::MAGIC)?);
     let header_size = u16::from_le_bytes(get(first, at::HEADER_SIZE)?);
@@ -632,7 +631,8 @@ pub fn probe(first: &[u8]) -> Option<Probe> {
     })
 }
 
-/// Checksum of the bytes of a log block up to the end of its last entry, its own field taken as 0.
+/// Returns the checksum of `bytes`, a log block up to the end of its last entry, with the checksum field
+/// taken as 0.
 fn header_checksum(bytes: &[u8], crc32: Crc32) -> u32 {
     let field = at::CHECKSUM..at::UUID;
     let before = bytes.get(..field.start).unwrap_or_default();
@@ -641,21 +641,21 @@ fn header_checksum(bytes: &[u8], crc32: Crc32) -> u32 {
     crc32(crc32(crc32(HEADER_SEED, before), &[0; 4]), after)
 }
 
-/// Offset in bytes of the end of `count` entries. Cannot overflow for counts that fit in a block;
-/// others give more bytes than there are.
+/// Returns the offset in bytes of the end of `count` entries. Cannot overflow for counts that fit in a block;
+/// for others, the result is beyond the bytes there are.
 fn entries_end(header_size: usize, count: u32) -> usize {
     (count as usize)
         .saturating_mul(ENTRY_SIZE)
         .saturating_add(header_size)
 }
 
-/// The `N` bytes of `bytes` at `offset`, if they are all there.
+/// Returns the `N` bytes of `bytes` at `offset`, if they are all there.
 fn get<const N: usize>(bytes: &[u8], offset: usize) -> Option<[u8; N]> {
     bytes.get(offset..offset.checked_add(N)?)?.try_into().ok()
 }
 
-/// Writes a field to `out` at `offset`. Every caller's field lies in the first sector and every
-/// caller's slice has one; a slice that has not is left alone.
+/// Writes a field to `out` at `offset`. The fields of all callers lie in the first sector, which the slices
+/// of all callers have. A slice that has not is left alone.
 fn put<const N: usize>(out: &mut [u8], offset: usize, field: [u8; N]) {
     if let Some(slot) = out.get_mut(offset..offset.saturating_add(N)) {
         slot.copy_from_slice(&field);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Decisions of the target, made without carrying them out.
+//! Decisions of the target, without their execution.
 //!
-//! No I/O, no locks, no `unsafe`, and no kernel types beyond allocation: the same files are built
-//! on the host, where they are tested, fuzzed and shared with `bowctl`.
+//! There is no I/O here, no lock, no `unsafe`, and no kernel type except for allocation. So the same files
+//! are built on the host, where they are tested, fuzzed and shared with `bowctl`.
 
 pub(crate) mod batch;
 pub(crate) mod block_size;

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What every sector of the device is: the range tree.
+//! The range tree: the kind of every sector of the device.
 //!
-//! One [`RangeTree`] is the one truth about the device in states 0 and 1. It maps half-open sector
-//! ranges to a [`Kind`]; a sector in no range is *unchanged*: it holds what it held at the
-//! checkpoint, and has no backup.
+//! The [`RangeTree`] alone says what the device holds in states 0 and 1. It maps half-open sector ranges to a
+//! [`Kind`]. A sector in no range is *unchanged*: it holds what it held at the checkpoint, and has no backup.
 //!
 //! # Invariants
 //!
@@ -13,14 +12,14 @@
 //!   ([`Kind::is_mergeable`]).
 //! - `totals[kind]` is the sum of the lengths of all ranges of that kind.
 //!
-//! Ranges are keyed by their *end*: the range that contains a sector, or else the next one, is then
-//! a single lower-bound search, and all that happens at a range's start (growing it, taking blocks
-//! from its front, merging it with its left neighbour) is a change in place.
+//! Ranges are keyed by their *end*. The range that contains a sector, or else the next range, is then a
+//! single lower-bound search, and all changes at a range's start (growing the range, taking blocks from its
+//! front, merging it with its left neighbour) are made in place.
 //!
 //! # Memory
 //!
-//! A node is 48 bytes and comes from a 64-byte slab. Changes take their nodes from a [`Nodes`]
-//! stock that is filled beforehand, so that no change allocates.
+//! A node is 48 bytes and comes from a 64-byte slab. Changes take their nodes from a stock ([`Nodes`]) that
+//! is filled beforehand, so that no change allocates.
 
 use core::ops::Range as Span;
 use kernel::{
@@ -32,66 +31,66 @@ use kernel::{
     },
 };
 
-/// What a range of sectors holds.
+/// Kind of a range of sectors: what the sectors hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Free at the checkpoint and not written since, or freed since and no write to it can still
-    /// be in flight: a backup may go here.
+    /// Free at the checkpoint and not written since; or freed since, and no write to it can still be in
+    /// flight. Backups are placed here.
     Free,
-    /// Needs no backup any more: writes go straight down.
+    /// Writable: a write needs no backup and goes straight to the underlying device.
     Writable,
-    /// Written since the checkpoint and discarded again. A write that began before the discard may
-    /// still be in flight, so this is not yet [`Kind::Free`].
+    /// Was writable and then discarded. A write that began before the discard may still be in flight, so this
+    /// is not [`Kind::Free`] yet.
     Discarded,
-    /// Discarded before the drain that is under way began: free when that ends.
+    /// Discarded before the drain in progress began; free when the drain ends.
     Draining,
     /// Holds a backup, or a full log block.
     Backup,
     /// Holds the relocated first block of the device.
     FirstBlock,
-    /// The source of a copy under way. One range a copy.
+    /// Source of a copy that has not ended. Each copy has a range of its own.
     Copying,
-    /// The destinations of copies under way that follow each other, or that of a full log block about to be
-    /// written.
+    /// Adjacent destinations of copies that have not ended, or the place of a full log block.
     Reserved,
 }
 
-/// The number of kinds.
+/// Number of kinds.
 const KINDS: usize = 8;
 
 impl Kind {
-    /// Whether neighbouring ranges of this kind are one range.
+    /// Returns whether neighbouring ranges of this kind are merged into one.
     ///
-    /// Copies under way are kept apart, so that each ends as one change in place.
+    /// Ranges of copies that have not ended are not, so that the end of each copy is one change in place.
     const fn is_mergeable(self) -> bool {
         !matches!(self, Kind::FirstBlock | Kind::Copying | Kind::Reserved)
     }
 }
 
-/// A maximal run of sectors of one kind. `kind` is [`None`] for unchanged sectors; the last run of
-/// unchanged sectors ends at [`u64::MAX`].
+/// Maximal run of sectors of one kind. `kind` is [`None`] for unchanged sectors; the last run of unchanged
+/// sectors ends at [`u64::MAX`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Run {
     /// First sector.
     pub start: u64,
     /// One past the last sector.
     pub end: u64,
-    /// What the sectors hold.
+    /// Kind of the sectors.
     pub kind: Option<Kind>,
 }
 
-/// A tree node's value; its key is the end of the range.
+/// Value of a tree node. The key is the end of the range.
 struct Value {
     start: u64,
     kind: Kind,
 }
 
+/// Memory of a tree node.
 type Node = RBTreeNodeReservation<u64, Value>;
 
-/// A stock of tree nodes, filled where waiting for memory is harmless and used where it is not.
+/// Stock of tree nodes, filled where waiting for memory is harmless and used where it is not.
 ///
-/// There is room for the nodes of one [`RangeTree::set`] beyond the limit, since that gives nodes
-/// back before it takes them.
+/// The stock has room for the nodes of one [`RangeTree::set`] beyond `limit`, since that function gives nodes
+/// back before it takes any.
 pub struct Nodes {
     stock: KVec<Node>,
     limit: usize,
@@ -110,16 +109,16 @@ impl Nodes {
         })
     }
 
-    /// The number of nodes in stock.
+    /// Returns the number of nodes in stock.
     pub fn len(&self) -> usize {
         self.stock.len()
     }
 
-    /// Allocates until the stock is full.
+    /// Allocates nodes until the stock has `limit` nodes. Sleeps if `flags` allow it.
     ///
     /// # Errors
     ///
-    /// `ENOMEM` if an allocation with `flags` failed; what was allocated before stays in stock.
+    /// `ENOMEM` if an allocation with `flags` fails; nodes allocated before stay in stock.
     pub fn fill(&mut self, flags: Flags) -> Result {
         while self.stock.len() < self.limit {
             let node = Node::new(flags)?;
@@ -128,7 +127,7 @@ impl Nodes {
         Ok(())
     }
 
-    /// Takes nodes from `spare` until the stock is full or `spare` empty.
+    /// Takes nodes from `spare` until the stock has `limit` nodes or `spare` is empty.
     pub fn top_up(&mut self, spare: &mut Self) {
         while self.stock.len() < self.limit {
             let Some(node) = spare.stock.pop() else {
@@ -138,27 +137,34 @@ impl Nodes {
         }
     }
 
-    /// Gives a node back; if there is no room it is freed.
+    /// Gives a node back, or frees it if there is no room.
     fn put(&mut self, node: Node) {
-        // What does not fit is dropped with the error.
+        // A node that does not fit is dropped with the error.
         let _ = self.stock.push_within_capacity(node);
     }
 
+    /// Takes a node.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM` if the stock is empty.
     fn take(&mut self) -> Result<Node> {
         self.stock.pop().ok_or(ENOMEM)
     }
 }
 
-/// The sectors of each kind.
+/// Number of sectors of each kind.
 struct Totals([u64; KINDS]);
 
 impl Totals {
+    /// Adds `sectors` to the total of `kind`.
     fn add(&mut self, kind: Kind, sectors: u64) {
         if let Some(total) = self.0.get_mut(kind as usize) {
             *total = total.wrapping_add(sectors);
         }
     }
 
+    /// Subtracts `sectors` from the total of `kind`.
     fn subtract(&mut self, kind: Kind, sectors: u64) {
         if let Some(total) = self.0.get_mut(kind as usize) {
             *total = total.wrapping_sub(sectors);
@@ -166,7 +172,7 @@ impl Totals {
     }
 }
 
-/// The kinds of all sectors. See the [module](self) for its invariants.
+/// Kinds of all sectors. See the [module](self) for its invariants.
 pub struct RangeTree {
     tree: RBTree<u64, Value>,
     totals: Totals,
@@ -174,11 +180,12 @@ pub struct RangeTree {
 }
 
 impl RangeTree {
-    /// The most nodes that one [`set`](Self::set) takes from the stock.
+    /// Maximum number of nodes that one [`set`](Self::set) takes from the stock.
     pub const NODES_PER_SET: usize = 2;
 
     /// Creates a tree in which every sector is unchanged.
     pub fn new() -> Self {
+        // INVARIANT: There are no ranges.
         Self {
             tree: RBTree::new(),
             totals: Totals([0; KINDS]),
@@ -186,17 +193,17 @@ impl RangeTree {
         }
     }
 
-    /// The number of sectors of `kind`.
+    /// Returns the number of sectors of `kind`.
     pub fn total(&self, kind: Kind) -> u64 {
         self.totals.0.get(kind as usize).copied().unwrap_or(0)
     }
 
-    /// The number of ranges.
+    /// Returns the number of ranges.
     pub fn len(&self) -> usize {
         self.ranges
     }
 
-    /// The run that contains `sector`, from its start to its end. O(log n).
+    /// Returns the run that contains `sector`, from the start of the run to its end. O(log n).
     pub fn run_at(&self, sector: u64) -> Run {
         let Some(cursor) = self.lower_bound(sector) else {
             let start = self
@@ -224,7 +231,7 @@ impl RangeTree {
         }
     }
 
-    /// The last range of `kind` that starts below `sector`. O(log n + the ranges passed over).
+    /// Returns the last range of `kind` that starts below `sector`. O(log n + the ranges passed over).
     pub fn last_below(&mut self, sector: u64, kind: Kind) -> Option<Run> {
         let last = match self.lower_bound(sector) {
             Some(cursor) => *cursor.current().0,
@@ -244,8 +251,8 @@ impl RangeTree {
         }
     }
 
-    /// The first range at or after `sector` for which `wanted` holds. O(log n + the ranges passed
-    /// over).
+    /// Returns the first range that ends after `sector` and for which `wanted` returns `true`.
+    /// O(log n + the ranges passed over).
     pub fn first_from(&mut self, sector: u64, wanted: impl Fn(&Run) -> bool) -> Option<Run> {
         let mut cursor = self.tree.cursor_lower_bound_mut(&sector.checked_add(1)?)?;
         loop {
@@ -262,12 +269,12 @@ impl RangeTree {
         }
     }
 
-    /// Makes all sectors of `span` of `kind` ([`None`]: unchanged). O(log n + the ranges in it).
+    /// Makes all sectors of `span` of `kind`; [`None`] is unchanged. O(log n + the ranges in `span`).
     ///
     /// # Errors
     ///
-    /// `ENOMEM` if fewer than [`NODES_PER_SET`](Self::NODES_PER_SET) nodes are in stock; nothing
-    /// has changed then.
+    /// `ENOMEM` if fewer than [`NODES_PER_SET`](Self::NODES_PER_SET) nodes are in stock; nothing has changed
+    /// then.
     pub fn set(&mut self, span: Span<u64>, kind: Option<Kind>, nodes: &mut Nodes) -> Result {
         if span.is_empty() {
             return Ok(());
@@ -312,11 +319,11 @@ impl RangeTree {
         Ok(())
     }
 
-    /// The same as [`set`](Self::set), and faster if `span` is one whole range: this is how copies end.
+    /// Does the same as [`set`](Self::set), but faster if `span` is one whole range, as when a copy ends.
     ///
     /// # Errors
     ///
-    /// As those of [`set`](Self::set).
+    /// Those of [`set`](Self::set).
     pub fn change(&mut self, span: Span<u64>, kind: Option<Kind>, nodes: &mut Nodes) -> Result {
         match kind {
             Some(kind) if self.change_whole(&span, kind, nodes) => Ok(()),
@@ -324,8 +331,8 @@ impl RangeTree {
         }
     }
 
-    /// Makes all sectors of `span` of `kind` if they are one whole range. One search, and none to
-    /// join it with its neighbours. Returns whether they are.
+    /// Makes all sectors of `span` of `kind` if they are one whole range. Takes one search, and no further
+    /// one to merge the range with its neighbours. Returns whether they were one whole range.
     fn change_whole(&mut self, span: &Span<u64>, kind: Kind, nodes: &mut Nodes) -> bool {
         let Some(mut cursor) = self.tree.cursor_lower_bound_mut(&span.end) else {
             return false;
@@ -364,7 +371,7 @@ impl RangeTree {
         true
     }
 
-    /// Makes all sectors of a whole `run` unchanged. Takes no node from the stock.
+    /// Makes all sectors of `run`, which is a whole range, unchanged. Takes no node from the stock.
     pub fn forget(&mut self, run: &Run, nodes: &mut Nodes) {
         let Some(kind) = run.kind else {
             return;
@@ -376,8 +383,8 @@ impl RangeTree {
         }
     }
 
-    /// Makes the sectors of up to `most` ranges that lie within `span` unchanged, lowest first. Takes no
-    /// node from the stock. Returns whether none is left. O(log n + `most`).
+    /// Makes the sectors of up to `most` ranges that lie within `span` unchanged, lowest first. Takes no node
+    /// from the stock. Returns whether no such range is left. O(log n + `most`).
     pub fn forget_within(&mut self, span: &Span<u64>, most: usize, nodes: &mut Nodes) -> bool {
         let Some(first) = span.start.checked_add(1) else {
             return true;
@@ -392,7 +399,7 @@ impl RangeTree {
         let mut left = most;
         while let Some(cursor) = next {
             let (&end, value) = cursor.current();
-            // After the last of the tree comes the one before it.
+            // After the last range of the tree, `remove_current` returns the one before it.
             if end > span.end || value.start < span.start {
                 break;
             }
@@ -410,6 +417,10 @@ impl RangeTree {
     }
 
     /// Makes all sectors of `span` unchanged.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM` if a range has to be divided and no node is in stock.
     fn clear(&mut self, span: &Span<u64>, nodes: &mut Nodes) -> Result {
         let Some(first) = span.start.checked_add(1) else {
             return Ok(());
@@ -439,15 +450,19 @@ impl RangeTree {
         Ok(())
     }
 
+    /// Returns a cursor to the range that contains `sector`, or else to the next range.
     fn lower_bound(&self, sector: u64) -> Option<kernel::rbtree::Cursor<'_, u64, Value>> {
         self.tree.cursor_lower_bound(&sector.checked_add(1)?)
     }
 
+    /// Inserts a range that neither overlaps another one nor has to be merged with one.
     fn insert(&mut self, span: Span<u64>, kind: Kind, node: Node) {
         let value = Value {
             start: span.start,
             kind,
         };
+        // INVARIANT: The caller ensures that the range overlaps none and touches none that it would merge
+        // with. Its length is added to the total of its kind.
         self.tree.insert(node.into_node(span.end, value));
         self.ranges += 1;
         self.totals.add(kind, span.end - span.start);
@@ -480,7 +495,7 @@ impl RangeTree {
     }
 }
 
-/// A range tree together with the stock that its changes take nodes from.
+/// Range tree together with the stock from which its changes take nodes.
 pub struct Ranges {
     tree: RangeTree,
     nodes: Nodes,
@@ -492,7 +507,7 @@ impl Ranges {
         Self { tree, nodes }
     }
 
-    /// Takes the tree away; an empty one stays.
+    /// Takes the tree away, leaving an empty one.
     pub fn take(&mut self) -> RangeTree {
         core::mem::replace(&mut self.tree, RangeTree::new())
     }
@@ -503,6 +518,10 @@ impl Ranges {
     }
 
     /// Calls [`Nodes::fill`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Nodes::fill`].
     pub fn fill(&mut self, flags: Flags) -> Result {
         self.nodes.fill(flags)
     }
@@ -518,11 +537,19 @@ impl Ranges {
     }
 
     /// Calls [`RangeTree::set`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`RangeTree::set`].
     pub fn set(&mut self, span: Span<u64>, kind: Kind) -> Result {
         self.tree.set(span, Some(kind), &mut self.nodes)
     }
 
     /// Calls [`RangeTree::change`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`RangeTree::change`].
     pub fn change(&mut self, span: Span<u64>, kind: Option<Kind>) -> Result {
         self.tree.change(span, kind, &mut self.nodes)
     }

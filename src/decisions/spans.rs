@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A short list of sector ranges that covers what was added to it, and perhaps more.
+//! Short list of sector ranges that covers everything added to it, and perhaps more.
 
 use core::ops::Range as Span;
 
-/// The most spans of a list.
+/// Maximum number of spans in a list.
 const SPANS_MAX: usize = 16;
 
-/// Spans that cover everything that was added. When there are too many, the last one grows.
+/// Spans that cover everything that was added. When the list is full, its last span grows.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Spans {
     spans: [Span<u64>; SPANS_MAX],

@@ -1,20 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The state machine that users see: which states there are, and which change is allowed.
+//! States of a device as users see them, and the changes between them.
 
 /// State of a device, as `/sys/block/dm-N/bow/state` shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// 0: no checkpoint; discards say what is free.
+    /// 0: there is no checkpoint; discards tell which space is free.
     Tracking,
-    /// 1: there is a checkpoint; what a write replaces is backed up first.
+    /// 1: there is a checkpoint; old contents are backed up before a write replaces them.
     Checkpoint,
-    /// 2: the checkpoint was given up, the new contents stay; writes go straight down.
+    /// 2: the checkpoint was committed: the new contents stay, and writes go straight to the underlying
+    /// device.
     Committed,
 }
 
 impl State {
-    /// The number that users read and write.
+    /// Returns the number that users read and write.
     pub const fn number(self) -> u32 {
         match self {
             State::Tracking => 0,
@@ -23,7 +24,7 @@ impl State {
         }
     }
 
-    /// The state that may follow.
+    /// Returns the only state that may follow, if there is one.
     pub const fn next(self) -> Option<State> {
         match self {
             State::Tracking => Some(State::Checkpoint),
@@ -32,7 +33,8 @@ impl State {
         }
     }
 
-    /// The state that a write to `state` asks for: one digit, with or without a newline.
+    /// Returns the state that `text`, written to the sysfs file `state`, asks for: one digit, with or without
+    /// a newline. Returns [`None`] for any other text.
     pub fn from_text(text: &[u8]) -> Option<State> {
         match text.strip_suffix(b"\n").unwrap_or(text) {
             b"0" => Some(State::Tracking),
@@ -42,7 +44,8 @@ impl State {
         }
     }
 
-    /// The state that a message asks for: `checkpoint` or `commit`.
+    /// Returns the state that a message asks for: `checkpoint` or `commit`. Returns [`None`] for any other
+    /// word.
     pub fn from_message(word: &[u8]) -> Option<State> {
         match word {
             b"checkpoint" => Some(State::Checkpoint),

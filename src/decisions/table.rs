@@ -1,24 +1,24 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The arguments of a table line:
+//! Arguments of a table line:
 //! `<start> <length> bow <device> [<#args> [block_size:<bytes>] [on_full:<policy>]]`.
 
 use super::block_size::BlockSize;
 
-/// The whole blocks that a checkpoint takes at least: the first, and two for copies of it.
+/// Minimum number of whole blocks for a checkpoint: the first block, and two for copies of it.
 const BLOCKS_MIN: u64 = 3;
 
-/// What happens to a write for whose backup there is no free space.
+/// Policy for a write for whose backup there is no free space.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnFull {
-    /// `error`: it fails with `ENOSPC`; rollback stays possible.
+    /// `error`: the write fails with `ENOSPC`; rollback stays possible.
     Error,
-    /// `commit`: the checkpoint is given up, the new state stays, and the write goes on.
+    /// `commit`: the checkpoint is committed, so the new contents stay, and the write goes on.
     Commit,
 }
 
 impl OnFull {
-    /// The word that stands for it in a table line.
+    /// Returns the word for the policy in a table line.
     pub const fn word(self) -> &'static str {
         match self {
             OnFull::Error => "error",
@@ -27,40 +27,40 @@ impl OnFull {
     }
 }
 
-/// The optional arguments as they were given.
+/// Optional arguments as given.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Arguments {
-    /// The unit of backup.
+    /// Unit of backup.
     pub block_size: Option<BlockSize>,
-    /// The policy.
+    /// Policy for writes for whose backup there is no free space.
     pub on_full: Option<OnFull>,
 }
 
-/// What is wrong with a table line.
+/// Error in a table line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// The number of arguments is not a number.
+    /// The argument count is not a number.
     CountNotANumber,
-    /// There are more or fewer arguments than their number says.
+    /// There are more or fewer arguments than the count says.
     CountWrong,
-    /// An argument has a key that there is not.
+    /// An argument has an unknown key.
     Unknown,
     /// `block_size` was given twice.
     BlockSizeRepeated,
     /// `on_full` was given twice.
     OnFullRepeated,
-    /// `block_size` is no power of two from 512 to 4096.
+    /// `block_size` is not a power of two from 512 to 4096.
     BlockSize,
-    /// `block_size` is smaller than the logical block of the device.
+    /// `block_size` is smaller than the logical block size of the underlying device.
     BlockSizeTooSmall,
-    /// The device has fewer whole blocks than a checkpoint takes.
+    /// The underlying device has fewer whole blocks than a checkpoint needs.
     DeviceTooSmall,
     /// `on_full` is neither `error` nor `commit`.
     OnFull,
 }
 
 impl Fault {
-    /// The sentence for the log.
+    /// Returns the sentence for the kernel's log.
     pub const fn sentence(self) -> &'static core::ffi::CStr {
         match self {
             Fault::CountNotANumber => {
@@ -83,11 +83,11 @@ impl Fault {
 }
 
 impl Arguments {
-    /// Reads the words that follow the device.
+    /// Parses the words that follow the device.
     ///
     /// # Errors
     ///
-    /// What is wrong, and the word that is.
+    /// A [`Fault`], and the word that is at fault.
     pub fn parse<'a>(mut words: impl Iterator<Item = &'a [u8]>) -> Result<Self, (Fault, &'a [u8])> {
         let mut arguments = Self::default();
         let Some(count) = words.next() else {
@@ -104,7 +104,7 @@ impl Arguments {
         Ok(arguments)
     }
 
-    /// Reads one argument.
+    /// Parses one argument.
     fn take(&mut self, word: &[u8]) -> Result<(), Fault> {
         if let Some(value) = word.strip_prefix(b"block_size:") {
             let size = number(value)
@@ -128,12 +128,12 @@ impl Arguments {
         Ok(())
     }
 
-    /// Returns the block size for a device of `sectors` sectors with logical blocks of `logical`
-    /// bytes: the one given, or else the largest there is. It need not divide the device.
+    /// Returns the block size for a device of `sectors` sectors with logical blocks of `logical` bytes: the
+    /// given one, or else the largest there is. The block size need not divide the device.
     ///
     /// # Errors
     ///
-    /// The device has no such blocks, or too few.
+    /// [`Fault::BlockSizeTooSmall`] or [`Fault::DeviceTooSmall`].
     pub fn block_size_for(&self, sectors: u64, logical: u32) -> Result<BlockSize, Fault> {
         let size = self.block_size.unwrap_or(BlockSize::MAX);
         if size.bytes() < logical {
@@ -146,7 +146,8 @@ impl Arguments {
     }
 }
 
-/// A decimal number without sign or surroundings.
+/// Parses a decimal number without sign or white space. Returns [`None`] if `text` is not one or is too
+/// large.
 fn number(text: &[u8]) -> Option<u32> {
     if text.is_empty() || !text.iter().all(u8::is_ascii_digit) {
         return None;

@@ -1,28 +1,29 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Prefetching: how much more than a write needs is backed up with it.
+//! Prefetching: sizes of the windows that are backed up together with what a write needs.
 //!
-//! A backup costs a read, a write, a log entry and a share of a log write, and all of these cost little
-//! more for many blocks than for one. Where first writes lie close together it pays to back up the
-//! neighbours at once; where they do not it is waste. Which of the two it is shows only later, in how
-//! many of the blocks that are written for the first time have a backup already: the hit rate.
+//! A backup costs a read, a write, a log entry and a share of a log write, and each of these costs little
+//! more for many blocks than for one. Backing up the neighbours of a first write at once pays if they are
+//! written soon, and is waste if not. Only later does the hit rate tell: the part of the blocks written for
+//! the first time that have a backup already.
 //!
 //! # Size
 //!
-//! A first write waits for the backup of its whole window, and for those of the writes before it. So the
-//! more first writes wait together, the smaller is the window ([`Window::size_for`]): what all of them
-//! copy is the same. A device that takes long to make the log durable has them wait anyway, and more is
-//! copied for each log write.
+//! A first write waits for the backup of its whole window, and for those of the writes before it. So the more
+//! first writes wait together, the smaller their windows are ([`Window::size_for`]), and what all of them
+//! copy stays the same. If a log write takes long, the writes wait anyway, and more is copied for each log
+//! write.
 //!
 //! # Bound
 //!
-//! *Prefetched* are the sectors that were backed up beyond need and have not been written since. Were
-//! first writes evenly spread over some range, each would hit what is prefetched with the probability of
-//! its part of that range. So the sum of what was prefetched at each first write, divided by the hits, is
-//! the range. If that is no more than [`RANGE_MAX`], all of it is worth it; if it is more, or too little is
-//! known yet, up to [`PREFETCH_TRIAL`] are tried. A range that predicts hits which do not come is forgotten:
-//! the load has changed. There are never more sectors prefetched than [`PREFETCH_MAX`], nor than a share of
-//! the free space: so whatever the load, no more than that is ever copied in vain.
+//! *Prefetched* sectors were backed up beyond need and have not been written since. If first writes were
+//! evenly spread over some range, each of them would hit a prefetched sector with a probability that is the
+//! prefetched part of the range. So the sum of the prefetched sectors at each first write, divided by the
+//! hits, estimates the size of the range. If the range is no larger than [`RANGE_MAX`], up to
+//! [`PREFETCH_MAX`] are prefetched; if it is larger, or not known yet, up to [`PREFETCH_TRIAL`]. A range that
+//! predicts hits which do not come is forgotten, since the load has changed. Streams may add to this, up to
+//! [`PREFETCH_STREAM`]. Prefetched sectors are also at most a share of the free space. So whatever the load,
+//! the amount that is copied in vain is bounded.
 
 use super::{
     block_size::BlockSize,
@@ -30,68 +31,68 @@ use super::{
 };
 use core::ops::Range as Span;
 
-/// The largest window in sectors. A window begins and ends at multiples of its size.
+/// Size of the largest window in sectors. A window begins and ends at multiples of its size.
 pub const SIZE: u64 = (1 << 20) >> SECTOR_SHIFT;
 
-/// The smallest window in sectors.
+/// Size of the smallest window in sectors.
 const SIZE_MIN: u64 = (28 << 10) >> SECTOR_SHIFT;
 
-/// The sectors that the first writes of one batch copy together, if that is what their windows allow, where
-/// a log write takes no more than [`LOG_FAST`].
+/// Number of sectors that the first writes of one batch copy together, if their windows allow it and a log
+/// write takes no more than [`LOG_FAST`].
 const SHARED: u64 = (384 << 10) >> SECTOR_SHIFT;
 
-/// The time in microseconds of a log write that is short beside the copies of a batch.
+/// Time of a fast log write in microseconds: short beside the copies of a batch.
 const LOG_FAST: u64 = 500;
 
-/// The time in microseconds of a log write beyond which no more is copied for it.
+/// Time of a log write in microseconds beyond which no more is copied for it.
 const LOG_SLOW: u64 = 16 * LOG_FAST;
 
 /// Prefetch limit in sectors while the range of first writes is unknown or large.
 const PREFETCH_TRIAL: u64 = SIZE;
 
-/// Prefetch limit in sectors.
+/// Prefetch limit in sectors while first writes range over little.
 const PREFETCH_MAX: u64 = 16 * SIZE;
 
-/// The most sectors ahead with those of streams, which are sure to be hit sooner than others.
+/// Prefetch limit in sectors for streams, which are sure to hit sooner than other writes.
 const PREFETCH_STREAM: u64 = PREFETCH_MAX + 8 * SIZE;
 
-/// The most sectors that first writes may range over if all of that is to be backed up ahead.
+/// Largest range of first writes in sectors for which prefetching goes beyond the trial.
 const RANGE_MAX: u64 = 48 * SIZE;
 
-/// A write that continues so many changed sectors is part of a stream, such as those to a journal.
+/// Number of writable sectors in front of a write that make the write part of a stream, such as the writes
+/// to a journal.
 const STREAM_MIN: u64 = (16 << 10) >> SECTOR_SHIFT;
 
-/// Hits that may be chance.
+/// Number of hits that may be chance.
 const HITS_DOUBTED: u64 = 2;
 
-/// The range is forgotten when it has predicted so many hits since the last one came.
+/// Number of hits that the range has to predict since the last hit for the range to be forgotten.
 const HITS_MISSED: u64 = 4;
 
-/// What is known counts half when it is this much, so that a load may change: the sum of what was
-/// prefetched, in sectors.
+/// Sum of prefetched sectors at which what is known starts to count half, so that old knowledge fades.
 const EXPOSURE_MAX: u64 = 8 * RANGE_MAX;
 
-/// The prefetched sectors are at most the free space divided by this.
+/// Divisor of the free space that gives a further prefetch limit.
 const PREFETCH_PER_FREE: u64 = 8;
 
-/// The window of a device.
+/// Prefetching of a device: what is known of its first writes.
 pub struct Window {
-    /// Prefetched sectors.
+    /// Number of prefetched sectors.
     prefetched: u64,
-    /// The sum of what was prefetched at each of the last first writes of a block.
+    /// Sum of the prefetched sectors at each of the latest first writes of a block.
     exposure: u64,
-    /// How many of these were hits.
+    /// Number of hits among these first writes.
     hits: u64,
-    /// The sum of what was prefetched at each miss since the last hit.
+    /// Sum of the prefetched sectors at each miss since the last hit.
     dry: u64,
-    /// The time that a log write takes, in microseconds.
+    /// Time of a log write in microseconds.
     log_time: u64,
-    /// Set when a backup of more than was needed has failed: it might not have without the rest.
+    /// Set when a copy of more than was needed has failed: without the prefetched part it might not have.
     closed: bool,
 }
 
 impl Window {
-    /// The window of a new checkpoint.
+    /// Creates the window of a new checkpoint.
     pub const fn new() -> Self {
         Self {
             prefetched: 0,
@@ -103,10 +104,10 @@ impl Window {
         }
     }
 
-    /// Returns the size in sectors of the window of each of `writes` first writes that are copied together. It
-    /// is a multiple of the largest block.
+    /// Returns the size in sectors of the windows of `writes` first writes that are copied together, a
+    /// multiple of the largest block size.
     pub fn size_for(&self, writes: usize) -> u64 {
-        // At depth 1 nothing waits but the write itself.
+        // A write that is alone waits for no other window.
         if writes <= 1 {
             return SIZE;
         }
@@ -115,16 +116,16 @@ impl Window {
         BlockSize::MAX.down(share).clamp(SIZE_MIN, SIZE)
     }
 
-    /// Says that a log write took `time` microseconds. A single one may have waited for something else, so
-    /// one that is short counts at once, and long ones step by step.
+    /// Records that a log write took `time` microseconds. A single log write may have waited for something
+    /// else, so a shorter time counts at once and longer times step by step.
     pub fn log_write_took(&mut self, time: u64) {
         self.log_time = time.clamp(LOG_FAST, self.log_time.saturating_mul(2).min(LOG_SLOW));
     }
 
-    /// Returns the sectors in which unchanged ones are worth backing up when `wanted` has to be, if there
-    /// are any beyond `wanted`: those of its window of `size` sectors, or if they are too many and
-    /// `wanted` continues what was changed before it, as many as that, which is `behind`. `free` is the
-    /// free space in sectors.
+    /// Returns the sectors in which unchanged ones are to be copied together with `wanted`, if that may be
+    /// more than `wanted`: the window of `size` sectors around `wanted`. If that is too much and `wanted`
+    /// continues a stream, as many sectors of the window after `wanted` as are writable before it, which is
+    /// `behind`. `free` is the free space. All are in sectors.
     pub fn around(
         &self,
         wanted: &Span<u64>,
@@ -157,8 +158,8 @@ impl Window {
         (behind >= STREAM_MIN && fits(length, PREFETCH_STREAM)).then_some(stream)
     }
 
-    /// Forgets the range if hits that it predicts have not come. To be called between batches: hits are
-    /// counted between them.
+    /// Forgets the range if hits that it predicts have not come. To be called between batches, since hits are
+    /// counted between batches.
     pub fn reconsider(&mut self) {
         let before = self.exposure.saturating_sub(self.dry);
         if self.dry.saturating_mul(self.hits) > before.saturating_mul(HITS_MISSED) {
@@ -166,11 +167,11 @@ impl Window {
         }
     }
 
-    /// Counts a copy of `sectors` sectors that a write needs, and `ahead` more beyond need.
-    pub fn miss(&mut self, sectors: u64, ahead: u64, block: BlockSize) {
+    /// Counts a copy of `sectors` sectors that a write needs, and `prefetched` sectors beyond these.
+    pub fn miss(&mut self, sectors: u64, prefetched: u64, block: BlockSize) {
         self.expose(block.number(sectors));
         self.dry = self.dry.saturating_add(self.prefetched);
-        self.prefetched = self.prefetched.saturating_add(ahead);
+        self.prefetched = self.prefetched.saturating_add(prefetched);
     }
 
     /// Counts `blocks` prefetched blocks that were written or discarded.
@@ -185,7 +186,7 @@ impl Window {
         self.prefetched = self.prefetched.saturating_sub(sectors);
     }
 
-    /// Counts `blocks` first writes.
+    /// Adds `blocks` first writes to the exposure.
     fn expose(&mut self, blocks: u64) {
         self.exposure = self
             .exposure
@@ -197,7 +198,7 @@ impl Window {
         }
     }
 
-    /// Closes the window: a backup of more than was needed failed.
+    /// Stops prefetching, since a copy of more than was needed has failed.
     pub fn close(&mut self) {
         self.closed = true;
     }
