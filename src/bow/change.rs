@@ -339,9 +339,6 @@ impl Active {
 
         // This write decides.
         fill_first_block(buffer, log)?;
-        if cfg!(bow_fault = "first_sector_not_last") {
-            buffer.fill(LOG, log)?;
-        }
         if let Err(error) = device.commit(0, buffer, LOG, bytes) {
             // It is not known whether the write took effect. With the old contents back it has not.
             if device.commit(0, buffer, FIRST_BLOCK, bytes).is_err() {
@@ -374,7 +371,7 @@ impl Active {
         let buffer = &mut self.buffer;
         let bytes = bow.block.bytes() as usize;
         device.read(self.checkpoint.first_block(), buffer, FIRST_BLOCK, bytes)?;
-        if bytes > SECTOR_SIZE && !cfg!(bow_fault = "first_sector_not_last") {
+        if bytes > SECTOR_SIZE {
             fill_first_block(buffer, &self.durable)?;
             device.commit(0, buffer, LOG, bytes)?;
         }

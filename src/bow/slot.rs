@@ -88,18 +88,10 @@ const LOG_PAGE: usize = BATCH_PAGES;
 const FULL_LOG_PAGE: usize = LOG_PAGE + 1;
 
 /// Operation for backups and full log blocks.
-const WRITE_BACKUP: IoOperation = if cfg!(bow_fault = "backups_without_fua") {
-    IoOperation::Write
-} else {
-    IoOperation::WriteFua
-};
+const WRITE_BACKUP: IoOperation = IoOperation::WriteFua;
 
 /// Operation for the log block.
-const WRITE_LOG: IoOperation = if cfg!(bow_fault = "log_without_fua") {
-    IoOperation::Write
-} else {
-    IoOperation::WriteFua
-};
+const WRITE_LOG: IoOperation = IoOperation::WriteFua;
 
 /// Number of places for full log blocks that may fail before the batch does.
 const RETRIES_MAX: usize = 4;
@@ -231,9 +223,7 @@ impl Slot {
     /// Returns whether the reads may start. I/O of the relocated first block has to complete before that
     /// block is copied, and none is submitted until the batch has ended.
     fn may_read(&self, bow: &Bow) -> bool {
-        !self.moves_first_block()
-            || cfg!(bow_fault = "no_drain")
-            || bow.first_block_io.fetch_add(0, Full) == 0
+        !self.moves_first_block() || bow.first_block_io.fetch_add(0, Full) == 0
     }
 
     /// Starts to read the old contents.
@@ -515,11 +505,6 @@ impl Slot {
     fn write_log(&mut self, bow: &Arc<Bow>) {
         self.phase = Phase::Logging;
         self.log_begun = Instant::now();
-        if cfg!(bow_fault = "data_before_log") {
-            while let Some(bio) = self.bios.pop() {
-                bow.submit(bio, bow.in_flight.enter());
-            }
-        }
         let piece = Piece {
             page: LOG_PAGE,
             bytes: bow.device.logical_block_size() as usize,

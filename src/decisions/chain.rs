@@ -22,11 +22,11 @@ use super::{
         Crc32,
         Entry,
         Identity,
-        LogBlock,
         Sector,
         ENTRIES_MAX,
         SECTOR_SIZE, //
     },
+    log_block::LogBlock,
 };
 use kernel::{
     alloc::Flags,

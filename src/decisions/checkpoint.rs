@@ -20,20 +20,12 @@
 //! - The end of the device may cut off the last block. A range that has this block ends beyond the device,
 //!   and is of kind [`Kind::Copying`] or [`Kind::Writable`]: the block is never free, so it holds no backup.
 //! - Those of [`Space`] and [`Chain`].
-//!
-//! # Memory
-//!
-//! No decision waits for memory. Tree nodes come from a stock. When the stock is empty and cannot be filled,
-//! optional changes are left out; for the others, free ranges are forgotten and their nodes used. Each copy
-//! sets one node of the stock aside until the copy ends: if copies fail, the one range that holds the
-//! destinations of several copies is divided.
 
 use super::{
     batch::{
         Batch,
         CopyError,
-        CopyOut,
-        COPIES_MAX, //
+        CopyOut, //
     },
     block_size::BlockSize,
     chain::{
@@ -45,38 +37,21 @@ use super::{
         Crc32,
         Entry,
         Identity,
-        LogBlock,
         Sector, //
     },
+    log_block::LogBlock,
     ranges::{
         Kind,
         Nodes,
         RangeTree,
-        Ranges,
         Run, //
     },
     space::Space,
+    stock::Ranges,
     window::Window,
 };
 use core::ops::Range as Span;
-use kernel::{
-    alloc::{
-        flags,
-        Flags, //
-    },
-    prelude::*,
-};
-
-/// Maximum number of tree nodes for one copy: for its source, and for the destinations of those before it.
-const NODES_PER_COPY: usize = 2 * RangeTree::NODES_PER_SET;
-
-/// Number of tree nodes kept in stock.
-const NODES_STOCK: usize = 8 * COPIES_MAX;
-
-/// Number of tree nodes without which nothing is decided, beside those that are set aside: for a copy, for a
-/// full log block, for the destinations of the batch, and for the end of a copy, which gives back what it
-/// takes.
-const NODES_LOW: usize = NODES_PER_COPY + 3 * RangeTree::NODES_PER_SET;
+use kernel::{alloc::Flags, prelude::*};
 
 /// Answer to whether a write may be submitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,10 +79,8 @@ impl Memory {
     ///
     /// `ENOMEM`.
     pub fn new(block: BlockSize, identity: Identity, flags: Flags) -> Result<Self> {
-        let mut nodes = Nodes::new(NODES_STOCK, flags)?;
-        nodes.fill(flags)?;
         Ok(Self {
-            nodes,
+            nodes: Ranges::stock(flags)?,
             chain: Chain::new(block, identity, flags)?,
         })
     }
@@ -124,8 +97,6 @@ pub struct Checkpoint {
     block: BlockSize,
     /// First sector of the relocated first block.
     first_block: u64,
-    /// Number of copies that have not ended.
-    copying: usize,
     /// Discarded space that is not free yet.
     discards: Discards,
     /// Number of sectors of backups that were moved so far, since the file system wrote to their place.
@@ -152,7 +123,6 @@ impl Checkpoint {
             chain,
             block,
             first_block: 0,
-            copying: 0,
             discards: Discards::default(),
             moved: 0,
             sectors: block.up(sectors),
@@ -254,43 +224,13 @@ impl Checkpoint {
 
     /// Fills the stock of tree nodes if it is less than half full. Sleeps if `flags` allow it.
     pub fn replenish(&mut self, flags: Flags) {
-        if self.ranges.nodes() < NODES_STOCK / 2 {
-            // If this fails, the nodes left are enough for now, or `find_nodes` finds some.
-            let _ = self.ranges.fill(flags);
-        }
+        self.ranges.replenish(flags);
     }
 
-    /// Returns whether there are enough tree nodes for a decision.
-    fn has_nodes(&self) -> bool {
-        self.ranges.nodes() >= self.nodes_least()
-    }
-
-    /// Returns the number of tree nodes that a decision needs to find in stock.
-    fn nodes_least(&self) -> usize {
-        NODES_LOW.saturating_add(self.copying)
-    }
-
-    /// Finds tree nodes for a decision: allocates some if need be, and if there are none, forgets free
-    /// ranges, lowest first, and uses their nodes. Does not sleep. Returns whether there are enough.
+    /// Finds tree nodes for a decision. Returns whether there are enough.
     fn find_nodes(&mut self) -> bool {
-        if !self.has_nodes() {
-            self.replenish(flags::GFP_NOWAIT | flags::__GFP_NOWARN);
-        }
-        if !self.has_nodes() {
-            self.space.reserve(&mut self.ranges);
-        }
-        let mut position = 0;
-        while !self.has_nodes() && self.ranges.total(Kind::Free) > 0 {
-            let free = self
-                .ranges
-                .first_from(position, |run| run.kind == Some(Kind::Free));
-            let Some(run) = free else {
-                break;
-            };
-            position = run.end;
-            self.ranges.forget(&run);
-        }
-        self.has_nodes()
+        let space = &mut self.space;
+        self.ranges.find_nodes(|ranges| space.reserve(ranges))
     }
 
     /// Decides about a write to the sectors of `span`, none of which is in block 0. `batch` is the open
@@ -387,7 +327,7 @@ impl Checkpoint {
     /// Adds copies of the unchanged sectors in `bounds` to `batch` as long as there is room, space and nodes.
     fn prefetch(&mut self, bounds: &Span<u64>, batch: &mut Batch) {
         let mut position = bounds.start;
-        while position < bounds.end && self.has_nodes() {
+        while position < bounds.end && self.ranges.has_nodes() {
             let run = self.ranges.run_at(position);
             let source = position..run.end.min(bounds.end);
             if run.kind.is_some() {
@@ -442,7 +382,7 @@ impl Checkpoint {
         let dest = place.start..place.start.saturating_add(sectors);
         self.space
             .take(&dest, kind == Some(Kind::FirstBlock), &mut self.ranges);
-        self.copying += 1;
+        self.ranges.set_node_aside();
         self.chain.expect_entry();
         let needed = needed.start.min(source.end)..needed.end.min(source.end);
         if kind.is_none() {
@@ -538,7 +478,7 @@ impl Checkpoint {
                 Some(error) => self.abandon(copy, error),
                 None => self.keep(copy),
             };
-            self.copying = self.copying.saturating_sub(1);
+            self.ranges.release_node();
             if places.0.end != copy.dest || places.1 != kind {
                 self.set_copied(places.0, Some(places.1));
                 places = (copy.dest..copy.dest, kind);
@@ -620,14 +560,7 @@ impl Checkpoint {
     /// after a [`reclaim`](Self::reclaim). Calls `freed` with each run of such blocks; writes to these need
     /// [`prepare`](Self::prepare) from then on.
     pub fn discard(&mut self, span: &Span<u64>, freed: impl FnMut(Span<u64>)) {
-        let least = self.nodes_least();
-        self.discards.add(
-            span,
-            self.block,
-            &mut self.ranges,
-            |ranges| ranges.nodes() >= least,
-            freed,
-        );
+        self.discards.add(span, self.block, &mut self.ranges, freed);
     }
 
     /// Begins to take back discarded space. The caller then waits until all writes that are in flight now

@@ -6,14 +6,7 @@
 //! free at once. The target waits until the writes in flight have completed (a drain). Space that was
 //! discarded before the drain began is free when the drain ends.
 
-use super::{
-    block_size::BlockSize,
-    ranges::{
-        Kind,
-        Ranges, //
-    },
-    spans::Spans,
-};
+use super::{block_size::BlockSize, ranges::Kind, spans::Spans, stock::Ranges};
 use core::ops::Range as Span;
 
 /// Discarded space of a checkpoint.
@@ -33,12 +26,11 @@ impl Discards {
         span: &Span<u64>,
         block: BlockSize,
         ranges: &mut Ranges,
-        has_nodes: impl Fn(&Ranges) -> bool,
         mut freed: impl FnMut(Span<u64>),
     ) {
         let end = block.down(span.end);
         let mut position = block.up(span.start);
-        while position < end && has_nodes(ranges) {
+        while position < end && ranges.has_nodes() {
             let run = ranges.run_at(position);
             let run_end = run.end.min(end);
             if run.kind == Some(Kind::Writable) {

@@ -2,7 +2,7 @@
 
 //! The on-disk log: layout and meaning of every field of a log block.
 //!
-//! This file is the one definition of the format. The target writes log blocks with it ([`LogBlock`]);
+//! This file is the one definition of the format. The target writes log blocks with it ([`LogBlock`](super::log_block::LogBlock));
 //! `bowctl` and the tests read log blocks with it ([`Header`]).
 //!
 //! While a checkpoint is open, the device's first block holds a *log block*: a header followed by entries.
@@ -128,20 +128,20 @@ pub type Sector = [u8; SECTOR_SIZE];
 pub type Crc32 = fn(seed: u32, data: &[u8]) -> u32;
 
 /// Byte offsets of the header's fields.
-mod at {
-    pub(super) const MAGIC: usize = 0;
-    pub(super) const VERSION: usize = 4;
-    pub(super) const HEADER_SIZE: usize = 6;
-    pub(super) const BLOCK_SIZE: usize = 8;
-    pub(super) const COUNT: usize = 12;
-    pub(super) const SEQUENCE: usize = 16;
-    pub(super) const SECTOR0: usize = 20;
-    pub(super) const CHECKSUM: usize = 28;
-    pub(super) const UUID: usize = 32;
-    pub(super) const TIME: usize = 48;
-    pub(super) const FREE_MAP_SECTOR: usize = 56;
-    pub(super) const FREE_MAP_BLOCKS: usize = 64;
-    pub(super) const FREE_MAP_CHECKSUM: usize = 68;
+pub(super) mod at {
+    pub const MAGIC: usize = 0;
+    pub const VERSION: usize = 4;
+    pub const HEADER_SIZE: usize = 6;
+    pub const BLOCK_SIZE: usize = 8;
+    pub const COUNT: usize = 12;
+    pub const SEQUENCE: usize = 16;
+    pub const SECTOR0: usize = 20;
+    pub const CHECKSUM: usize = 28;
+    pub const UUID: usize = 32;
+    pub const TIME: usize = 48;
+    pub const FREE_MAP_SECTOR: usize = 56;
+    pub const FREE_MAP_BLOCKS: usize = 64;
+    pub const FREE_MAP_CHECKSUM: usize = 68;
 }
 
 /// One saved range: the data that belongs at `source` is at `dest`.
@@ -196,170 +196,9 @@ pub fn block_size_valid(block_size: u32) -> bool {
     block_size.is_power_of_two() && (BLOCK_SIZE_MIN..=BLOCK_SIZE_MAX).contains(&block_size)
 }
 
-/// Error of [`LogBlock::push`]: the log block holds [`ENTRIES_MAX`] entries.
-///
-/// The log block must be saved elsewhere, and its successor ([`LogBlock::succeed`]) begun.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Full;
-
-/// Log block of version 1.1 that is being filled. Allocates nothing.
-///
-/// # Invariants
-///
-/// `count` is at most [`ENTRIES_MAX`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LogBlock {
-    block_size: u32,
-    sequence: u32,
-    sector0: u64,
-    identity: Identity,
-    free_map: Option<FreeMap>,
-    count: usize,
-    entries: [Entry; ENTRIES_MAX],
-}
-
-impl LogBlock {
-    /// Creates the first log block of a checkpoint: sequence 0, no entries.
-    ///
-    /// `block_size` is in bytes; `sector0` is the first sector of the relocated first block.
-    pub fn new(block_size: u32, identity: Identity, sector0: u64) -> Self {
-        // INVARIANT: 0 is at most `ENTRIES_MAX`.
-        Self {
-            block_size,
-            sequence: 0,
-            sector0,
-            identity,
-            free_map: None,
-            count: 0,
-            entries: [Entry::default(); ENTRIES_MAX],
-        }
-    }
-
-    /// Turns this log block into its successor, once it has been saved as a full log block.
-    ///
-    /// `dest` is the sector that the full log block was saved at. `checksum` is that of the whole saved
-    /// block, seeded with [`entry_seed`] of sector 0. Entry 0 of the successor records both. The sequence
-    /// does not wrap: the entries of so long a chain fit into no memory.
-    pub fn succeed(&mut self, dest: u64, checksum: u32) {
-        self.sequence = self.sequence.saturating_add(1);
-        // INVARIANT: 0 is at most `ENTRIES_MAX`.
-        self.count = 0;
-        self.entries.fill(Entry::default());
-        // A new log block has room.
-        let _ = self.push(Entry {
-            source: 0,
-            dest,
-            size: self.block_size,
-            checksum,
-        });
-    }
-
-    /// Appends an entry.
-    ///
-    /// # Errors
-    ///
-    /// [`Full`] if there is no room; the log block has not changed then.
-    pub fn push(&mut self, entry: Entry) -> Result<(), Full> {
-        let slot = self.entries.get_mut(self.count).ok_or(Full)?;
-
-        *slot = entry;
-        // INVARIANT: `count` was an index into `entries`, so it was less than `ENTRIES_MAX`.
-        self.count += 1;
-        Ok(())
-    }
-
-    /// Returns the number of entries that still fit.
-    pub fn room(&self) -> usize {
-        ENTRIES_MAX.saturating_sub(self.count)
-    }
-
-    /// Returns the number of entries.
-    pub fn count(&self) -> u32 {
-        self.count as u32
-    }
-
-    /// Returns the entries, oldest first.
-    pub fn entries(&self) -> &[Entry] {
-        self.entries.get(..self.count).unwrap_or_default()
-    }
-
-    /// Returns the number of log blocks of this checkpoint that came before.
-    pub fn sequence(&self) -> u32 {
-        self.sequence
-    }
-
-    /// Returns the size of a block in bytes.
-    pub fn block_size(&self) -> u32 {
-        self.block_size
-    }
-
-    /// Returns the identity of the checkpoint.
-    pub fn identity(&self) -> Identity {
-        self.identity
-    }
-
-    /// Returns the first sector of the relocated first block.
-    pub fn sector0(&self) -> u64 {
-        self.sector0
-    }
-
-    /// Records that the relocated first block now begins at `sector`.
-    pub fn set_sector0(&mut self, sector: u64) {
-        self.sector0 = sector;
-    }
-
-    /// Returns the place of the record of free space, if there is one.
-    pub fn free_map(&self) -> Option<FreeMap> {
-        self.free_map
-    }
-
-    /// Records the place of the record of free space. Successors inherit the place.
-    pub fn set_free_map(&mut self, free_map: Option<FreeMap>) {
-        self.free_map = free_map;
-    }
-
-    /// Writes the first sector of the log block to `out`, checksum included.
-    ///
-    /// The sectors after the first have no meaning; the target writes zeroes there.
-    pub fn encode(&self, out: &mut Sector, crc32: Crc32) {
-        let map = self.free_map.unwrap_or(FreeMap {
-            sector: 0,
-            blocks: 0,
-            checksum: 0,
-        });
-
-        out.fill(0);
-        put(out, at::MAGIC, MAGIC.to_le_bytes());
-        put(out, at::VERSION, VERSION_1_1.to_le_bytes());
-        put(out, at::HEADER_SIZE, (HEADER_SIZE as u16).to_le_bytes());
-        put(out, at::BLOCK_SIZE, self.block_size.to_le_bytes());
-        put(out, at::COUNT, self.count().to_le_bytes());
-        put(out, at::SEQUENCE, self.sequence.to_le_bytes());
-        put(out, at::SECTOR0, self.sector0.to_le_bytes());
-        put(out, at::UUID, self.identity.uuid);
-        put(out, at::TIME, self.identity.time.to_le_bytes());
-        put(out, at::FREE_MAP_SECTOR, map.sector.to_le_bytes());
-        put(out, at::FREE_MAP_BLOCKS, map.blocks.to_le_bytes());
-        put(out, at::FREE_MAP_CHECKSUM, map.checksum.to_le_bytes());
-
-        for (slot, entry) in out
-            .get_mut(HEADER_SIZE..)
-            .unwrap_or_default()
-            .chunks_exact_mut(ENTRY_SIZE)
-            .zip(self.entries())
-        {
-            entry.encode(slot);
-        }
-
-        let end = entries_end(HEADER_SIZE, self.count());
-        let checksum = header_checksum(out.get(..end).unwrap_or_default(), crc32);
-        put(out, at::CHECKSUM, checksum.to_le_bytes());
-    }
-}
-
 impl Entry {
     /// Writes the entry to the first [`ENTRY_SIZE`] bytes of `out`.
-    fn encode(&self, out: &mut [u8]) {
+    pub(super) fn encode(&self, out: &mut [u8]) {
         put(out, 0, self.source.to_le_bytes());
         put(out, 8, self.dest.to_le_bytes());
         put(out, 16, self.size.to_le_bytes());
@@ -633,7 +472,7 @@ pub fn probe(first: &[u8]) -> Option<Probe> {
 
 /// Returns the checksum of `bytes`, a log block up to the end of its last entry, with the checksum field
 /// taken as 0.
-fn header_checksum(bytes: &[u8], crc32: Crc32) -> u32 {
+pub(super) fn header_checksum(bytes: &[u8], crc32: Crc32) -> u32 {
     let field = at::CHECKSUM..at::UUID;
     let before = bytes.get(..field.start).unwrap_or_default();
     let after = bytes.get(field.end..).unwrap_or_default();
@@ -643,7 +482,7 @@ fn header_checksum(bytes: &[u8], crc32: Crc32) -> u32 {
 
 /// Returns the offset in bytes of the end of `count` entries. Cannot overflow for counts that fit in a block;
 /// for others, the result is beyond the bytes there are.
-fn entries_end(header_size: usize, count: u32) -> usize {
+pub(super) fn entries_end(header_size: usize, count: u32) -> usize {
     (count as usize)
         .saturating_mul(ENTRY_SIZE)
         .saturating_add(header_size)
@@ -656,7 +495,7 @@ fn get<const N: usize>(bytes: &[u8], offset: usize) -> Option<[u8; N]> {
 
 /// Writes a field to `out` at `offset`. The fields of all callers lie in the first sector, which the slices
 /// of all callers have. A slice that has not is left alone.
-fn put<const N: usize>(out: &mut [u8], offset: usize, field: [u8; N]) {
+pub(super) fn put<const N: usize>(out: &mut [u8], offset: usize, field: [u8; N]) {
     if let Some(slot) = out.get_mut(offset..offset.saturating_add(N)) {
         slot.copy_from_slice(&field);
     }

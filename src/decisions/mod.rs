@@ -13,9 +13,12 @@ mod discards;
 pub(crate) mod free_space;
 #[expect(dead_code, reason = "what reads logs is for user space")]
 pub(crate) mod log;
+#[expect(dead_code, reason = "the getters are for user space")]
+mod log_block;
 pub(crate) mod ranges;
 mod space;
 mod spans;
 pub(crate) mod state;
+mod stock;
 pub(crate) mod table;
 pub(crate) mod window;

@@ -11,9 +11,9 @@
 //! - The sectors of `unreserved` are free in the tree and below the start of `window`, so they are not handed
 //!   out again.
 
-use super::ranges::{
-    Kind,
-    Ranges, //
+use super::{
+    ranges::Kind,
+    stock::Ranges, //
 };
 use core::ops::Range as Span;
 

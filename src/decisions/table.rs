@@ -38,7 +38,7 @@ pub struct Arguments {
 
 /// Error in a table line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub enum ArgumentError {
     /// The argument count is not a number.
     CountNotANumber,
     /// There are more or fewer arguments than the count says.
@@ -59,25 +59,25 @@ pub enum Fault {
     OnFull,
 }
 
-impl Fault {
+impl ArgumentError {
     /// Returns the sentence for the kernel's log.
     pub const fn sentence(self) -> &'static core::ffi::CStr {
         match self {
-            Fault::CountNotANumber => {
+            ArgumentError::CountNotANumber => {
                 c"the word after the device must be the number of arguments that follow"
             }
-            Fault::CountWrong => c"the number of arguments differs from the one announced",
-            Fault::Unknown => {
+            ArgumentError::CountWrong => c"the number of arguments differs from the one announced",
+            ArgumentError::Unknown => {
                 c"unknown argument; accepted are block_size:512|1024|2048|4096 and on_full:error|commit"
             }
-            Fault::BlockSizeRepeated => c"block_size is given twice",
-            Fault::OnFullRepeated => c"on_full is given twice",
-            Fault::BlockSize => c"block_size must be 512, 1024, 2048 or 4096",
-            Fault::BlockSizeTooSmall => {
+            ArgumentError::BlockSizeRepeated => c"block_size is given twice",
+            ArgumentError::OnFullRepeated => c"on_full is given twice",
+            ArgumentError::BlockSize => c"block_size must be 512, 1024, 2048 or 4096",
+            ArgumentError::BlockSizeTooSmall => {
                 c"block_size must not be smaller than the device's logical block size"
             }
-            Fault::DeviceTooSmall => c"the device must have at least three blocks of block_size",
-            Fault::OnFull => c"on_full must be error or commit",
+            ArgumentError::DeviceTooSmall => c"the device must have at least three blocks of block_size",
+            ArgumentError::OnFull => c"on_full must be error or commit",
         }
     }
 }
@@ -88,42 +88,46 @@ impl Arguments {
     /// # Errors
     ///
     /// A [`Fault`], and the word that is at fault.
-    pub fn parse<'a>(mut words: impl Iterator<Item = &'a [u8]>) -> Result<Self, (Fault, &'a [u8])> {
+    pub fn parse<'a>(
+        mut words: impl Iterator<Item = &'a [u8]>,
+    ) -> Result<Self, (ArgumentError, &'a [u8])> {
         let mut arguments = Self::default();
         let Some(count) = words.next() else {
             return Ok(arguments);
         };
-        let mut left = number(count).ok_or((Fault::CountNotANumber, count))?;
+        let mut left = number(count).ok_or((ArgumentError::CountNotANumber, count))?;
         for word in words {
-            left = left.checked_sub(1).ok_or((Fault::CountWrong, count))?;
+            left = left
+                .checked_sub(1)
+                .ok_or((ArgumentError::CountWrong, count))?;
             arguments.take(word).map_err(|fault| (fault, word))?;
         }
         if left > 0 {
-            return Err((Fault::CountWrong, count));
+            return Err((ArgumentError::CountWrong, count));
         }
         Ok(arguments)
     }
 
     /// Parses one argument.
-    fn take(&mut self, word: &[u8]) -> Result<(), Fault> {
+    fn take(&mut self, word: &[u8]) -> Result<(), ArgumentError> {
         if let Some(value) = word.strip_prefix(b"block_size:") {
             let size = number(value)
                 .and_then(BlockSize::from_bytes)
-                .ok_or(Fault::BlockSize)?;
+                .ok_or(ArgumentError::BlockSize)?;
             if self.block_size.replace(size).is_some() {
-                return Err(Fault::BlockSizeRepeated);
+                return Err(ArgumentError::BlockSizeRepeated);
             }
         } else if let Some(value) = word.strip_prefix(b"on_full:") {
             let policy = match value {
                 b"error" => OnFull::Error,
                 b"commit" => OnFull::Commit,
-                _ => return Err(Fault::OnFull),
+                _ => return Err(ArgumentError::OnFull),
             };
             if self.on_full.replace(policy).is_some() {
-                return Err(Fault::OnFullRepeated);
+                return Err(ArgumentError::OnFullRepeated);
             }
         } else {
-            return Err(Fault::Unknown);
+            return Err(ArgumentError::Unknown);
         }
         Ok(())
     }
@@ -133,13 +137,13 @@ impl Arguments {
     ///
     /// # Errors
     ///
-    /// [`Fault::BlockSizeTooSmall`] or [`Fault::DeviceTooSmall`].
-    pub fn block_size_for(&self, sectors: u64, logical: u32) -> Result<BlockSize, Fault> {
+    /// [`ArgumentError::BlockSizeTooSmall`] or [`ArgumentError::DeviceTooSmall`].
+    pub fn block_size_for(&self, sectors: u64, logical: u32) -> Result<BlockSize, ArgumentError> {
         let size = self.block_size.unwrap_or(BlockSize::MAX);
         if size.bytes() < logical {
-            Err(Fault::BlockSizeTooSmall)
+            Err(ArgumentError::BlockSizeTooSmall)
         } else if size.number(sectors) < BLOCKS_MIN {
-            Err(Fault::DeviceTooSmall)
+            Err(ArgumentError::DeviceTooSmall)
         } else {
             Ok(size)
         }

@@ -52,24 +52,22 @@ pub(crate) trait IoCompletion: Sized + Send + Sync + 'static {
 pub(crate) enum IoOperation {
     /// Reads.
     Read,
-    /// Writes.
-    #[allow(dead_code, reason = "for the mutants of the crash sweep")]
-    Write,
     /// Writes with FUA: completes when the data is durable.
     WriteFua,
 }
 
 impl IoOperation {
     fn flags(self) -> u32 {
-        // As jbd2 writes its journal: writeback throttling lets it pass.
-        let write = dm_bindings::HELPER_REQ_OP_WRITE
-            | dm_bindings::HELPER_REQ_SYNC
-            | dm_bindings::HELPER_REQ_META
-            | dm_bindings::HELPER_REQ_IDLE;
         match self {
             Self::Read => dm_bindings::HELPER_REQ_OP_READ | dm_bindings::HELPER_REQ_SYNC,
-            Self::Write => write,
-            Self::WriteFua => write | dm_bindings::HELPER_REQ_FUA,
+            // As jbd2 writes its journal: writeback throttling lets it pass.
+            Self::WriteFua => {
+                dm_bindings::HELPER_REQ_OP_WRITE
+                    | dm_bindings::HELPER_REQ_SYNC
+                    | dm_bindings::HELPER_REQ_META
+                    | dm_bindings::HELPER_REQ_IDLE
+                    | dm_bindings::HELPER_REQ_FUA
+            }
         }
     }
 }

@@ -5,7 +5,7 @@
 #![no_main]
 
 use bow_decisions::block_size::BlockSize;
-use bow_decisions::table::{Arguments, Fault};
+use bow_decisions::table::{Arguments, ArgumentError};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
@@ -68,8 +68,8 @@ fn same(found: &[u8], value: &[u8]) -> bool {
 /// blocks.
 fn fits(arguments: &Arguments, sectors: u64, logical: u32) {
     let wanted = match arguments.block_size.map_or(4096, BlockSize::bytes) {
-        bytes if bytes < logical => Err(Fault::BlockSizeTooSmall),
-        bytes if sectors < u64::from(3 * bytes / 512) => Err(Fault::DeviceTooSmall),
+        bytes if bytes < logical => Err(ArgumentError::BlockSizeTooSmall),
+        bytes if sectors < u64::from(3 * bytes / 512) => Err(ArgumentError::DeviceTooSmall),
         bytes => Ok(bytes),
     };
 

@@ -568,7 +568,7 @@ fn a_device_of_16_tib() {
         uuid: [1; 16],
         time: 0,
     };
-    let mut log = bow_decisions::log::LogBlock::new(4096, identity, sector(1));
+    let mut log = bow_decisions::log_block::LogBlock::new(4096, identity, sector(1));
     for (source, dest, fill) in [(0, sector(2), 0x11), (sector(4), sector(3), 0x22)] {
         let data = [fill; 4096];
 

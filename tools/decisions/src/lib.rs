@@ -31,6 +31,8 @@ mod discards;
 pub mod free_space;
 #[path = "../../../src/decisions/log.rs"]
 pub mod log;
+#[path = "../../../src/decisions/log_block.rs"]
+pub mod log_block;
 #[path = "../../../src/decisions/ranges.rs"]
 pub mod ranges;
 #[path = "../../../src/decisions/space.rs"]
@@ -39,6 +41,8 @@ mod space;
 mod spans;
 #[path = "../../../src/decisions/state.rs"]
 pub mod state;
+#[path = "../../../src/decisions/stock.rs"]
+pub mod stock;
 #[path = "../../../src/decisions/table.rs"]
 pub mod table;
 #[path = "../../../src/decisions/window.rs"]

@@ -3,6 +3,7 @@
 //! The log's layout, against bytes laid out by hand and against damage.
 
 use crate::decisions::log::*;
+use crate::decisions::log_block::{LogBlock, LogBlockFull};
 use proptest::prelude::*;
 
 fn crc32(seed: u32, data: &[u8]) -> u32 {
@@ -178,7 +179,7 @@ fn a_log_block_takes_18_entries() {
         assert_eq!(log.push(Entry::default()), Ok(()));
     }
     let full = log;
-    assert_eq!(log.push(Entry::default()), Err(Full));
+    assert_eq!(log.push(Entry::default()), Err(LogBlockFull));
     assert_eq!(log, full);
 }
 

@@ -6,9 +6,9 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use crate::decisions::block_size::BlockSize;
-use crate::decisions::table::{Arguments, Fault, OnFull};
+use crate::decisions::table::{Arguments, ArgumentError, OnFull};
 
-fn parse(line: &str) -> Result<Arguments, Fault> {
+fn parse(line: &str) -> Result<Arguments, ArgumentError> {
     Arguments::parse(line.split_ascii_whitespace().map(str::as_bytes)).map_err(|(fault, _)| fault)
 }
 
@@ -33,28 +33,28 @@ fn what_is_accepted() {
 #[test]
 fn what_is_refused() {
     for (line, fault) in [
-        ("x", Fault::CountNotANumber),
-        ("-1", Fault::CountNotANumber),
-        ("4294967296", Fault::CountNotANumber),
-        ("block_size:512", Fault::CountNotANumber),
-        ("1", Fault::CountWrong),
-        ("0 block_size:512", Fault::CountWrong),
-        ("2 block_size:512", Fault::CountWrong),
-        ("1 block_size:512 on_full:error", Fault::CountWrong),
-        ("1 size:512", Fault::Unknown),
-        ("1 block_size", Fault::Unknown),
-        ("1 BLOCK_SIZE:512", Fault::Unknown),
-        ("2 block_size:512 block_size:512", Fault::BlockSizeRepeated),
-        ("2 on_full:error on_full:error", Fault::OnFullRepeated),
-        ("1 block_size:", Fault::BlockSize),
-        ("1 block_size:0", Fault::BlockSize),
-        ("1 block_size:256", Fault::BlockSize),
-        ("1 block_size:513", Fault::BlockSize),
-        ("1 block_size:8192", Fault::BlockSize),
-        ("1 block_size:+512", Fault::BlockSize),
-        ("1 block_size:99999999999", Fault::BlockSize),
-        ("1 on_full:", Fault::OnFull),
-        ("1 on_full:panic", Fault::OnFull),
+        ("x", ArgumentError::CountNotANumber),
+        ("-1", ArgumentError::CountNotANumber),
+        ("4294967296", ArgumentError::CountNotANumber),
+        ("block_size:512", ArgumentError::CountNotANumber),
+        ("1", ArgumentError::CountWrong),
+        ("0 block_size:512", ArgumentError::CountWrong),
+        ("2 block_size:512", ArgumentError::CountWrong),
+        ("1 block_size:512 on_full:error", ArgumentError::CountWrong),
+        ("1 size:512", ArgumentError::Unknown),
+        ("1 block_size", ArgumentError::Unknown),
+        ("1 BLOCK_SIZE:512", ArgumentError::Unknown),
+        ("2 block_size:512 block_size:512", ArgumentError::BlockSizeRepeated),
+        ("2 on_full:error on_full:error", ArgumentError::OnFullRepeated),
+        ("1 block_size:", ArgumentError::BlockSize),
+        ("1 block_size:0", ArgumentError::BlockSize),
+        ("1 block_size:256", ArgumentError::BlockSize),
+        ("1 block_size:513", ArgumentError::BlockSize),
+        ("1 block_size:8192", ArgumentError::BlockSize),
+        ("1 block_size:+512", ArgumentError::BlockSize),
+        ("1 block_size:99999999999", ArgumentError::BlockSize),
+        ("1 on_full:", ArgumentError::OnFull),
+        ("1 on_full:panic", ArgumentError::OnFull),
     ] {
         assert_eq!(parse(line), Err(fault), "{line}");
     }
@@ -74,18 +74,18 @@ fn the_default_is_4096_whatever_the_size() {
             assert_eq!(chosen(sectors, logical), Ok(4096));
         }
     }
-    assert_eq!(chosen(131_072, 8192), Err(Fault::BlockSizeTooSmall));
+    assert_eq!(chosen(131_072, 8192), Err(ArgumentError::BlockSizeTooSmall));
     // A checkpoint takes three blocks.
     for sectors in [0, 1, 7, 8, 23] {
-        assert_eq!(chosen(sectors, 512), Err(Fault::DeviceTooSmall));
+        assert_eq!(chosen(sectors, 512), Err(ArgumentError::DeviceTooSmall));
     }
 
     let given = parse("1 block_size:2048").unwrap();
     let chosen = |sectors, logical| given.block_size_for(sectors, logical);
     assert_eq!(chosen(131_071, 512), Ok(given.block_size.unwrap()));
     assert_eq!(chosen(12, 512), Ok(given.block_size.unwrap()));
-    assert_eq!(chosen(11, 512), Err(Fault::DeviceTooSmall));
-    assert_eq!(chosen(131_072, 4096), Err(Fault::BlockSizeTooSmall));
+    assert_eq!(chosen(11, 512), Err(ArgumentError::DeviceTooSmall));
+    assert_eq!(chosen(131_072, 4096), Err(ArgumentError::BlockSizeTooSmall));
 }
 
 proptest! {
