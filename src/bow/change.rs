@@ -182,13 +182,13 @@ impl Worker {
     fn finish_policy_commit(&mut self, bow: &Bow, result: Result) {
         match (result, &mut self.active) {
             (Ok(()), _) => pr_warn!(
-                "{}: no free space is left for backups; the checkpoint was given up, the new \
+                "{}: no free space is left for backups; the checkpoint was committed, the new \
                  contents stay\n",
                 bow.device.name()
             ),
             (Err(error), Some(active)) => {
                 pr_err!(
-                    "{}: the checkpoint cannot be given up: error {}\n",
+                    "{}: the checkpoint cannot be committed: error {}\n",
                     bow.device.name(),
                     error.to_errno()
                 );
@@ -354,7 +354,7 @@ impl Active {
         buffer.fill(LOG, log)?;
         if device.commit(0, buffer, LOG, bytes).is_err() {
             pr_warn!(
-                "{}: the rest of the first block cannot be hidden; do not mount the device below\n",
+                "{}: the rest of the first block cannot be hidden; do not mount the underlying device\n",
                 device.name()
             );
         }

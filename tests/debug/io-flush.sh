@@ -64,7 +64,7 @@ up_to_the_first_write() {
 
 # from_the_commit_on WHAT. Five results.
 from_the_commit_on() {
-    fails "$1: the checkpoint cannot be given up" "$error" bow_set bow0 2
+    fails "$1: the checkpoint cannot be committed" "$error" bow_set bow0 2
     same "$1: and stays" 1 "$(bow_state bow0)"
     flush_works
     bow_remove bow0

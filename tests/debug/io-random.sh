@@ -19,7 +19,7 @@ ready() {
 run_on() {
     exercise run /dev/mapper/bow0 --keep-going --no-verify --range 0+12000 --range 29000+3000 "$@" >"$work/run.out" 2>&1
 }
-# Where the live first block is may be unknown after a log write has failed, and
+# Where the relocated first block is may be unknown after a log write has failed, and
 # its reads then fail: no wrong content is all that can be asked for.
 not_wrong() {
     exercise verify /dev/mapper/bow0

@@ -87,20 +87,20 @@ check "the data cannot be written: later it can" put 400
 # The first block goes elsewhere.
 live=$(sector0 "$dev")
 io_fault "$dev" WRITE "$live" 8
-fails "the live first block cannot be written: the writer gets an error" "$io_error" put 0
-hit "the live first block cannot be written"
+fails "the relocated first block cannot be written: the writer gets an error" "$io_error" put 0
+hit "the relocated first block cannot be written"
 io_faults_off
 io_fault "$dev" READ "$live" 8
 klog_mark
-fails "the live first block cannot be read: the reader gets an error" "$io_error" \
+fails "the relocated first block cannot be read: the reader gets an error" "$io_error" \
     dd if=/dev/mapper/bow0 of=/dev/null bs=4096 count=1 iflag=direct status=none
-hit "the live first block cannot be read"
-fails "the live first block cannot be read: the checkpoint cannot be given up" "$io_error" bow_set bow0 2
-same "the live first block cannot be read: the state is still 1" 1 "$(bow_state bow0)"
+hit "the relocated first block cannot be read"
+fails "the relocated first block cannot be read: the checkpoint cannot be committed" "$io_error" bow_set bow0 2
+same "the relocated first block cannot be read: the state is still 1" 1 "$(bow_state bow0)"
 # The file system takes its place, so it has to move, and cannot.
-fails "the live first block cannot be moved: the writer gets an error" "$io_error" put $((live / 8))
+fails "the relocated first block cannot be moved: the writer gets an error" "$io_error" put $((live / 8))
 io_faults_off
-check "the live first block can be moved" put $((live / 8))
+check "the relocated first block can be moved" put $((live / 8))
 check "the first block can be written" put 0
 
 # The log.
@@ -113,7 +113,7 @@ same "the log cannot be written: the block has not changed" "$old" "$(get "$dev"
 same "the log cannot be written: status says so" failed "$(bow_field bow0 error)"
 check "the log cannot be written: so does an event" test "$(events bow0)" -gt "$events"
 check "the log cannot be written: a changed block can be written" put 100
-fails "the log cannot be written: the checkpoint cannot be given up" "$io_error" bow_set bow0 2
+fails "the log cannot be written: the checkpoint cannot be committed" "$io_error" bow_set bow0 2
 same "the log cannot be written: the state is still 1" 1 "$(bow_state bow0)"
 io_faults_off
 fails "afterwards: first writes still fail" "$io_error" put 501
@@ -155,4 +155,4 @@ check "then a checkpoint is possible" checkpoint bow0
 check "and a commit" bow_set bow0 2
 bow_remove bow0
 check "the bare device holds what was written" exercise verify "$dev"
-echo "# covered: $total_faults I/O faults: read of the original, write of a backup, data, log, full log block, live first block (read, write, move), checkpoint, commit"
+echo "# covered: $total_faults I/O faults: read of the original, write of a backup, data, log, full log block, relocated first block (read, write, move), checkpoint, commit"

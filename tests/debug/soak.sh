@@ -57,7 +57,7 @@ soak() { # NAME MKFS...
     old=$(tree_digest "$mnt/quiet")
     fsfreeze -f "$mnt" && fsfreeze -u "$mnt"
 
-    # A checkpoint that is kept: taken and given up under load.
+    # A checkpoint that is kept: taken and committed under load.
     start_fsx
     start_fio
     sleep "$third"

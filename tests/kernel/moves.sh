@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# The file system writes where backups and the live first block lie: they move, and rollback holds.
+# The file system writes where backups and the relocated first block lie: they move, and rollback holds.
 . "$(dirname "$0")/lib.sh"
 . "$here/common/bow.sh"
 plan 16
@@ -28,7 +28,7 @@ for block in 512 4096; do
         esac
     done
     check "$what: backups moved" test "$(bow_field bow0 moved)" -gt 0
-    check "$what: the live first block moved" test "$(sector0 "$dev")" != "$home"
+    check "$what: the relocated first block moved" test "$(sector0 "$dev")" != "$home"
     check "$what: all reads are right" exercise verify /dev/mapper/bow0
     check "$what: remove" bow_remove bow0
     both_readers "$what" "$dev" as_saved

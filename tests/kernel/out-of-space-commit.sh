@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# With on_full:commit the checkpoint is given up when space runs out, and no write fails.
+# With on_full:commit the checkpoint is committed when space runs out, and no write fails.
 . "$(dirname "$0")/lib.sh"
 . "$here/common/bow.sh"
 plan 9

@@ -115,7 +115,7 @@ as_before() {
     [ "$(digest "$1" 0 "$old")" = "$before" ]
 }
 
-#### Nothing waits but the write to the place of the live first block, which moves it
+#### Nothing waits but the write to the place of the relocated first block, which moves it
 
 device 65536 32768
 home=$(sector0 "$dev")
@@ -131,9 +131,9 @@ in_time "a discard" drop $((12 * MIB)) $MIB
 in_time "a write to free space" put $((24 * MIB))
 in_time "a read of the first block" get 0
 in_time "a write to it" put 0
-lifted "a move of the live first block"
+lifted "a move of the relocated first block"
 wait $move
-same "the live first block moves" 0 $?
+same "the relocated first block moves" 0 $?
 check "to another place" test "$(sector0 "$dev")" != "$home"
 check "remove" bow_remove bow0
 both_readers "after a move" "$dev" as_before
@@ -152,7 +152,7 @@ near_full=$!
 changed=''
 for _ in {1..60}; do
     sleep 1
-    now=$(bow_field bow0 changed)
+    now=$(bow_field bow0 writable)
     [ "$now" != "$changed" ] || break
     changed=$now
 done

@@ -8,7 +8,7 @@ no code and no idea with src/decisions or bowctl. Nothing but the standard libra
     bow_reader.py list IMAGE [--json]   print every log block and entry, newest first
     bow_reader.py verify IMAGE          simulate the restore, check every checksum
     bow_reader.py restore IMAGE         verify, then restore IMAGE in place
-    bow_reader.py restore --keep IMAGE  keep the new state: live first block back to block 0
+    bow_reader.py restore --keep IMAGE  keep the new state: relocated first block back to block 0
 
 It holds what it restores in memory and does not survive being cut off: it is an
 oracle for images, not a recovery tool. Exit status: 0 done, 1 the log is bad, 2 usage.
@@ -260,7 +260,7 @@ def main(argv=None):
         image = Image(args.image, writable=args.command == "restore")
         if args.keep:
             block = keep(image)
-            print(f"kept: live first block back from sector {block.sector0}")
+            print(f"kept: relocated first block back from sector {block.sector0}")
             return 0
         blocks = simulate(image)
         if args.command == "list":

@@ -340,7 +340,7 @@ class Sweep:
         return self.writes_done
 
     def live_block(self):
-        """Where the log says that the live first block is."""
+        """Where the log says that the relocated first block is."""
         return struct.unpack_from("<Q", self.device.read(self.device.path, 0), 20)[0] // 8
 
     def writes_done(self):

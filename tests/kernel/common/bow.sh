@@ -28,7 +28,7 @@ bow_field() {
     state) at=4 ;;
     block_size) at=5 ;;
     free) at=6 ;;
-    changed) at=7 ;;
+    writable) at=7 ;;
     backup) at=8 ;;
     sequence) at=9 ;;
     entries) at=10 ;;
@@ -136,7 +136,7 @@ checkpoint() {
     cp "$model" "$saved" && bow_set "$1" 1
 }
 
-# sector0 DEVICE: where the log on DEVICE says that the live first block is.
+# sector0 DEVICE: where the log on DEVICE says that the relocated first block is.
 sector0() {
     dd if="$1" bs=4096 count=1 iflag=direct status=none | od -An -tu8 -j20 -N8 | tr -d ' '
 }

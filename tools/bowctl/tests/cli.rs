@@ -444,7 +444,7 @@ fn logs_that_somebody_made_up() {
         }
     }
 
-    // A device that has lost its end, and with it the live first block.
+    // A device that has lost its end, and with it the relocated first block.
     start(0, b"BOW");
     fs::write(&image.path, &image.data()[..20 * 512]).unwrap();
     for command in ["restore", "check", "commit"] {

@@ -15,7 +15,7 @@ pub(crate) struct Reach {
     pub(crate) chain: usize,
     /// Backups that moved out of the way.
     pub(crate) moved: usize,
-    /// Moves of the live first block.
+    /// Moves of the relocated first block.
     pub(crate) first_block: usize,
     /// Backups of a last block that the end of the device cuts off.
     pub(crate) cut_off: usize,

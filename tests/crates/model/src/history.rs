@@ -75,7 +75,7 @@ pub struct History {
     time: u64,
     /// Entries in all, those of size 0 not counted.
     pub total_entries: u64,
-    /// Moves of backups and of the live first block.
+    /// Moves of backups and of the relocated first block.
     pub moves: usize,
 }
 

@@ -189,7 +189,7 @@ fn enter(lives: &[Live], file_systems: &[FileSystem]) -> Result {
     thawed.into_iter().collect()
 }
 
-/// Enters state 1 on all devices, or gives up the checkpoints of those that did. While all is
+/// Enters state 1 on all devices, or commits the checkpoints of those that did. While all is
 /// frozen, nothing has been written since.
 fn enter_all(lives: &[Live]) -> Result {
     for (done, live) in lives.iter().enumerate() {
@@ -201,12 +201,12 @@ fn enter_all(lives: &[Live]) -> Result {
         for other in &lives[..done] {
             advice.push_str(&match other.set_state(State::Committed) {
                 Ok(()) => format!(
-                    " The checkpoint of {0} was given up again; for another, make the device \
+                    " The checkpoint of {0} was committed again; for another, make the device \
                      again: `bowctl remove {0}`, `bowctl create`.",
                     other.name
                 ),
                 Err(error) => format!(
-                    " {0} has a checkpoint, which could not be given up ({error}): \
+                    " {0} has a checkpoint, which could not be committed ({error}): \
                      `bowctl commit {0}`.",
                     other.name
                 ),
