@@ -48,7 +48,7 @@ pub(crate) fn allowed(recording: &Recording, cut: Time, found: Found) -> Result<
         }
         Found::Log => match recording.given_up {
             Some(decision) if cut > decision.reported.min(decision.durable) => {
-                Err("the checkpoint was given up, but there is a log".into())
+                Err("the checkpoint was committed, but there is a log".into())
             }
             _ => Ok(()),
         },
