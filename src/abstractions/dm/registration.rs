@@ -88,6 +88,8 @@ impl<T: Target> Registration<T> {
     }
 
     fn target_type(module: &'static ThisModule) -> dm_bindings::target_type {
+        // Without `end_io` nobody would drop it.
+        const { assert!(T::HAS_END_IO || !core::mem::needs_drop::<T::BioData>()) };
         let feature = |has, feature: u32| if has { u64::from(feature) } else { 0 };
         dm_bindings::target_type {
             features: feature(T::ALWAYS_WRITEABLE, dm_bindings::DM_TARGET_ALWAYS_WRITEABLE)
