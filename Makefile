@@ -59,7 +59,7 @@ test-host: ## the tests that need no kernel
 test-fuzz: ## hostile logs, devices and table lines, SECONDS= in all (60)
 	@tests/run-fuzz $(SECONDS)
 
-check: ## formatting, clippy, rustdoc, shellcheck, small stack frames, no stray unsafe
+check: ## formatting, clippy, rustdoc, shellcheck, small stack frames, unsafe, structure
 	@tests/run-check
 
 install: ## what make or make module built, bowctl and its manual page (DESTDIR=, PREFIX=)

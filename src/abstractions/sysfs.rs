@@ -117,8 +117,10 @@ impl<T: Attributes> Directory<T> {
         )?;
         let node = KBox::into_raw(node);
         // SAFETY: The node stays where it is until `release`.
-        unsafe { (*node).ktype.sysfs_ops = &raw const (*node).ops };
-        // SAFETY: As above.
+        let ops = unsafe { &raw const (*node).ops };
+        // SAFETY: As above; nobody else uses the node yet.
+        unsafe { (*node).ktype.sysfs_ops = ops };
+        // SAFETY: The node stays where it is until `release`.
         let kobject = unsafe { (*node).kobject.get() };
         // SAFETY: As above.
         let ktype = unsafe { &raw const (*node).ktype };
@@ -173,8 +175,10 @@ impl<T: Attributes> Directory<T> {
         attribute: *mut bindings::attribute,
         page: *mut c_char,
     ) -> isize {
-        // SAFETY: By the safety requirements; sysfs keeps the node while this runs.
-        let node = unsafe { &*Self::node(kobject) };
+        // SAFETY: By the safety requirements.
+        let node = unsafe { Self::node(kobject) };
+        // SAFETY: By the safety requirements `node` is valid; sysfs keeps it while this runs.
+        let node = unsafe { &*node };
         // SAFETY: By the safety requirements.
         let buffer = unsafe { core::slice::from_raw_parts_mut(page.cast::<u8>(), PAGE_SIZE) };
         let mut out = Formatter::new(buffer);
@@ -195,8 +199,10 @@ impl<T: Attributes> Directory<T> {
         text: *const c_char,
         length: usize,
     ) -> isize {
-        // SAFETY: By the safety requirements; sysfs keeps the node while this runs.
-        let node = unsafe { &*Self::node(kobject) };
+        // SAFETY: By the safety requirements.
+        let node = unsafe { Self::node(kobject) };
+        // SAFETY: By the safety requirements `node` is valid; sysfs keeps it while this runs.
+        let node = unsafe { &*node };
         // SAFETY: By the safety requirements.
         let text = unsafe { core::slice::from_raw_parts(text.cast::<u8>(), length) };
         match Self::index(node, attribute).and_then(|index| T::store(&node.owner, index, text)) {

@@ -136,9 +136,11 @@ impl Buffer {
         self.write(index, data)?;
         let address = self.address(index)?;
         let rest = PAGE_SIZE.checked_sub(data.len()).ok_or(EINVAL)?;
-        // SAFETY: The buffer is borrowed mutably, so no other thread accesses the page; it has `PAGE_SIZE`
-        // bytes, of which `data` covers all but `rest`.
-        unsafe { core::ptr::write_bytes(address.add(data.len()), 0, rest) };
+        // SAFETY: The page has `PAGE_SIZE` bytes, and `data` is not longer.
+        let end = unsafe { address.add(data.len()) };
+        // SAFETY: The buffer is borrowed mutably, so no other thread accesses the page, which has `rest` bytes
+        // from `end` on.
+        unsafe { core::ptr::write_bytes(end, 0, rest) };
         Ok(())
     }
 

@@ -142,6 +142,7 @@ impl<T> Instances<T> {
         conflicts: impl Fn(&T, &T) -> bool,
     ) -> Result<NonNull<Instance<T>>, AddError> {
         let no_memory = |_| AddError::NoMemory;
+        // INVARIANT: The caller passes what `NewTable::open` has opened: a device and the handle of it.
         let instance = Instance {
             shared,
             opened,

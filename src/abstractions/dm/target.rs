@@ -47,13 +47,13 @@ pub(crate) trait Target: Sized + Send + Sync + 'static {
     /// Features: `DM_TARGET_NOWAIT`, for a target that never makes the submitter of a bio with REQ_NOWAIT wait.
     const NOWAIT: bool = false;
 
-    /// Whether flushes reach the target (`num_flush_bios`).
+    /// Set if flushes reach the target (`num_flush_bios`).
     const FLUSHES: bool = true;
 
-    /// Whether discards reach the target (`num_discard_bios`), also where the underlying device has none.
+    /// Set if discards reach the target (`num_discard_bios`), also where the underlying device has none.
     const DISCARDS: bool = false;
 
-    /// Whether writes of zeroes reach the target (`num_write_zeroes_bios`).
+    /// Set if writes of zeroes reach the target (`num_write_zeroes_bios`).
     const WRITE_ZEROES: bool = false;
 
     /// Data that the target keeps with each bio, made anew for each, and given to [`end_io`](Self::end_io) when
