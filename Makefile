@@ -14,7 +14,7 @@ export DM_BOW_GOAL := $(MAKECMDGOALS)
 
 .DEFAULT_GOAL := all
 .PHONY: all help module tools paths install clean clean-cache update \
-	rust-analyzer demo bench test test-host test-kernel test-powercut test-crash \
+	rust-analyzer upstream demo bench test test-host test-kernel test-powercut test-crash \
 	test-crash-teeth test-debug test-fuzz check
 
 all: ## the module for the running kernel, or for KDIR=
@@ -67,6 +67,9 @@ install: ## what make or make module built, bowctl and its manual page (DESTDIR=
 
 rust-analyzer: ## rust-project.json for editors
 	@scripts/rust-analyzer
+
+upstream: ## src/abstractions as patches for the kernel, checked by its checkpatch.pl
+	@scripts/upstream
 
 update: ## look for newer packages and kernels (the cache is kept as it is until then)
 	@scripts/update

@@ -164,7 +164,8 @@ impl Buffer {
         if from == to {
             return Err(EINVAL);
         }
-        // SAFETY: The buffer is borrowed mutably, so no other thread accesses the pages. Both are valid, have `PAGE_SIZE` bytes, and are not the same one.
+        // SAFETY: The buffer is borrowed mutably, so no other thread accesses the pages. Both are valid, have
+        // `PAGE_SIZE` bytes, and are not the same one.
         unsafe { core::ptr::copy_nonoverlapping(source, dest, PAGE_SIZE) };
         Ok(())
     }

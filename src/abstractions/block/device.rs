@@ -95,7 +95,7 @@ impl Device {
     }
 
     /// Has every use of the device fail from now on, and waits for those that are under way: for
-    /// calls to return, and for bios of a [`BioSet`](super::bio::BioSet) to have ended. Sleeps.
+    /// calls to return, and for bios of a [`BioSet`](super::bio_set::BioSet) to have ended. Sleeps.
     pub(in crate::abstractions) fn close(&self) {
         self.bdev.xchg(core::ptr::null_mut(), Full);
         self.uses.drain();
