@@ -61,7 +61,7 @@ impl LogBlock {
     /// Turns this log block into its successor, once it has been saved as a full log block.
     ///
     /// `dest` is the sector that the full log block was saved at. `checksum` is that of the whole saved
-    /// block, seeded with [`entry_seed`] of sector 0. Entry 0 of the successor records both. The sequence
+    /// block, seeded with [`entry_seed`](super::log::entry_seed) of sector 0. Entry 0 of the successor records both. The sequence
     /// does not wrap: the entries of so long a chain fit into no memory.
     pub fn succeed(&mut self, dest: u64, checksum: u32) {
         self.sequence = self.sequence.saturating_add(1);
@@ -81,7 +81,7 @@ impl LogBlock {
     ///
     /// # Errors
     ///
-    /// [`Full`] if there is no room; the log block has not changed then.
+    /// [`LogBlockFull`] if there is no room; the log block has not changed then.
     pub fn push(&mut self, entry: Entry) -> Result<(), LogBlockFull> {
         let slot = self.entries.get_mut(self.count).ok_or(LogBlockFull)?;
 
