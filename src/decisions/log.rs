@@ -2,8 +2,9 @@
 
 //! The on-disk log: layout and meaning of every field of a log block.
 //!
-//! This file is the one definition of the format. The target writes log blocks with it ([`LogBlock`](super::log_block::LogBlock));
-//! `bowctl` and the tests read log blocks with it ([`Header`]).
+//! This file is the one definition of the format: the layout, and the reading of log blocks ([`Header`]),
+//! which `bowctl` and the tests do. The writing half is [`log_block`](super::log_block), over the same
+//! layout: the target fills and encodes log blocks with it.
 //!
 //! While a checkpoint is open, the device's first block holds a *log block*: a header followed by entries.
 //! Each entry says that the data that belongs at `source` is saved at `dest`. The contents of the first block

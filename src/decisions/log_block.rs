@@ -61,8 +61,8 @@ impl LogBlock {
     /// Turns this log block into its successor, once it has been saved as a full log block.
     ///
     /// `dest` is the sector that the full log block was saved at. `checksum` is that of the whole saved
-    /// block, seeded with [`entry_seed`](super::log::entry_seed) of sector 0. Entry 0 of the successor records both. The sequence
-    /// does not wrap: the entries of so long a chain fit into no memory.
+    /// block, seeded with [`entry_seed`](super::log::entry_seed) of sector 0. Entry 0 of the successor
+    /// records both. The sequence does not wrap: the entries of so long a chain fit into no memory.
     pub fn succeed(&mut self, dest: u64, checksum: u32) {
         self.sequence = self.sequence.saturating_add(1);
         // INVARIANT: 0 is at most `ENTRIES_MAX`.

@@ -6,11 +6,12 @@
 //! the `kernel` crate (`tools/kernel-shim`). `bowctl` reads logs with them; `tests/crates/decisions`
 //! tests them.
 //!
-//! - What is on the disk: [`log`].
+//! - What is on the disk: [`log`]; its writing half: [`log_block`].
 //! - What the target does: [`checkpoint`], [`batch`], [`ranges`], [`free_space`], [`block_size`], [`state`],
 //!   [`table`].
 
-// In the module nobody but itself uses these types.
+// The first two lints look at what a crate exports, and the module, for which these files are written,
+// exports nothing. Its documentation has private items too, so the public ones link to them.
 #![allow(
     clippy::len_without_is_empty,
     clippy::new_without_default,
