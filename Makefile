@@ -47,7 +47,7 @@ test-powercut: ## the power is cut in mid-update, then restore and compare
 test-crash: ## the crash sweep at length: 60,000 states and more
 	@tests/run-crash --states 60000 --cut-offs 6000 --mounts 12
 
-test-crash-teeth: ## modules that are wrong in one way each: the sweep must catch all
+test-crash-teeth: ## negative controls: modules that are wrong in one way each, which the sweep must catch
 	@tests/run-crash-teeth
 
 test-debug: ## selftests, faults and a soak in a debug kernel, which it builds once (T=, SOAK_SECONDS=)

@@ -19,8 +19,8 @@ tree_digest() {
         xargs -0 sha256sum | sha256sum)
 }
 
-# bow_field NAME FIELD: one field of the status line. Nothing else in the tests
-# knows where in the line a field stands.
+# bow_field NAME FIELD: one field of the status line. Whoever needs several of
+# one moment takes the line apart itself: free-while-changing, table-status.
 bow_field() {
     local line at
     line=$(dmsetup status "$1") || return

@@ -18,7 +18,7 @@ use std::sync::Mutex;
 pub(crate) struct Plan<'a> {
     /// States, if the flushes do not ask for more.
     pub(crate) states: usize,
-    /// Restores and commits that are cut off, beyond the restore that is at every request.
+    /// Restores and commits that are cut off, beyond the restore and the commit that are at every request.
     pub(crate) cut_offs: usize,
     pub(crate) seed: u64,
     pub(crate) threads: usize,
