@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# Two jobs on two CPUs: rewrites of settled blocks and reads take no lock of the target's; what first writes take.
+# Two jobs on two CPUs: rewrites of writable blocks and reads take no lock of the target's; what first writes take.
 # timeout: 60
 . "$(dirname "$0")/common/faults.sh"
 [ -e /proc/lock_stat ] || skip_all "the kernel counts no locks: this needs the debug kernel"
@@ -37,9 +37,9 @@ locks() {
 check "first writes" counted two_jobs randwrite 4
 first=$(locks)
 # The lock under which they wait for the worker: if it is not seen, no lock would be.
-check "first writes are seen to take a lock" grep -q dm_bow_incoming <<<"$first"
+check "first writes are seen to take a lock" grep -q dm_bow_deferred <<<"$first"
 check "rewrites" counted two_jobs randwrite 4
-same "rewrites of settled blocks take no lock of the target's" "" "$(locks)"
+same "rewrites of writable blocks take no lock of the target's" "" "$(locks)"
 check "reads" counted two_jobs randread 16
 same "reads outside the first block take no lock of the target's" "" "$(locks)"
 while read -r name contentions acquisitions; do
