@@ -85,12 +85,12 @@ io_faults_off
 check "the data cannot be written: later it can" put 400
 
 # The first block goes elsewhere.
-live=$(sector0 "$dev")
-io_fault "$dev" WRITE "$live" 8
+place=$(sector0 "$dev")
+io_fault "$dev" WRITE "$place" 8
 fails "the relocated first block cannot be written: the writer gets an error" "$io_error" put 0
 hit "the relocated first block cannot be written"
 io_faults_off
-io_fault "$dev" READ "$live" 8
+io_fault "$dev" READ "$place" 8
 klog_mark
 fails "the relocated first block cannot be read: the reader gets an error" "$io_error" \
     dd if=/dev/mapper/bow0 of=/dev/null bs=4096 count=1 iflag=direct status=none
@@ -98,9 +98,9 @@ hit "the relocated first block cannot be read"
 fails "the relocated first block cannot be read: the checkpoint cannot be committed" "$io_error" bow_set bow0 2
 same "the relocated first block cannot be read: the state is still 1" 1 "$(bow_state bow0)"
 # The file system takes its place, so it has to move, and cannot.
-fails "the relocated first block cannot be moved: the writer gets an error" "$io_error" put $((live / 8))
+fails "the relocated first block cannot be moved: the writer gets an error" "$io_error" put $((place / 8))
 io_faults_off
-check "the relocated first block can be moved" put $((live / 8))
+check "the relocated first block can be moved" put $((place / 8))
 check "the first block can be written" put 0
 
 # The log.

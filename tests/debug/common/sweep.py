@@ -325,7 +325,7 @@ class Sweep:
         for block in (self.FIRST, self.FIRST + 3, self.FIRST):
             dev.write(block, self.rng)
         dev.write(1100, self.rng, MANY)
-        # Where a page of the map of settled blocks begins.
+        # Where a page of the map of writable blocks begins.
         dev.write(2050, self.rng)
         # The first block is elsewhere; and what lies there, the first backups, has to move.
         dev.write(0, self.rng)

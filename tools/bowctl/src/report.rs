@@ -80,7 +80,7 @@ pub struct Block {
     pub sequence: u32,
     /// Number of entries.
     pub count: u32,
-    /// Sector of the live contents of the first block.
+    /// First sector of the relocated first block.
     pub sector0: u64,
     /// The checkpoint's identity; none in version 1.0.
     pub uuid: Option<String>,

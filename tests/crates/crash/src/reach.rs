@@ -25,10 +25,15 @@ pub(crate) struct Reach {
 
 impl Reach {
     /// Reads it from all that was written to the first sector of a device of `sectors` sectors.
-    pub(crate) fn new(lower: &Level, contents: &Contents, sectors: u64, is_given_up: bool) -> Self {
+    pub(crate) fn new(
+        lower: &Level,
+        contents: &Contents,
+        sectors: u64,
+        is_committed: bool,
+    ) -> Self {
         // The newest of each sequence.
         let mut chain: BTreeMap<u32, Vec<Entry>> = BTreeMap::new();
-        let mut live = Vec::new();
+        let mut places = Vec::new();
         for version in lower.versions(0) {
             let Some(block) = contents.get(version.id) else {
                 continue;
@@ -36,10 +41,10 @@ impl Reach {
             let Ok(header) = Header::parse(block, crc32) else {
                 continue;
             };
-            live.push(header.sector0);
+            places.push(header.sector0);
             chain.insert(header.sequence, header.entries(block).collect());
         }
-        live.dedup();
+        places.dedup();
 
         let mut taken: Vec<(u64, u64)> = Vec::new();
         let (mut moved, mut cut_off) = (0, 0);
@@ -56,9 +61,9 @@ impl Reach {
         Self {
             chain: chain.len(),
             moved,
-            first_block: live.len().saturating_sub(1),
+            first_block: places.len().saturating_sub(1),
             cut_off,
-            commit: usize::from(is_given_up),
+            commit: usize::from(is_committed),
         }
     }
 

@@ -38,8 +38,8 @@ struct Device {
     block: BlockSize,
     checkpoint: Checkpoint,
     batch: Batch,
-    /// Blocks that were copied ahead and not written since.
-    ahead: BTreeSet<u64>,
+    /// Blocks that were prefetched and not written since.
+    prefetched: BTreeSet<u64>,
     random: Random,
     /// True if the worker finds memory.
     has_memory: bool,
@@ -96,7 +96,7 @@ impl Device {
             block,
             checkpoint,
             batch: Batch::new(GFP_KERNEL).unwrap(),
-            ahead: BTreeSet::new(),
+            prefetched: BTreeSet::new(),
             random,
             has_memory: true,
             failures: None,
@@ -158,9 +158,9 @@ impl Device {
             });
         let copies = self.batch.copies().iter().zip(&failed);
         for (copy, _) in copies.filter(|(_, failed)| failed.is_none()) {
-            for ahead in copy.prefetched() {
-                self.ahead
-                    .extend(self.block.number(ahead.start)..self.block.number(ahead.end));
+            for span in copy.prefetched() {
+                self.prefetched
+                    .extend(self.block.number(span.start)..self.block.number(span.end));
             }
         }
         self.checkpoint.finish(&mut self.batch);
@@ -169,7 +169,7 @@ impl Device {
             assert_eq!(self.checkpoint.ranges().total(kind), 0);
         }
         self.checkpoint.replenish(GFP_KERNEL);
-        assert!(self.ahead.len() as u64 * self.block.sectors() <= AHEAD_MAX);
+        assert!(self.prefetched.len() as u64 * self.block.sectors() <= AHEAD_MAX);
     }
 
     /// Appends the entries of the batch to the log and writes the log blocks that are full.
@@ -189,7 +189,7 @@ impl Device {
 
     fn count_hits(&mut self, span: &Range<u64>) {
         let blocks = self.block.number(span.start)..self.block.number(self.block.up(span.end));
-        let hits = blocks.filter(|block| self.ahead.remove(block)).count();
+        let hits = blocks.filter(|block| self.prefetched.remove(block)).count();
         self.checkpoint.prefetch_hits(hits as u64);
     }
 
@@ -200,10 +200,10 @@ impl Device {
             self.checkpoint.open(&mut self.batch, waiting.len());
             waiting.retain(|span| {
                 if span.start < self.block.sectors() {
-                    let live = self.checkpoint.first_block();
+                    let sector0 = self.checkpoint.first_block();
                     let moves = self.batch.moves_first_block();
                     if !moves {
-                        self.put(span, span.start + live..span.end + live);
+                        self.put(span, span.start + sector0..span.end + sector0);
                     }
                     return moves;
                 }
@@ -405,7 +405,7 @@ fn a_dense_load_is_copied_in_large_pieces() {
         );
         assert!(device.copies < most);
         // Windows may reach over the ends of what is written.
-        assert!(device.ahead.len() < 32);
+        assert!(device.prefetched.len() < 32);
     }
 }
 
@@ -413,7 +413,7 @@ fn a_dense_load_is_copied_in_large_pieces() {
 #[test]
 fn a_stream_is_copied_in_large_pieces() {
     let mut device = large();
-    // What is ahead in vain leaves nothing for trials.
+    // What is prefetched in vain leaves nothing for trials.
     for start in 0..40 {
         let span = start * 4 * MIB + MIB..start * 4 * MIB + MIB + 8;
         device.write(std::slice::from_ref(&span));
@@ -442,7 +442,7 @@ fn a_copy_takes_what_is_left_of_a_piece_of_free_space() {
 fn a_sparse_load_is_copied_as_it_comes() {
     let mut device = large();
     scatter(&mut device, 16 * MIB..136 * MIB, 4096, 32);
-    let vain = device.ahead.len() as u64 * 8;
+    let vain = device.prefetched.len() as u64 * 8;
     println!(
         "{} copies for 4096 writes, {} KiB in vain",
         device.copies,
@@ -458,7 +458,7 @@ fn a_sparse_load_after_a_dense_one_is_copied_as_it_comes() {
         let mut device = large();
         scatter(&mut device, MIB..17 * MIB, 4096, depth);
         scatter(&mut device, 32 * MIB..152 * MIB, 4096, depth);
-        let vain = device.ahead.len() as u64 * 8;
+        let vain = device.prefetched.len() as u64 * 8;
         println!("{} KiB in vain, {depth} at a time", vain / 2);
         assert!(vain < 4 * MIB);
     }

@@ -15,7 +15,7 @@ fn a_long_stream_is_copied_ahead_as_a_short_one() {
     let mut window = Window::new();
     // No more trials.
     window.miss(block.sectors(), MIB, block);
-    let ahead = |behind| window.around(&(8 * MIB..8 * MIB + 8), behind, 1024 * MIB, MIB);
+    let ahead = |before| window.around(&(8 * MIB..8 * MIB + 8), before, 1024 * MIB, MIB);
     assert_eq!(ahead(8), None);
     assert_eq!(ahead(64), Some(8 * MIB..8 * MIB + 72));
     assert_eq!(ahead(512 * MIB), Some(8 * MIB..9 * MIB));

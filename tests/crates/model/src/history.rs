@@ -28,8 +28,8 @@ enum Kind {
     Free,
     /// Holds a backup, or a log block that was full.
     Backup,
-    /// Holds the live contents of the first block.
-    Live,
+    /// Holds the relocated first block.
+    FirstBlock,
 }
 
 /// Operation of the file system.
@@ -68,7 +68,7 @@ pub struct History {
     /// Blocks that were free at the checkpoint.
     pub free_at_checkpoint: Vec<bool>,
     kinds: Vec<Kind>,
-    live: usize,
+    first_block: usize,
     sequence: u32,
     entries: Vec<[u8; 24]>,
     uuid: Vec<u8>,
@@ -131,7 +131,7 @@ impl History {
             disk,
             free_at_checkpoint: free,
             kinds,
-            live: 0,
+            first_block: 0,
             sequence: 0,
             entries: Vec::new(),
             uuid: random.bytes(16),
@@ -144,8 +144,8 @@ impl History {
         if history.free() < 2 {
             return None;
         }
-        history.live = history.place(1, Kind::Live)?;
-        history.copy(0, history.live, 1);
+        history.first_block = history.place(1, Kind::FirstBlock)?;
+        history.copy(0, history.first_block, 1);
         history.kinds[0] = Kind::Changed;
         let backup = history.place(1, Kind::Backup)?;
         history.copy(0, backup, 1);
@@ -169,9 +169,9 @@ impl History {
         (&self.uuid, self.time)
     }
 
-    /// Returns where the live contents of the first block are, in sectors.
+    /// Returns where the relocated first block is, in sectors.
     pub fn sector0(&self) -> u64 {
-        self.sector(self.live)
+        self.sector(self.first_block)
     }
 
     /// Returns the number of free blocks.
@@ -244,7 +244,7 @@ impl History {
                 }
                 let data = self.random.bytes((end - first) * self.block_size);
                 for (block, data) in (first..end).zip(data.chunks(self.block_size)) {
-                    let place = if block == 0 { self.live } else { block };
+                    let place = if block == 0 { self.first_block } else { block };
 
                     put(&mut self.disk, place, data);
                     put(&mut self.new, block, data);
@@ -284,28 +284,28 @@ impl History {
                 self.changed(block, 1);
                 return Some(1);
             }
-            Kind::Unchanged | Kind::Backup | Kind::Live => {}
+            Kind::Unchanged | Kind::Backup | Kind::FirstBlock => {}
         }
 
         let run = self.kinds[block..]
             .iter()
-            .take(if kind == Kind::Live { 1 } else { most })
+            .take(if kind == Kind::FirstBlock { 1 } else { most })
             .take_while(|next| **next == kind)
             .count();
         let blocks = (1..=run).rev().find(|blocks| self.fits(*blocks))?;
         let place = self.place(
             blocks,
-            if kind == Kind::Live {
-                Kind::Live
+            if kind == Kind::FirstBlock {
+                Kind::FirstBlock
             } else {
                 Kind::Backup
             },
         )?;
 
         self.copy(block, place, blocks);
-        self.entry(block, place, blocks, kind != Kind::Live)?;
-        if kind == Kind::Live {
-            self.live = place;
+        self.entry(block, place, blocks, kind != Kind::FirstBlock)?;
+        if kind == Kind::FirstBlock {
+            self.first_block = place;
         }
         if kind != Kind::Unchanged {
             self.moves += 1;
@@ -412,7 +412,7 @@ impl History {
         log.extend((self.block_size as u32).to_le_bytes());
         log.extend((self.entries.len() as u32).to_le_bytes());
         log.extend(self.sequence.to_le_bytes());
-        log.extend(self.sector(self.live).to_le_bytes());
+        log.extend(self.sector(self.first_block).to_le_bytes());
         if self.version == Version::V1_1 {
             log.extend([0; 4]);
             log.extend(&self.uuid);

@@ -77,9 +77,9 @@ impl Log {
 }
 
 /// Returns a log of version 1.0, for a device of 2^32 sectors, with entries that copy what others
-/// have copied: with each, twice as many blocks come from two places by turns. `live` is where the
-/// first block is, in blocks of 4096 bytes.
-pub fn scattered(live: u64) -> Log {
+/// have copied: with each, twice as many blocks come from two places by turns. `place` is where the
+/// relocated first block is, in blocks of 4096 bytes.
+pub fn scattered(place: u64) -> Log {
     const BLOCK: u64 = 4096;
     // The largest that an entry can say.
     const MOST: u64 = (1 << 20) - 1;
@@ -106,7 +106,7 @@ pub fn scattered(live: u64) -> Log {
         restoring: false,
         block_size: BLOCK as u32,
         sequence: 0,
-        sector0: live * BLOCK / SECTOR as u64,
+        sector0: place * BLOCK / SECTOR as u64,
         uuid: 0,
         entries,
     }
@@ -155,9 +155,9 @@ pub fn follow(image: &[u8]) -> Vec<u8> {
         let block_size = field(&block, 8) as usize;
         let sequence = field(&block, 16);
         let entries = entries(&block);
-        let live = wide(&block, 20) as usize * SECTOR;
+        let place = wide(&block, 20) as usize * SECTOR;
 
-        assert!(live > 0 && live % block_size == 0 && live + block_size <= data.len());
+        assert!(place > 0 && place % block_size == 0 && place + block_size <= data.len());
         assert!(!entries.is_empty());
         for (index, entry) in entries.iter().enumerate().rev() {
             let size = entry.size as usize;
@@ -311,8 +311,8 @@ fn keeps(image: &[u8], random: &mut Random) -> bool {
     assert_eq!(disk.requests.last(), Some(&Request::Flush));
 
     let mut wanted = image.to_vec();
-    let live = wide(image, 20) as usize * SECTOR;
-    wanted.copy_within(live..live + field(image, 8) as usize, 0);
+    let place = wide(image, 20) as usize * SECTOR;
+    wanted.copy_within(place..place + field(image, 8) as usize, 0);
     assert!(disk.data == wanted, "kept wrongly");
     cut(image, &disk, random, recovery::commit);
     true

@@ -44,7 +44,7 @@ impl Default for CheckOptions {
 
 /// A log that has been checked.
 pub struct Checked {
-    /// Reads the header of the newest log block.
+    /// Header of the newest log block.
     pub header: Header,
     /// Sector at which the newest log block says that its place is backed up.
     pub before: u64,
@@ -164,7 +164,7 @@ pub fn restore<D: BlockDevice>(
     }
 }
 
-/// Keeps the new state of `device`: puts the live contents of its first block back in place.
+/// Keeps the new state of `device`: puts the relocated first block back in place.
 ///
 /// # Errors
 ///

@@ -2,11 +2,12 @@
 
 //! A commit of a device that the target has let go of, step by step.
 //!
-//! The live contents of the first block, at `sector0`, go to the first block, in the same two
-//! writes: the write of the first sector is the one that decides. A log of version 1.0 with entries
-//! beyond its first sector loses these to the first write, so that if power fails between the two,
-//! the new state can still be kept, but the old one can no longer be restored. Nothing can be done
-//! about that in a format whose header cannot say that its entries are gone.
+//! The relocated first block, at `sector0`, goes to the first block, in two writes with a flush after
+//! each, as a restore puts the old one back: first the sectors after the first, then the first sector,
+//! which decides. A log of version 1.0 with entries beyond its first sector loses these to the first
+//! write, so that if power fails between the two, the new state can still be kept, but the old one
+//! can no longer be restored. Nothing can be done about that in a format whose header cannot say
+//! that its entries are gone.
 
 use bow_decisions::log::Crc32;
 
@@ -16,7 +17,7 @@ use super::first_block::{parse, Block, Replace, Step};
 
 /// Keeping the new state, under way. See the [module](self).
 pub struct Commit {
-    /// Sector of the live contents of the first block.
+    /// First sector of the relocated first block.
     sector0: u64,
     /// The first block as it is on the device, or will be when the step at hand is done.
     first: Block,
@@ -31,7 +32,7 @@ impl Commit {
     /// # Errors
     ///
     /// If `first` is no log block, or says that a restore has begun, or does not say where on the
-    /// device the live contents of the first block are.
+    /// device the relocated first block is.
     pub fn new(first: &[u8], device: u64, crc32: Crc32) -> Result<Self, CommitError> {
         let header = parse(first, crc32).map_err(CommitError::Invalid)?;
         let block = block_sectors(&header);
