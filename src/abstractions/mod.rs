@@ -3,7 +3,7 @@
 //! Safe kernel interfaces that the kernel crate does not have yet.
 //!
 //! All `unsafe` of the module is in this folder, and nothing in it knows of one target. [`dm`] uses
-//! [`block`], both use [`srcu`]; [`sysfs`] uses [`dm`].
+//! [`block`] and [`workqueue`], [`block`] uses [`srcu`]; [`sysfs`] uses [`dm`].
 
 /// C declarations, as bindgen makes them.
 #[allow(

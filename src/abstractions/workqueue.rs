@@ -12,8 +12,8 @@ use kernel::{
     workqueue::Queue, //
 };
 
-/// Work queue with a rescuer thread (`WQ_MEM_RECLAIM`) that runs two items at a time, each
-/// on one CPU at the most.
+/// Work queue with a rescuer thread (`WQ_MEM_RECLAIM`) that runs at most two work items at a time. One item
+/// never runs on two CPUs at once.
 ///
 /// # Invariants
 ///

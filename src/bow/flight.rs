@@ -138,7 +138,7 @@ impl Flight {
         }
     }
 
-    /// Returns how copy number `index` failed, if it did.
+    /// Returns how the I/O of copy number `index` failed, if it did: its read, or else its write.
     pub(super) fn error(&self, index: usize) -> Option<(CopyError, Status)> {
         let failed = |list: &[Atomic<u32>]| list.get(index).and_then(failed);
         if let Some(status) = failed(&self.reads) {

@@ -114,10 +114,10 @@ impl Bow {
         bio.submit();
     }
 
-    /// Submits a bio of the first block to the relocated first block, which begins at sector `live`. Called
-    /// by the worker.
-    pub(super) fn submit_to_first_block(&self, mut bio: Bio, live: u64) {
-        bio.set_sector(live.wrapping_add(bio.sector()));
+    /// Submits a bio of the first block to the relocated first block, which begins at sector `sector0`.
+    /// Called by the worker.
+    pub(super) fn submit_to_first_block(&self, mut bio: Bio, sector0: u64) {
+        bio.set_sector(sector0.wrapping_add(bio.sector()));
         self.first_block_io.fetch_add(1, Full);
         *bio.data() = BioData::FirstBlock(self.in_flight.enter());
         bio.submit();

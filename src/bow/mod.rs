@@ -27,7 +27,8 @@
 //!   is in use. The worker sleeps only for the drain and the I/O of a change of state, for a bio of the
 //!   reserve, and where the block layer makes a submitter wait; none of these needs the worker.
 //! - [`Bow::deferred`], [`Bow::tracker`], [`Bow::report`], [`Bow::wanted`] (spinlocks, process context only):
-//!   leaves, held for a few instructions or one operation on the range tree.
+//!   leaves, held for a few instructions; `tracker` until one operation on the range tree is done, or some 64
+//!   free ranges are forgotten.
 //! - [`Bow::directory`] (mutex): taken by resume and removal.
 //! - The lock of [`Bow::events`] (mutex): a leaf, taken by resume, by suspend, and by the worker to raise an
 //!   event. No holder waits for I/O.

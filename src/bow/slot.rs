@@ -293,7 +293,7 @@ impl Slot {
         );
     }
 
-    /// Returns how copy number `index` failed, if it did.
+    /// Returns how the I/O of copy number `index` failed, if it did: [`Flight::error`] of the batch's flight.
     fn copy_error(&self, bow: &Bow, index: usize) -> Option<(CopyError, Status)> {
         self.flight(bow)?.error(index)
     }
@@ -540,8 +540,8 @@ impl Slot {
         &self.log
     }
 
-    /// Returns the status of a failed copy that `span` needs, if there is one. A copy of more than was needed
-    /// does not count: the needed part is then tried by itself.
+    /// Returns the status that a write to `span` ends with, if a copy that it needs has failed. A copy of
+    /// more than was needed does not count: the needed part is then tried by itself.
     pub(super) fn error(&self, bow: &Bow, span: &Range<u64>) -> Option<Status> {
         let entries = self.appended.as_ref().map(Appended::entries);
         if entries == Some(self.batch.copies().len()) {

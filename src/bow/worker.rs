@@ -3,9 +3,10 @@
 //! The device's one worker. In state 1 it owns the range tree and the log and gathers deferred bios into
 //! batches; it also changes the state.
 //!
-//! The worker is a work item that runs when a bio was deferred, when internal I/O or a drain has completed,
-//! and when a change of state was requested. It never waits for the I/O of a batch: it starts that I/O and
-//! returns.
+//! The worker is a work item that [`Bow::wake`] queues: when a bio was deferred, when the last I/O of a phase
+//! of a batch has completed, when the last I/O of the relocated first block has, when a drain of discarded
+//! space has ended, and when a change of state was requested or the table is suspended. It never waits for
+//! the I/O of a batch: it starts that I/O and returns.
 //!
 //! # Order of bios
 //!

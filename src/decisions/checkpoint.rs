@@ -301,8 +301,8 @@ impl Checkpoint {
             return self.begin_copy(&needed, &needed, run.kind, batch);
         }
         let free = self.ranges.total(Kind::Free);
-        let behind = self.writable_before(needed.start);
-        let Some(window) = self.window.around(&needed, behind, free, batch.window) else {
+        let before = self.writable_before(needed.start);
+        let Some(window) = self.window.around(&needed, before, free, batch.window) else {
             return self.begin_copy(&needed, &needed, None, batch);
         };
         let bounds = window.start.max(self.block.sectors())..window.end.min(self.sectors);

@@ -19,7 +19,7 @@ pub(super) struct Discards {
 }
 
 impl Discards {
-    /// Makes the writable whole blocks of `span` discarded, as long as `has_nodes` returns `true`. Calls
+    /// Makes the writable whole blocks of `span` discarded, as long as the stock of `ranges` has nodes. Calls
     /// `freed` with each run of such blocks.
     pub(super) fn add(
         &mut self,

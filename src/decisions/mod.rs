@@ -2,8 +2,9 @@
 
 //! Decisions of the target, without their execution.
 //!
-//! There is no I/O here, no lock, no `unsafe`, and no kernel type except for allocation. So the same files
-//! are built on the host, where they are tested, fuzzed and shared with `bowctl`.
+//! There is no I/O here, no lock and no `unsafe`. Of the kernel crate there are allocation, red-black trees,
+//! error codes and formatting, for which the host has a stand-in. So the same files are built on the host,
+//! where they are tested, fuzzed and shared with `bowctl`.
 
 pub(crate) mod batch;
 pub(crate) mod block_size;

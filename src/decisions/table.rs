@@ -87,7 +87,7 @@ impl Arguments {
     ///
     /// # Errors
     ///
-    /// A [`ArgumentError`], and the word that is at fault.
+    /// An [`ArgumentError`], and the word that is at fault.
     pub fn parse<'a>(
         mut words: impl Iterator<Item = &'a [u8]>,
     ) -> Result<Self, (ArgumentError, &'a [u8])> {

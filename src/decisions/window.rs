@@ -124,12 +124,13 @@ impl Window {
 
     /// Returns the sectors in which unchanged ones are to be copied together with `wanted`, if that may be
     /// more than `wanted`: the window of `size` sectors around `wanted`. If that is too much and `wanted`
-    /// continues a stream, as many sectors of the window after `wanted` as are writable before it, which is
-    /// `behind`. `free` is the free space. All are in sectors.
+    /// continues a stream, as many sectors of the window after `wanted` as are writable just before it.
+    ///
+    /// `before` is the number of these writable sectors, `free` the free space. All are in sectors.
     pub fn around(
         &self,
         wanted: &Span<u64>,
-        behind: u64,
+        before: u64,
         free: u64,
         size: u64,
     ) -> Option<Span<u64>> {
@@ -153,9 +154,9 @@ impl Window {
         if fits(length, most) {
             return Some(window);
         }
-        let stream = wanted.start..window.end.min(wanted.end.saturating_add(behind));
+        let stream = wanted.start..window.end.min(wanted.end.saturating_add(before));
         let length = stream.end.saturating_sub(stream.start);
-        (behind >= STREAM_MIN && fits(length, PREFETCH_STREAM)).then_some(stream)
+        (before >= STREAM_MIN && fits(length, PREFETCH_STREAM)).then_some(stream)
     }
 
     /// Forgets the range if hits that it predicts have not come. To be called between batches, since hits are
