@@ -20,7 +20,8 @@ tree_digest() {
 }
 
 # bow_field NAME FIELD: one field of the status line. Whoever needs several of
-# one moment takes the line apart itself: free-while-changing, table-status.
+# one moment, or has the line from elsewhere, takes it apart itself:
+# free-while-changing, table-status, event-order.
 bow_field() {
     local line at
     line=$(dmsetup status "$1") || return
