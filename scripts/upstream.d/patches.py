@@ -231,10 +231,7 @@ def block():
                 (PRELUDE, "use kernel::bindings;\n"),
             ],
         ),
-        "bio_set": dict(
-            # For a test of dm-bow.
-            changes=[('    #[allow(dead_code, reason = "for the mutants of the crash sweep")]\n', "")]
-        ),
+        "bio_set": dict(),
         "buffer": dict(
             suite="rust_block_buffer",
             # CRC-32 is a library that a kernel may have as a module, or not at all.
