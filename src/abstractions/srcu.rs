@@ -272,8 +272,12 @@ mod tests {
         assert!(drainer.cell.get(&ticket).is_none());
         drop(ticket);
         drop(drainer);
-        // The work item's reference may be the last, and go a moment later.
-        fsleep(Delta::from_millis(50));
+        // The work item's reference may be the last, and go later.
+        for _ in 0..500 {
+            if drops.load(Acquire) < 3 {
+                fsleep(Delta::from_millis(10));
+            }
+        }
         assert_eq!(drops.load(Acquire), 3);
         Ok(())
     }

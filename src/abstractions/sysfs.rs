@@ -183,7 +183,7 @@ impl<T: Attributes> Directory<T> {
         let buffer = unsafe { core::slice::from_raw_parts_mut(page.cast::<u8>(), PAGE_SIZE) };
         let mut out = Formatter::new(buffer);
         match Self::index(node, attribute).and_then(|index| node.owner.show(index, &mut out)) {
-            Ok(()) => out.bytes_written() as isize,
+            Ok(()) => out.bytes_written().min(PAGE_SIZE) as isize,
             Err(error) => error.to_errno() as isize,
         }
     }

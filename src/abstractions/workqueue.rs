@@ -38,10 +38,11 @@ impl ReclaimQueue {
         NonNull::new(queue).map(Self).ok_or(ENOMEM)
     }
 
-    /// Waits until everything that was queued has run. Sleeps; not from an item of this queue.
-    pub(crate) fn flush(&self) {
+    /// Waits until all items have run, those too that other items queue meanwhile. Sleeps; not from an item of
+    /// this queue.
+    pub(crate) fn drain(&self) {
         // SAFETY: By the type invariants.
-        unsafe { bindings::__flush_workqueue(self.0.as_ptr()) };
+        unsafe { bindings::drain_workqueue(self.0.as_ptr()) };
     }
 }
 

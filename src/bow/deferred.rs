@@ -11,9 +11,9 @@
 //! submitted them.
 
 use super::{
-    Bio,
     BioList,
-    Bow, //
+    Bow,
+    NewBio, //
 };
 use crate::abstractions::{
     block::bio::{
@@ -71,23 +71,24 @@ pub(super) enum Wake {
 impl Bow {
     /// Defers a bio to the worker, and gives back `ticket`. Returns the bio if the submitter has to
     /// [wait for room](Self::wait_for_room) first. Does not sleep.
-    pub(super) fn defer(
+    pub(super) fn defer<'a>(
         this: ArcBorrow<'_, Self>,
-        mut bio: Bio,
+        bio: NewBio<'a>,
         ticket: Ticket,
         wake: Wake,
-    ) -> Option<Bio> {
+    ) -> Option<NewBio<'a>> {
         let wakes = {
             let mut deferred = this.deferred.lock();
             if deferred.len() >= DEFERRED_MAX && (bio.is_nowait() || no_bio_is_pending()) {
                 drop(deferred);
                 drop(ticket);
                 if bio.is_nowait() {
-                    bio.end(Status::AGAIN);
+                    bio.keep().end(Status::AGAIN);
                     return None;
                 }
                 return Some(bio);
             }
+            let mut bio = bio.keep();
             bio.clear_nowait();
             deferred.bios.push(bio);
             wake == Wake::Now || deferred.bios.len() >= deferred.awaited

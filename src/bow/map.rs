@@ -10,7 +10,8 @@ use super::{
     deferred::Wake,
     Bio,
     Bow,
-    Mode, //
+    Mode,
+    NewBio, //
 };
 use crate::{
     abstractions::{
@@ -45,7 +46,7 @@ impl Bow {
     ///
     /// Process context. Sleeps while too many bios are deferred, but then holds no ticket.
     #[inline]
-    pub(super) fn map_bio(this: ArcBorrow<'_, Self>, mut bio: Bio) -> Option<Bio> {
+    pub(super) fn map_bio(this: ArcBorrow<'_, Self>, mut bio: NewBio<'_>) -> Option<Bio> {
         let operation = bio.operation();
         let first_block = bio.sector() < this.block.sectors();
         loop {
@@ -54,7 +55,7 @@ impl Bow {
                 || operation == Operation::Flush
                 || (operation == Operation::Read && !first_block)
             {
-                return Some(bio);
+                return Some(bio.keep());
             }
 
             bio.clear_polled();
@@ -62,18 +63,19 @@ impl Bow {
             // The mode is certain only with the ticket, which a change of mode waits for.
             let mode = this.mode();
             match mode {
-                Mode::State(State::Tracking) => return this.track(bio, ticket),
+                Mode::State(State::Tracking) => return this.track(bio.keep(), ticket),
                 Mode::State(State::Checkpoint)
                     if operation == Operation::Write
                         && !first_block
                         && this.is_writable(&bio.span(), &ticket) =>
                 {
+                    let mut bio = bio.keep();
                     *bio.data() = BioData::Ticket(ticket);
                     return Some(bio);
                 }
                 Mode::State(State::Committed) => {
                     drop(ticket);
-                    return Some(bio);
+                    return Some(bio.keep());
                 }
                 Mode::State(State::Checkpoint) | Mode::Changing => {}
             }

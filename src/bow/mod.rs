@@ -111,6 +111,9 @@ use kernel::{
 /// Bio of the mapped device.
 type Bio = dm::bio::Bio<map::BioData>;
 
+/// Bio of the mapped device that is being mapped.
+type NewBio<'a> = dm::bio::NewBio<'a, map::BioData>;
+
 /// List of bios of the mapped device.
 type BioList = dm::bio_list::BioList<map::BioData>;
 

@@ -8,7 +8,8 @@ use super::{
     map::BioData,
     worker::Change,
     Bio,
-    Bow, //
+    Bow,
+    NewBio, //
 };
 use crate::{
     abstractions::{
@@ -62,11 +63,11 @@ impl Target for Bow {
 
     fn dtr(&self) {
         drop(self.directory.lock().take());
-        self.queue.flush();
+        self.queue.drain();
     }
 
     #[inline]
-    fn map(this: ArcBorrow<'_, Self>, bio: Bio) -> Option<Bio> {
+    fn map(this: ArcBorrow<'_, Self>, bio: NewBio<'_>) -> Option<Bio> {
         Bow::map_bio(this, bio)
     }
 

@@ -118,7 +118,7 @@ struct Header<T: IoCompletion> {
 pub(crate) struct BioSet<T: IoCompletion> {
     #[pin]
     set: Opaque<bindings::bio_set>,
-    _owner: PhantomData<fn(T)>,
+    _owner: PhantomData<fn(T) -> T>,
 }
 
 // SAFETY: `bio_set` may be used from any thread.
@@ -138,6 +138,8 @@ impl<T: IoCompletion> BioSet<T> {
             set <- Opaque::try_ffi_init(|slot: *mut bindings::bio_set| {
                 // SAFETY: `slot` is memory for a `bio_set`, for which zeroes are valid.
                 unsafe { slot.write_bytes(0, 1) };
+                // The C code aligns its objects to cache lines.
+                const { assert!(align_of::<Header<T>>() <= 64) };
                 let offset = offset_of!(Header<T>, bio) as u32;
                 let flags = bindings::BIOSET_NEED_BVECS as i32;
                 // SAFETY: `slot` is zeroed, as the C code expects.

@@ -138,8 +138,7 @@ impl Buffer {
         let rest = PAGE_SIZE.checked_sub(data.len()).ok_or(EINVAL)?;
         // SAFETY: The page has `PAGE_SIZE` bytes, and `data` is not longer.
         let end = unsafe { address.add(data.len()) };
-        // SAFETY: The buffer is borrowed mutably, so no other thread accesses the page, which has `rest` bytes
-        // from `end` on.
+        // SAFETY: As in `write`; the page has `rest` bytes from `end` on.
         unsafe { core::ptr::write_bytes(end, 0, rest) };
         Ok(())
     }
@@ -151,7 +150,8 @@ impl Buffer {
         if data.len() > PAGE_SIZE {
             return Err(EINVAL);
         }
-        // SAFETY: The buffer is borrowed mutably, so no other thread accesses the page; it has `PAGE_SIZE`
+        // SAFETY: The buffer is borrowed mutably, so no other caller accesses the page. A bio may, as a device
+        // does by DMA; the bytes are then not known, but there is no reference to them. The page has `PAGE_SIZE`
         // bytes, and `data`, which is other memory, is not longer.
         unsafe { core::ptr::copy_nonoverlapping(data.as_ptr(), address, data.len()) };
         Ok(())
@@ -164,8 +164,7 @@ impl Buffer {
         if from == to {
             return Err(EINVAL);
         }
-        // SAFETY: The buffer is borrowed mutably, so no other thread accesses the pages. Both are valid, have
-        // `PAGE_SIZE` bytes, and are not the same one.
+        // SAFETY: As in `write`. Both pages have `PAGE_SIZE` bytes, and are not the same one.
         unsafe { core::ptr::copy_nonoverlapping(source, dest, PAGE_SIZE) };
         Ok(())
     }
@@ -176,8 +175,7 @@ impl Buffer {
         if data.len() > PAGE_SIZE {
             return Err(EINVAL);
         }
-        // SAFETY: The buffer is borrowed, so no thread writes to the page; it has `PAGE_SIZE` bytes, and `data`
-        // is not longer.
+        // SAFETY: As in `write`; the page has `PAGE_SIZE` bytes, and `data` is not longer.
         unsafe { core::ptr::copy_nonoverlapping(address, data.as_mut_ptr(), data.len()) };
         Ok(())
     }

@@ -30,7 +30,7 @@ use kernel::{
 ///
 /// The pointer is to a clone of device mapper's with per-bio data of type `D`, which is initialised, and nobody
 /// else uses it.
-pub(crate) struct Bio<D>(NonNull<bindings::bio>, PhantomData<fn(D)>);
+pub(crate) struct Bio<D>(NonNull<bindings::bio>, PhantomData<fn(D) -> D>);
 
 // SAFETY: A bio, and its data, may be handled by any thread, one at a time.
 unsafe impl<D: Send> Send for Bio<D> {}
@@ -104,16 +104,10 @@ impl<D> Bio<D> {
         self.raw_mut().bi_iter.bi_sector = sector;
     }
 
-    /// Cuts the bio after `sectors` sectors; device mapper sends the remainder as another bio. Does nothing if
-    /// the bio is not longer. Only within `map`, not on a flush, and not where the target asks for duplicates
-    /// or atomic writes.
-    pub(crate) fn accept_partial(&mut self, sectors: u64) {
-        let span = self.span();
-        if sectors > 0 && sectors < span.end - span.start {
-            // SAFETY: By the type invariants this is device mapper's clone. Registrations ask for one bio of
-            // each operation, so it is no duplicate, and say nothing of atomic writes, so it is none.
-            unsafe { dm_bindings::dm_accept_partial_bio(self.0.as_ptr(), sectors as u32) };
-        }
+    /// Returns whether this is the bio of that C object.
+    #[inline]
+    pub(super) fn is(&self, bio: NonNull<bindings::bio>) -> bool {
+        self.0 == bio
     }
 
     /// Returns the target's data of this bio.
@@ -146,6 +140,50 @@ impl<D> Drop for Bio<D> {
         self.raw_mut().bi_status = Status::IO_ERROR.0;
         // SAFETY: By the type invariants the bio is the target's to end.
         unsafe { bindings::bio_endio(self.0.as_ptr()) };
+    }
+}
+
+/// Bio that is being mapped, for as long as `map` runs. Nobody gets at the bio inside to put another one in
+/// its place.
+pub(crate) struct NewBio<'a, D>(Bio<D>, PhantomData<&'a mut ()>);
+
+impl<D> NewBio<'_, D> {
+    #[inline]
+    pub(super) fn new(bio: Bio<D>) -> Self {
+        Self(bio, PhantomData)
+    }
+
+    /// Clears REQ_POLLED, as [`Bio::clear_polled`] does.
+    #[inline]
+    pub(crate) fn clear_polled(&mut self) {
+        self.0.clear_polled();
+    }
+
+    /// Returns the bio, which may be kept after `map` has returned.
+    #[inline]
+    pub(crate) fn keep(self) -> Bio<D> {
+        self.0
+    }
+
+    /// Cuts the bio after `sectors` sectors; device mapper sends the remainder as another bio. Does nothing if
+    /// the bio is not longer. Not on a flush, and not where the target asks for duplicates or atomic writes.
+    pub(crate) fn accept_partial(&mut self, sectors: u64) {
+        let span = self.span();
+        if sectors > 0 && sectors < span.end - span.start {
+            // SAFETY: This is device mapper's clone, which is being mapped: the value does not outlive the call
+            // of `map`. Registrations ask for one bio of each operation, so it is no duplicate, and say nothing
+            // of atomic writes, so it is none.
+            unsafe { dm_bindings::dm_accept_partial_bio(self.0 .0.as_ptr(), sectors as u32) };
+        }
+    }
+}
+
+impl<D> core::ops::Deref for NewBio<'_, D> {
+    type Target = Bio<D>;
+
+    #[inline]
+    fn deref(&self) -> &Bio<D> {
+        &self.0
     }
 }
 

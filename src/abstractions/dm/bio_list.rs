@@ -23,7 +23,7 @@ pub(crate) struct BioList<D> {
     head: *mut bindings::bio,
     tail: *mut bindings::bio,
     len: usize,
-    _data: PhantomData<fn(D)>,
+    _data: PhantomData<fn(D) -> D>,
 }
 
 // SAFETY: The list owns its bios, which may be handled by any thread.

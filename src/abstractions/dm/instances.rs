@@ -188,7 +188,9 @@ impl<T> Instances<T> {
         // SAFETY: By the safety requirements it came from a box, and it is not in the list any more.
         let instance = KBox::into_inner(unsafe { KBox::from_raw(instance.as_ptr()) });
         let is_shared = each(&list).any(|other| other.has_object_of(&instance));
-        if instance.is_live() {
+        // The object goes on if another table of it is live.
+        let goes_on = each(&list).any(|other| other.is_live() && other.has_object_of(&instance));
+        if instance.is_live() && !goes_on {
             outdate(&list, &instance, |other| !other.is_live());
         }
         (instance, is_shared)

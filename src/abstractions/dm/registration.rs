@@ -6,7 +6,8 @@ use super::{
     args::Args,
     bio::{
         per_bio_data,
-        Bio, //
+        Bio,
+        NewBio, //
     },
     events::Events,
     instances::{
@@ -90,6 +91,8 @@ impl<T: Target> Registration<T> {
     fn target_type(module: &'static ThisModule) -> dm_bindings::target_type {
         // Without `end_io` nobody would drop it.
         const { assert!(T::HAS_END_IO || !core::mem::needs_drop::<T::BioData>()) };
+        // Device mapper aligns it as its own structures.
+        const { assert!(align_of::<T::BioData>() <= align_of::<u64>()) };
         let feature = |has, feature: u32| if has { u64::from(feature) } else { 0 };
         dm_bindings::target_type {
             features: feature(T::ALWAYS_WRITEABLE, dm_bindings::DM_TARGET_ALWAYS_WRITEABLE)
@@ -306,13 +309,18 @@ impl<T: Target> Registration<T> {
         // SAFETY: By the safety requirements the bio is ours.
         unsafe { dm_bindings::helper_bio_set_dev(bio, bdev) };
         // SAFETY: A bio is never null.
-        let bio = unsafe { NonNull::new_unchecked(bio) };
+        let given = unsafe { NonNull::new_unchecked(bio) };
         // SAFETY: By the safety requirements, and its data was just initialised.
-        let bio = unsafe { Bio::from_raw(bio) };
+        let bio = NewBio::new(unsafe { Bio::from_raw(given) });
         match T::map(instance.shared.target.as_arc_borrow(), bio) {
-            Some(bio) => {
+            Some(bio) if bio.is(given) => {
                 let _ = bio.into_raw();
                 dm_bindings::DM_MAPIO_REMAPPED as c_int
+            }
+            // Another one, which the target had kept.
+            Some(bio) => {
+                bio.submit();
+                dm_bindings::DM_MAPIO_SUBMITTED as c_int
             }
             None => dm_bindings::DM_MAPIO_SUBMITTED as c_int,
         }

@@ -4,7 +4,10 @@
 
 use super::{
     args::Args,
-    bio::Bio,
+    bio::{
+        Bio,
+        NewBio, //
+    },
     table::{
         CtrError,
         Limits,
@@ -95,7 +98,8 @@ pub(crate) trait Target: Sized + Send + Sync + 'static {
     /// Decides about a bio: returns it to have it submitted to the device that it was directed to, or keeps it
     /// to submit or end it later. The submitter's context: may sleep, but not on I/O that the submitter would
     /// have to do. Counterpart of `dm_map_fn`.
-    fn map(this: ArcBorrow<'_, Self>, bio: Bio<Self::BioData>) -> Option<Bio<Self::BioData>>;
+    fn map(this: ArcBorrow<'_, Self>, bio: NewBio<'_, Self::BioData>)
+        -> Option<Bio<Self::BioData>>;
 
     /// Handles the end of a bio. Any context, also interrupt. Counterpart of `dm_endio_fn`.
     fn end_io(_this: ArcBorrow<'_, Self>, _data: Self::BioData) {

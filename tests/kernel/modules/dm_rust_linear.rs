@@ -9,7 +9,13 @@ mod abstractions;
 
 use abstractions::{
     block::device::Device,
-    dm::{args::Args, bio::Bio, registration::Registration, table::*, target::*},
+    dm::{
+        args::Args,
+        bio::{Bio, NewBio},
+        registration::Registration,
+        table::*,
+        target::*,
+    },
 };
 use core::fmt;
 use kernel::{
@@ -47,7 +53,8 @@ impl Target for Linear {
         Ok(try_init!(Self { device, begin, start }? Error))
     }
 
-    fn map(this: ArcBorrow<'_, Self>, mut bio: Bio<()>) -> Option<Bio<()>> {
+    fn map(this: ArcBorrow<'_, Self>, bio: NewBio<'_, ()>) -> Option<Bio<()>> {
+        let mut bio = bio.keep();
         let sector = bio.sector().wrapping_sub(this.begin);
         bio.set_sector(sector.wrapping_add(this.start));
         Some(bio)
