@@ -146,17 +146,33 @@ impl Chain {
     /// # Errors
     ///
     /// `ENOSPC`, which the invariants exclude.
-    // Not inlined into a caller that also submits I/O: this function has a sector on the stack.
-    #[inline(never)]
     pub(super) fn append(
         &mut self,
         batch: &Batch,
         failed: impl Fn(usize) -> bool,
         crc32: Crc32,
-        mut save: impl FnMut(usize, &Sector),
+        save: impl FnMut(usize, &Sector),
     ) -> Result<Appended> {
         *self.before = *self.current;
         let mut appended = Appended::default();
+        let result = self.append_entries(batch, failed, crc32, save, &mut appended);
+        if let Err(error) = result {
+            self.roll_back(appended);
+            return Err(error);
+        }
+        Ok(appended)
+    }
+
+    // Not inlined into a caller that also submits I/O: this function has a sector on the stack.
+    #[inline(never)]
+    fn append_entries(
+        &mut self,
+        batch: &Batch,
+        failed: impl Fn(usize) -> bool,
+        crc32: Crc32,
+        mut save: impl FnMut(usize, &Sector),
+        appended: &mut Appended,
+    ) -> Result {
         for (index, copy) in batch.copies.iter().enumerate() {
             if failed(index) {
                 continue;
@@ -188,7 +204,7 @@ impl Chain {
             self.forget_entry();
             appended.entries += 1;
         }
-        Ok(appended)
+        Ok(())
     }
 
     /// Rolls back the last [`append`](Self::append), which will be repeated since another copy has failed or

@@ -453,6 +453,10 @@ impl Checkpoint {
     ///
     /// `ENOSPC` if there is no free block; `sector` is kept then. `EINVAL` if `sector` is not reserved.
     pub fn replace_full_log_block(&mut self, sector: u64) -> Result {
+        // Those set aside for the ends of copies are not for this.
+        if !self.find_nodes() {
+            return Err(ENOSPC);
+        }
         let other = self.reserve_last_block().ok_or(ENOSPC)?;
         if !self.chain.replace_reserved(sector, other) {
             self.set_copied(other..self.end_of(other), Some(Kind::Free));
