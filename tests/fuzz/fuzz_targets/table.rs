@@ -5,7 +5,7 @@
 #![no_main]
 
 use bow_decisions::block_size::BlockSize;
-use bow_decisions::table::{Arguments, ArgumentError};
+use bow_decisions::table::{ArgumentError, Arguments};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {

@@ -6,7 +6,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use crate::decisions::block_size::BlockSize;
-use crate::decisions::table::{Arguments, ArgumentError, OnFull};
+use crate::decisions::table::{ArgumentError, Arguments, OnFull};
 
 fn parse(line: &str) -> Result<Arguments, ArgumentError> {
     Arguments::parse(line.split_ascii_whitespace().map(str::as_bytes)).map_err(|(fault, _)| fault)
@@ -44,8 +44,14 @@ fn what_is_refused() {
         ("1 size:512", ArgumentError::Unknown),
         ("1 block_size", ArgumentError::Unknown),
         ("1 BLOCK_SIZE:512", ArgumentError::Unknown),
-        ("2 block_size:512 block_size:512", ArgumentError::BlockSizeRepeated),
-        ("2 on_full:error on_full:error", ArgumentError::OnFullRepeated),
+        (
+            "2 block_size:512 block_size:512",
+            ArgumentError::BlockSizeRepeated,
+        ),
+        (
+            "2 on_full:error on_full:error",
+            ArgumentError::OnFullRepeated,
+        ),
         ("1 block_size:", ArgumentError::BlockSize),
         ("1 block_size:0", ArgumentError::BlockSize),
         ("1 block_size:256", ArgumentError::BlockSize),
