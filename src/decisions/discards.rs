@@ -33,11 +33,11 @@ impl Discards {
         while position < end && ranges.has_nodes() {
             let run = ranges.run_at(position);
             let run_end = run.end.min(end);
-            if run.kind == Some(Kind::Writable) {
-                if ranges.set(position..run_end, Kind::Discarded).is_ok() {
-                    self.discarded.add(position..run_end);
-                    freed(position..run_end);
-                }
+            if run.kind == Some(Kind::Writable)
+                && ranges.set(position..run_end, Kind::Discarded).is_ok()
+            {
+                self.discarded.add(position..run_end);
+                freed(position..run_end);
             }
             position = run_end;
         }

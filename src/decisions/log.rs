@@ -130,19 +130,19 @@ pub type Crc32 = fn(seed: u32, data: &[u8]) -> u32;
 
 /// Byte offsets of the header's fields.
 pub(super) mod at {
-    pub const MAGIC: usize = 0;
-    pub const VERSION: usize = 4;
-    pub const HEADER_SIZE: usize = 6;
-    pub const BLOCK_SIZE: usize = 8;
-    pub const COUNT: usize = 12;
-    pub const SEQUENCE: usize = 16;
-    pub const SECTOR0: usize = 20;
-    pub const CHECKSUM: usize = 28;
-    pub const UUID: usize = 32;
-    pub const TIME: usize = 48;
-    pub const FREE_MAP_SECTOR: usize = 56;
-    pub const FREE_MAP_BLOCKS: usize = 64;
-    pub const FREE_MAP_CHECKSUM: usize = 68;
+    pub(crate) const MAGIC: usize = 0;
+    pub(crate) const VERSION: usize = 4;
+    pub(crate) const HEADER_SIZE: usize = 6;
+    pub(crate) const BLOCK_SIZE: usize = 8;
+    pub(crate) const COUNT: usize = 12;
+    pub(crate) const SEQUENCE: usize = 16;
+    pub(crate) const SECTOR0: usize = 20;
+    pub(crate) const CHECKSUM: usize = 28;
+    pub(crate) const UUID: usize = 32;
+    pub(crate) const TIME: usize = 48;
+    pub(crate) const FREE_MAP_SECTOR: usize = 56;
+    pub(crate) const FREE_MAP_BLOCKS: usize = 64;
+    pub(crate) const FREE_MAP_CHECKSUM: usize = 68;
 }
 
 /// One saved range: the data that belongs at `source` is at `dest`.

@@ -15,7 +15,7 @@
 //!
 //! The C counterparts are `struct target_type` (the trait), `dm_register_target()` (the registration),
 //! `struct dm_target` (a table line), `dm_get_device()` (`open`), `dm_accept_partial_bio()`
-//! ([`accept_partial`](bio::Bio::accept_partial)), `dm_submit_bio_remap()` ([`submit`](bio::Bio::submit)) and
+//! ([`accept_partial`](bio::NewBio::accept_partial)), `dm_submit_bio_remap()` ([`submit`](bio::Bio::submit)) and
 //! `dm_table_event()` ([`events::Events::raise`]).
 //!
 //! # Example
