@@ -10,7 +10,7 @@
 //! - [`users`]: who uses a block device or image;
 //! - [`live`]: device-mapper devices with a bow target, through sysfs and `dmsetup`;
 //! - [`mount`]: mounts, in every namespace; [`stack`]: what stands on a device; [`freeze`]: trimming
-//!   and freezing a file system; [`ext`]: what only an ext4's superblock tells;
+//!   and freezing a file system; [`ext`]: facts about a mounted ext4, from its [`superblock`];
 //! - [`lock`]: the lock on a whole disk that keeps udev away;
 //! - [`commands`]: one file for each command;
 //! - [`mod@error`]: errors with their exit codes and advice.
@@ -32,4 +32,5 @@ pub mod recovery;
 pub mod report;
 pub mod signature;
 pub mod stack;
+pub mod superblock;
 pub mod users;

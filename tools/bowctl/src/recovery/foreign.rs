@@ -22,9 +22,9 @@ use bow_decisions::log::SECTOR_SIZE;
 
 use super::carry_out::{read, Checked};
 use super::error::RecoveryError;
-use super::superblock::Superblock;
 use crate::device::BlockDevice;
 use crate::report::utc;
+use crate::superblock::Superblock;
 
 /// The first log version in which what follows a log block's first sector has no meaning.
 const ONE_SECTOR: u16 = 0x0101;
@@ -71,7 +71,7 @@ fn first_block<D: BlockDevice>(device: &D, log: &Checked) -> Result<Option<Strin
         let ext = Superblock::parse(&found).map_or_else(String::new, |ext| {
             format!(
                 "; there is a superblock of ext2/3/4 there, written {}",
-                utc(ext.written)
+                utc(ext.written())
             )
         });
 
@@ -81,18 +81,17 @@ fn first_block<D: BlockDevice>(device: &D, log: &Checked) -> Result<Option<Strin
 
 /// Looks at the superblock of ext2, ext3 or ext4, where it is outside the first block.
 fn superblock<D: BlockDevice>(device: &D, log: &Checked) -> Result<Option<String>, RecoveryError> {
-    let end = (Superblock::SECTOR as usize + Superblock::SECTORS) * SECTOR_SIZE;
+    let end = Superblock::OFFSET + Superblock::LEN;
+    let mut sectors = (Superblock::OFFSET / SECTOR_SIZE) as u64..(end / SECTOR_SIZE) as u64;
     let Some(identity) = log.header.identity else {
         return Ok(None);
     };
 
-    if log.header.block_size > 1024 || device.sectors() < (end / SECTOR_SIZE) as u64 {
+    if log.header.block_size > 1024 || device.sectors() < sectors.end {
         return Ok(None);
     }
 
-    if (0..Superblock::SECTORS as u64)
-        .any(|sector| log.is_saved(Superblock::SECTOR.saturating_add(sector)))
-    {
+    if sectors.any(|sector| log.is_saved(sector)) {
         return Ok(None);
     }
     let mut now = vec![0; end];
@@ -100,7 +99,7 @@ fn superblock<D: BlockDevice>(device: &D, log: &Checked) -> Result<Option<String
     let Some(now) = Superblock::parse(&now) else {
         return Ok(None);
     };
-    let last = now.mounted.max(now.checked).max(now.written);
+    let last = now.mounted().max(now.checked()).max(now.written());
 
     Ok((last > identity.time).then(|| {
         format!(

@@ -12,7 +12,7 @@
 //! 3. [`mod@restore`]: the steps of a restore, which may be cut off anywhere.
 //! 4. [`mod@commit`]: the steps of a commit. [`first_block`] is what both end with.
 //! 5. [`error`]: why a log cannot be used.
-//! 6. [`foreign`]: traces of writes that did not go through dm-bow; [`superblock`] reads those of
+//! 6. [`foreign`]: traces of writes that did not go through dm-bow; [`superblock`](crate::superblock) reads those of
 //!    ext2, ext3 and ext4 for it.
 //! 7. [`aftermath`]: dangers of a rollback that depend on the file system.
 //!
@@ -27,7 +27,6 @@ pub mod first_block;
 pub mod foreign;
 pub mod relocations;
 pub mod restore;
-pub mod superblock;
 
 pub use carry_out::{
     can_commit, check, commit, header, restore, CheckOptions, Checked, BUDGET_FACTOR, PIECES,
