@@ -169,10 +169,8 @@ impl Flight {
 
     /// Returns the number and the status of the first full log block that could not be written.
     pub(super) fn full_log_block_error(&self) -> Option<(usize, Status)> {
-        let blocks = self.full_log_blocks.iter().enumerate();
-        blocks
-            .filter_map(|(index, status)| Some((index, failed(status)?)))
-            .next()
+        let mut blocks = self.full_log_blocks.iter().enumerate();
+        blocks.find_map(|(index, status)| Some((index, failed(status)?)))
     }
 
     /// Returns the status of the log write, if it failed.

@@ -87,17 +87,11 @@ const LOG_PAGE: usize = BATCH_PAGES;
 /// First page of a slot's buffer that full log blocks are written from.
 const FULL_LOG_PAGE: usize = LOG_PAGE + 1;
 
-/// Operation for backups and full log blocks.
-const WRITE_BACKUP: IoOperation = IoOperation::WriteFua;
-
-/// Operation for the log block.
-const WRITE_LOG: IoOperation = IoOperation::WriteFua;
-
 /// Number of places for full log blocks that may fail before the batch does.
 const RETRIES_MAX: usize = 4;
 
 /// Progress of a batch.
-#[derive(Clone, core::marker::Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     /// There is no batch.
     Idle,
@@ -335,9 +329,8 @@ impl Slot {
     /// Continues when the writes of backups and full log blocks have completed, and it is the batch's turn.
     fn step_writing(&mut self, bow: &Arc<Bow>, checkpoint: &mut Checkpoint) -> Step {
         let entries = self.appended.as_ref().map_or(0, Appended::entries);
-        let failed_block = self.flight(bow).and_then(Flight::full_log_block_error);
         if !self.apart && self.has_failed_writes(bow) {
-            checkpoint.roll_back(self.appended.take().unwrap_or_default());
+            self.roll_back(checkpoint);
             self.apart = true;
             if let Some(flight) = self.flight(bow) {
                 flight.forget_writes();
@@ -345,12 +338,10 @@ impl Slot {
             self.write(bow);
         } else if entries > self.good_copies(bow) {
             // Entries of copies that failed are in the log: append again without those.
-            checkpoint.roll_back(self.appended.take().unwrap_or_default());
+            self.roll_back(checkpoint);
             self.append_again(bow);
-        } else if let Some((index, status)) = failed_block {
-            let appended = self.appended.take().unwrap_or_default();
-            let sector = appended.full_blocks().get(index).copied();
-            checkpoint.roll_back(appended);
+        } else if let Some((sector, status)) = self.failed_full_log_block(bow) {
+            self.roll_back(checkpoint);
             self.replace_full_log_block(bow, checkpoint, sector, status);
             self.append_again(bow);
         } else if entries == 0 {
@@ -359,6 +350,20 @@ impl Slot {
             self.write_log(bow);
         }
         Step::Moved
+    }
+
+    /// Takes the entries of the batch out of the log block in memory.
+    fn roll_back(&mut self, checkpoint: &mut Checkpoint) {
+        if let Some(appended) = self.appended.take() {
+            checkpoint.roll_back(appended);
+        }
+    }
+
+    /// Returns the sector and the status of a full log block that could not be written, if there is one.
+    fn failed_full_log_block(&self, bow: &Bow) -> Option<(u64, Status)> {
+        let (index, status) = self.flight(bow)?.full_log_block_error()?;
+        let sector = *self.appended.as_ref()?.full_blocks().get(index)?;
+        Some((sector, status))
     }
 
     /// Lets the worker call [`append`](Self::append) again.
@@ -375,13 +380,12 @@ impl Slot {
         &mut self,
         bow: &Bow,
         checkpoint: &mut Checkpoint,
-        sector: Option<u64>,
+        sector: u64,
         status: Status,
     ) {
         self.retries += 1;
-        let sector = sector.filter(|_| self.retries <= RETRIES_MAX);
         let is_replaced =
-            sector.is_some_and(|sector| checkpoint.replace_full_log_block(sector).is_ok());
+            self.retries <= RETRIES_MAX && checkpoint.replace_full_log_block(sector).is_ok();
         if let Some(flight) = self.flight(bow).filter(|_| !is_replaced) {
             flight.fail_copies(status);
         }
@@ -436,7 +440,7 @@ impl Slot {
                 bytes: copy.bytes() as usize,
             });
             flight.add();
-            self.submit(bow, WRITE_BACKUP, copy.dest, pieces, part);
+            self.submit(bow, IoOperation::WriteFua, copy.dest, pieces, part);
             first = end + 1;
         }
     }
@@ -453,7 +457,7 @@ impl Slot {
             let seed = entry_seed(copy.source, bow.block.bytes());
             copy.checksum = self.buffer.crc32(seed, copy.page, copy.bytes() as usize);
         }
-        let Some(flight) = bow.flights.get(self.number) else {
+        let Some(flight) = self.flight(bow) else {
             return;
         };
         if self.append_entries(flight, checkpoint).is_err() {
@@ -470,8 +474,13 @@ impl Slot {
                 bytes: bow.block.bytes() as usize,
             };
             flight.add();
-            let piece = core::iter::once(piece);
-            self.submit(bow, WRITE_BACKUP, sector, piece, Part::FullLogBlock(index));
+            self.submit(
+                bow,
+                IoOperation::WriteFua,
+                sector,
+                core::iter::once(piece),
+                Part::FullLogBlock(index),
+            );
         }
         // No need to wake the worker, which looks at the slot again after this.
         flight.landed();
@@ -512,7 +521,7 @@ impl Slot {
         self.launch(bow, |slot, flight| {
             flight.add();
             let piece = core::iter::once(piece);
-            slot.submit(bow, WRITE_LOG, 0, piece, Part::Log);
+            slot.submit(bow, IoOperation::WriteFua, 0, piece, Part::Log);
         });
     }
 

@@ -20,7 +20,10 @@ use super::{
     Bio,
     Bow, //
 };
-use crate::{abstractions::srcu::Ticket, decisions::block_size::BlockSize};
+use crate::{
+    abstractions::srcu::Ticket,
+    decisions::block_size::BlockSize, //
+};
 use core::ops::Range;
 use kernel::{
     prelude::*,

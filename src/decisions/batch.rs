@@ -133,7 +133,7 @@ impl Batch {
     }
 
     /// Sets the size of the windows for a batch that about `writes` first writes will join.
-    pub(super) fn expect(&mut self, writes: usize, window: &Window) {
+    pub(super) fn choose_window(&mut self, writes: usize, window: &Window) {
         self.window = window.size_for(writes);
     }
 

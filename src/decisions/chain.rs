@@ -9,7 +9,7 @@
 //! # Invariants
 //!
 //! There is room for all expected entries: `current.room() + reserved.len() * (ENTRIES_MAX - 1) >= expected`.
-//! So appending a batch never needs space that is not there.
+//! Appending a batch therefore never needs space that is not there.
 
 use super::{
     batch::{
@@ -49,8 +49,8 @@ pub(super) struct Chain {
     block: BlockSize,
 }
 
-/// The entries of a batch in the log block in memory: a token that can be used once, to complete the batch or
-/// to [roll the entries back](super::checkpoint::Checkpoint::roll_back).
+/// The entries of a batch in the log block in memory: a token that a
+/// [roll-back](super::checkpoint::Checkpoint::roll_back) consumes, so that none is rolled back twice.
 #[derive(Debug, Default)]
 pub struct Appended {
     entries: usize,

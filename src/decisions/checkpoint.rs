@@ -51,7 +51,10 @@ use super::{
     window::Window,
 };
 use core::ops::Range as Span;
-use kernel::{alloc::Flags, prelude::*};
+use kernel::{
+    alloc::Flags,
+    prelude::*, //
+};
 
 /// Answer to whether a write may be submitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -213,7 +216,7 @@ impl Checkpoint {
 
     /// Begins a batch that about `writes` first writes will join.
     pub fn open(&mut self, batch: &mut Batch, writes: usize) {
-        batch.expect(writes, &self.window);
+        batch.choose_window(writes, &self.window);
         self.window.reconsider();
     }
 

@@ -6,7 +6,12 @@
 //! free at once. The target waits until the writes in flight have completed (a drain). Space that was
 //! discarded before the drain began is free when the drain ends.
 
-use super::{block_size::BlockSize, ranges::Kind, spans::Spans, stock::Ranges};
+use super::{
+    block_size::BlockSize,
+    ranges::Kind,
+    spans::Spans,
+    stock::Ranges, //
+};
 use core::ops::Range as Span;
 
 /// Discarded space of a checkpoint.

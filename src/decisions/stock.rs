@@ -12,8 +12,7 @@ use super::{
     ranges::{
         Kind,
         Nodes,
-        RangeTree,
-        Run, //
+        RangeTree, //
     },
 };
 use core::ops::Range as Span;
@@ -114,16 +113,6 @@ impl Ranges {
         self.has_nodes()
     }
 
-    /// Calls [`RangeTree::last_below`].
-    pub fn last_below(&mut self, sector: u64, kind: Kind) -> Option<Run> {
-        self.tree.last_below(sector, kind)
-    }
-
-    /// Calls [`RangeTree::first_from`].
-    pub fn first_from(&mut self, sector: u64, wanted: impl Fn(&Run) -> bool) -> Option<Run> {
-        self.tree.first_from(sector, wanted)
-    }
-
     /// Calls [`RangeTree::set`].
     ///
     /// # Errors
@@ -148,5 +137,11 @@ impl core::ops::Deref for Ranges {
 
     fn deref(&self) -> &RangeTree {
         &self.tree
+    }
+}
+
+impl core::ops::DerefMut for Ranges {
+    fn deref_mut(&mut self) -> &mut RangeTree {
+        &mut self.tree
     }
 }

@@ -119,7 +119,8 @@ impl Window {
     /// Records that a log write took `time` microseconds. A single log write may have waited for something
     /// else, so a shorter time counts at once and longer times step by step.
     pub fn log_write_took(&mut self, time: u64) {
-        self.log_time = time.clamp(LOG_FAST, self.log_time.saturating_mul(2).min(LOG_SLOW));
+        let most = self.log_time.saturating_mul(2).min(LOG_SLOW);
+        self.log_time = time.min(most).max(LOG_FAST);
     }
 
     /// Returns the sectors in which unchanged ones are to be copied together with `wanted`, if that may be

@@ -53,7 +53,6 @@ use kernel::{
 /// # Invariants
 ///
 /// `target_type` is registered, and its `private` data, in each table line, is an [`Instance`] of `instances`.
-#[repr(C)]
 #[pin_data(PinnedDrop)]
 pub(crate) struct Registration<T: Target> {
     #[pin]
