@@ -65,6 +65,12 @@ impl BlockSize {
         sector.wrapping_shr(self.shift)
     }
 
+    /// Returns the first sector of block `number`, which is on a device.
+    #[inline]
+    pub fn sectors_of(self, number: u64) -> u64 {
+        number.wrapping_shl(self.shift)
+    }
+
     /// Returns the bits of a sector number that count the sectors in a block.
     #[inline]
     fn mask(self) -> u64 {

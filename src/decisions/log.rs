@@ -30,10 +30,13 @@
 //! | 28 | u32    | checksum       | 1.1 | of the bytes from 0 to the end of the last entry, with this field taken as 0 |
 //! | 32 | `u8[16]` | uuid           | 1.1 | identity of the checkpoint, random, the same in every log block of it |
 //! | 48 | u64    | time           | 1.1 | seconds since the epoch at which the checkpoint was taken |
-//! | 56 | u64    | free_map_sector | 1.1 | sector of the record of free space, 0 if there is none |
-//! | 64 | u32    | free_map_blocks | 1.1 | its size in blocks |
-//! | 68 | u32    | free_map_checksum | 1.1 | its checksum, seeded like that of an entry whose source is `free_map_sector` |
-//! | 72 | u64    | reserved       | 1.1 | 0 |
+//! | 56 | u64    | free_map_sector | 1.2 | sector of the first block of the [free map](super::free_map), 0 if there is none |
+//! | 64 | u32    | free_map_blocks | 1.2 | number of blocks of the free map |
+//! | 68 | u32    | free_map_checksum | 1.2 | checksum of its first block, seeded like that of an entry whose source is `free_map_sector` |
+//! | 72 | u8     | boot_action    | 1.2 | what is to be done at the next boot: 0 nothing, 1 try, 2 restore |
+//! | 73 | u8     | boot_tries_left | 1.2 | number of boots that may still be tried |
+//! | 74 | u8     | boot_tries     | 1.2 | number of boots that may be tried in all |
+//! | 75 | `u8[5]` | reserved       | 1.1 | 0 |
 //! | header_size | entry × count | entries | 1.0 | |
 //!
 //! An entry is 24 bytes:
@@ -42,8 +45,12 @@
 //! |-------:|------|-------|---------|
 //! |  0 | u64 | source   | sector that the saved data belongs at |
 //! |  8 | u64 | dest     | sector that the saved data is at |
-//! | 16 | u32 | size     | bytes, a multiple of `block_size`; an entry of size 0 says nothing |
+//! | 16 | u32 | size     | bytes, a multiple of `block_size`; 0 in a grant |
 //! | 20 | u32 | checksum | of the saved data, seeded with [`entry_seed`]; 0 if not recorded |
+//!
+//! An entry of size 0 saves nothing. If its source is less than its dest, the entry is a *grant* (since 1.2):
+//! the file system may have written to the blocks from source to dest that the free map has. Otherwise the
+//! entry says nothing.
 //!
 //! The end of the device may cut off the last block. An entry whose source has this block counts the block as
 //! whole: the source ends beyond the device, and the saved data has zeroes there. The block is never part of
@@ -74,10 +81,15 @@
 //! **Android's reader** skips to `header_size` and does not look at `header_version`, so it restores a log of
 //! version 1.1 as well.
 //!
+//! **Version 1.2** adds the record of free space: the free map, which says what was free at the checkpoint, and
+//! the grants, which say what of that was handed to the file system since. A reader of 1.1 skips both, and
+//! restores all the same; what the file system wrote to free space is still there then.
+//!
 //! **Later versions** may lengthen the header, raise the minor version and keep what is here: a reader built
 //! from this file then still restores. A change for which such a reader must not restore raises the major
 //! version.
 
+use core::ops::Range as Span;
 use kernel::fmt;
 
 /// Size of a sector in bytes: the unit of every disk address, and of what a device writes atomically.
@@ -96,19 +108,22 @@ pub const MAGIC_RESTORING: u32 = u32::from_le_bytes(*b"WOB\0");
 /// Version of Android's format, which the C driver writes.
 pub const VERSION_1_0: u16 = 0x0100;
 
-/// Version of the format that this project writes.
+/// Version with a checksum of the log block, and all of its entries in the first sector.
 pub const VERSION_1_1: u16 = 0x0101;
+
+/// Version with a record of free space, which this project writes.
+pub const VERSION_1_2: u16 = 0x0102;
 
 /// Size of a version 1.0 header in bytes.
 pub const HEADER_SIZE_1_0: usize = 28;
 
-/// Size of a version 1.1 header in bytes.
+/// Size of a header of version 1.1 or 1.2 in bytes.
 pub const HEADER_SIZE: usize = 80;
 
 /// Size of an entry in bytes.
 pub const ENTRY_SIZE: usize = 24;
 
-/// Number of entries that a log block of version 1.1 has room for: as many as fit in its first sector.
+/// Number of entries that a log block of version 1.1 or 1.2 has room for: as many as fit in its first sector.
 pub const ENTRIES_MAX: usize = (SECTOR_SIZE - HEADER_SIZE) / ENTRY_SIZE;
 
 /// Smallest `block_size` in bytes.
@@ -143,6 +158,7 @@ pub(super) mod at {
     pub(crate) const FREE_MAP_SECTOR: usize = 56;
     pub(crate) const FREE_MAP_BLOCKS: usize = 64;
     pub(crate) const FREE_MAP_CHECKSUM: usize = 68;
+    pub(crate) const BOOT: usize = 72;
 }
 
 /// One saved range: the data that belongs at `source` is at `dest`.
@@ -153,7 +169,7 @@ pub struct Entry {
     /// Sector that the saved data is at.
     pub dest: u64,
     /// Size in bytes, a multiple of the block size even where the device has less of the source's last block.
-    /// An entry of size 0 says nothing.
+    /// 0: the entry saves nothing.
     pub size: u32,
     /// Checksum of the saved data, seeded with [`entry_seed`]. 0: not recorded.
     pub checksum: u32,
@@ -168,15 +184,27 @@ pub struct Identity {
     pub time: u64,
 }
 
-/// Place of the record of the space that was free at the checkpoint.
+/// Place of a [free map](super::free_map), or of the remainder of one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct FreeMap {
-    /// First sector of the record; never 0.
+    /// First sector of its first block; never 0.
     pub sector: u64,
-    /// Size of the record in blocks.
+    /// Number of its blocks.
     pub blocks: u32,
-    /// Checksum of the record, seeded like that of an entry whose source is `sector`.
+    /// Checksum of its first block, seeded like that of an entry whose source is `sector`.
     pub checksum: u32,
+}
+
+/// Action to be taken at the next boot, before a file system is mounted. The kernel module keeps the fields
+/// and does not act on them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Boot {
+    /// 0: nothing; 1: try the new contents; 2: restore. Readers take other values for 0.
+    pub action: u8,
+    /// Number of boots that may still be tried.
+    pub tries_left: u8,
+    /// Number of boots that may be tried in all.
+    pub tries: u8,
 }
 
 /// Returns the seed of the checksum of an entry: the number of the source's block, cut to 32 bits.
@@ -198,6 +226,22 @@ pub fn block_size_valid(block_size: u32) -> bool {
 }
 
 impl Entry {
+    /// Creates a grant of the sectors of `span`.
+    pub fn grant(span: &Span<u64>) -> Self {
+        Self {
+            source: span.start,
+            dest: span.end,
+            size: 0,
+            checksum: 0,
+        }
+    }
+
+    /// Returns the sectors that the entry grants, if the entry, of a log block of version 1.2 or later, is a
+    /// grant.
+    pub fn granted(&self) -> Option<Span<u64>> {
+        (self.size == 0 && self.source < self.dest).then_some(self.source..self.dest)
+    }
+
     /// Writes the entry to the first [`ENTRY_SIZE`] bytes of `out`.
     pub(super) fn encode(&self, out: &mut [u8]) {
         put(out, 0, self.source.to_le_bytes());
@@ -295,8 +339,10 @@ pub struct Header {
     pub sector0: u64,
     /// Identity of the checkpoint; [`None`] in version 1.0.
     pub identity: Option<Identity>,
-    /// Place of the record of free space, if there is one.
+    /// Place of the free map; [`None`] before version 1.2.
     pub free_map: Option<FreeMap>,
+    /// Action to be taken at the next boot; none before version 1.2.
+    pub boot: Boot,
 }
 
 impl Header {
@@ -354,7 +400,7 @@ impl Header {
                 (HEADER_SIZE_1_0 as u32..=block_size).contains(&header_size.into()),
                 block_size,
             ),
-            1 => (usize::from(header_size) == HEADER_SIZE, BLOCK_SIZE_MIN),
+            1 | 2 => (usize::from(header_size) == HEADER_SIZE, BLOCK_SIZE_MIN),
             _ => (
                 (HEADER_SIZE..=SECTOR_SIZE).contains(&usize::from(header_size)),
                 BLOCK_SIZE_MIN,
@@ -379,12 +425,22 @@ impl Header {
             sector0: u64::from_le_bytes(get(block, at::SECTOR0)?),
             identity: None,
             free_map: None,
+            boot: Boot::default(),
         };
         if header.has_checksum() {
             header.identity = Some(Identity {
                 uuid: get(block, at::UUID)?,
                 time: u64::from_le_bytes(get(block, at::TIME)?),
             });
+        }
+        if header.has_record() {
+            let [action, tries_left, tries] = get(block, at::BOOT)?;
+
+            header.boot = Boot {
+                action,
+                tries_left,
+                tries,
+            };
             header.free_map = Some(FreeMap {
                 sector: u64::from_le_bytes(get(block, at::FREE_MAP_SECTOR)?),
                 blocks: u32::from_le_bytes(get(block, at::FREE_MAP_BLOCKS)?),
@@ -399,6 +455,11 @@ impl Header {
     /// first sector.
     pub fn has_checksum(&self) -> bool {
         self.version >= VERSION_1_1
+    }
+
+    /// Returns whether a header of this version has a record of free space, and grants among its entries.
+    pub fn has_record(&self) -> bool {
+        self.version >= VERSION_1_2
     }
 
     /// Returns the offset in bytes of the end of the last entry.

@@ -7,6 +7,7 @@ use super::log::{
     entries_end,
     header_checksum,
     put,
+    Boot,
     Crc32,
     Entry,
     FreeMap,
@@ -16,7 +17,7 @@ use super::log::{
     ENTRY_SIZE,
     HEADER_SIZE,
     MAGIC,
-    VERSION_1_1, //
+    VERSION_1_2, //
 };
 
 /// Error of [`LogBlock::push`]: the log block holds [`ENTRIES_MAX`] entries.
@@ -25,7 +26,7 @@ use super::log::{
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct LogBlockFull;
 
-/// Log block of version 1.1 that is being filled. Allocates nothing.
+/// Log block of version 1.2 that is being filled. Allocates nothing.
 ///
 /// # Invariants
 ///
@@ -37,6 +38,7 @@ pub struct LogBlock {
     sector0: u64,
     identity: Identity,
     free_map: Option<FreeMap>,
+    boot: Boot,
     count: usize,
     entries: [Entry; ENTRIES_MAX],
 }
@@ -53,6 +55,7 @@ impl LogBlock {
             sector0,
             identity,
             free_map: None,
+            boot: Boot::default(),
             count: 0,
             entries: [Entry::default(); ENTRIES_MAX],
         }
@@ -131,14 +134,24 @@ impl LogBlock {
         self.sector0 = sector;
     }
 
-    /// Returns the place of the record of free space, if there is one.
+    /// Returns the place of the free map, if there is one.
     pub fn free_map(&self) -> Option<FreeMap> {
         self.free_map
     }
 
-    /// Records the place of the record of free space. Successors inherit the place.
+    /// Records the place of the free map. Successors inherit the place.
     pub fn set_free_map(&mut self, free_map: Option<FreeMap>) {
         self.free_map = free_map;
+    }
+
+    /// Returns the action to be taken at the next boot.
+    pub fn boot(&self) -> Boot {
+        self.boot
+    }
+
+    /// Records the action to be taken at the next boot. Successors inherit the action.
+    pub fn set_boot(&mut self, boot: Boot) {
+        self.boot = boot;
     }
 
     /// Writes the first sector of the log block to `out`, checksum included.
@@ -153,7 +166,7 @@ impl LogBlock {
 
         out.fill(0);
         put(out, at::MAGIC, MAGIC.to_le_bytes());
-        put(out, at::VERSION, VERSION_1_1.to_le_bytes());
+        put(out, at::VERSION, VERSION_1_2.to_le_bytes());
         put(out, at::HEADER_SIZE, (HEADER_SIZE as u16).to_le_bytes());
         put(out, at::BLOCK_SIZE, self.block_size.to_le_bytes());
         put(out, at::COUNT, self.count().to_le_bytes());
@@ -164,6 +177,12 @@ impl LogBlock {
         put(out, at::FREE_MAP_SECTOR, map.sector.to_le_bytes());
         put(out, at::FREE_MAP_BLOCKS, map.blocks.to_le_bytes());
         put(out, at::FREE_MAP_CHECKSUM, map.checksum.to_le_bytes());
+        let Boot {
+            action,
+            tries_left,
+            tries,
+        } = self.boot;
+        put(out, at::BOOT, [action, tries_left, tries]);
 
         for (slot, entry) in out
             .get_mut(HEADER_SIZE..)

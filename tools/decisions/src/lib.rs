@@ -6,7 +6,8 @@
 //! the `kernel` crate (`tools/kernel-shim`). `bowctl` reads logs with them; `tests/crates/decisions`
 //! tests them.
 //!
-//! - What is on the disk: [`log`]; its writing half: [`log_block`].
+//! - What is on the disk: [`log`], [`free_map`]; the writing half of the log: [`log_block`].
+//! - What a log is good for: [`check`], over [`relocations`]; [`resume`].
 //! - What the target does: [`checkpoint`], [`batch`], [`ranges`], [`free_space`], [`block_size`], [`state`],
 //!   [`table`].
 
@@ -24,10 +25,16 @@ pub mod batch;
 pub mod block_size;
 #[path = "../../../src/decisions/chain.rs"]
 pub mod chain;
+#[path = "../../../src/decisions/check.rs"]
+pub mod check;
+#[path = "../../../src/decisions/check_error.rs"]
+pub mod check_error;
 #[path = "../../../src/decisions/checkpoint.rs"]
 pub mod checkpoint;
 #[path = "../../../src/decisions/discards.rs"]
 mod discards;
+#[path = "../../../src/decisions/free_map.rs"]
+pub mod free_map;
 #[path = "../../../src/decisions/free_space.rs"]
 pub mod free_space;
 #[path = "../../../src/decisions/log.rs"]
@@ -36,6 +43,10 @@ pub mod log;
 pub mod log_block;
 #[path = "../../../src/decisions/ranges.rs"]
 pub mod ranges;
+#[path = "../../../src/decisions/relocations.rs"]
+pub mod relocations;
+#[path = "../../../src/decisions/resume.rs"]
+pub mod resume;
 #[path = "../../../src/decisions/space.rs"]
 mod space;
 #[path = "../../../src/decisions/spans.rs"]

@@ -70,7 +70,7 @@ fn by_hand(log: &LogBlock) -> Vec<u8> {
     let mut bytes = Vec::new();
 
     bytes.extend([0x42, 0x4f, 0x57, 0x00]);
-    bytes.extend([0x01, 0x01]);
+    bytes.extend([0x02, 0x01]);
     bytes.extend([80, 0]);
     bytes.extend(log.block_size().to_le_bytes());
     bytes.extend((log.entries().len() as u32).to_le_bytes());
@@ -82,7 +82,8 @@ fn by_hand(log: &LogBlock) -> Vec<u8> {
     bytes.extend(map.map_or(0, |map| map.sector).to_le_bytes());
     bytes.extend(map.map_or(0, |map| map.blocks).to_le_bytes());
     bytes.extend(map.map_or(0, |map| map.checksum).to_le_bytes());
-    bytes.extend([0; 8]);
+    bytes.extend([log.boot().action, log.boot().tries_left, log.boot().tries]);
+    bytes.extend([0; 5]);
     for entry in log.entries() {
         bytes.extend(entry.source.to_le_bytes());
         bytes.extend(entry.dest.to_le_bytes());
@@ -110,7 +111,7 @@ proptest! {
         let header = Header::parse(&sector, crc32).unwrap();
 
         prop_assert!(!header.restoring);
-        prop_assert_eq!(header.version, VERSION_1_1);
+        prop_assert_eq!(header.version, VERSION_1_2);
         prop_assert_eq!(header.block_size, log.block_size());
         prop_assert_eq!(header.count, log.count());
         prop_assert_eq!(header.sequence, log.sequence());

@@ -6,7 +6,7 @@
 
 use bow_decisions::log::{Header, BLOCK_SIZE_MAX, SECTOR_SIZE};
 
-use super::check::{Check, Finding, Limits, Summary, READ_MAX};
+use bow_decisions::check::{Check, Finding, Limits, Summary, READ_MAX};
 use super::commit::Commit;
 use super::error::{CheckError, CommitError, RecoveryError};
 use super::first_block::Step;

@@ -11,7 +11,7 @@
 
 use bow_decisions::log::Crc32;
 
-use super::check::block_sectors;
+use bow_decisions::check::block_sectors;
 use super::error::{CheckError, CommitError};
 use super::first_block::{parse, Block, Replace, Step};
 

@@ -7,8 +7,8 @@
 //! 1. [`carry_out`]: [`check()`], [`restore()`] and [`commit()`] on a
 //!    [`BlockDevice`](crate::device::BlockDevice). All I/O is there; what they carry out is decided
 //!    by the next three, which do none.
-//! 2. [`mod@check`]: a whole restore, simulated, before a byte is written. [`relocations`] knows
-//!    where the data is by then.
+//! 2. [`bow_decisions::check`]: a whole restore, simulated, before a byte is written. The kernel module
+//!    resumes a checkpoint with the same code.
 //! 3. [`mod@restore`]: the steps of a restore, which may be cut off anywhere.
 //! 4. [`mod@commit`]: the steps of a commit. [`first_block`] is what both end with.
 //! 5. [`error`]: why a log cannot be used.
@@ -20,16 +20,14 @@
 
 pub mod aftermath;
 pub mod carry_out;
-pub mod check;
 pub mod commit;
 pub mod error;
 pub mod first_block;
 pub mod foreign;
-pub mod relocations;
 pub mod restore;
 
 pub use carry_out::{
     can_commit, check, commit, header, restore, CheckOptions, Checked, BUDGET_FACTOR, PIECES,
 };
-pub use check::{Finding, Limits, Summary};
+pub use bow_decisions::check::{Finding, Limits, Summary};
 pub use error::{CheckError, EntryError, RecoveryError};

@@ -33,7 +33,7 @@
 use bow_decisions::log::{Crc32, Entry, Header, SECTOR_SHIFT, SECTOR_SIZE};
 use kernel::prelude::*;
 
-use super::check::{check_first, sectors, source_end};
+use bow_decisions::check::{check_first, sectors, source_end};
 use super::error::CheckError;
 use super::first_block::{parse, Block, Replace, Step, BLOCK_MAX};
 
@@ -87,7 +87,7 @@ impl Restore {
     /// Begins, or takes up again, to restore a device of `device` sectors whose first block is
     /// `first`.
     ///
-    /// The log must have been checked ([`super::check::Check`]).
+    /// The log must have been checked ([`bow_decisions::check::Check`]).
     ///
     /// # Errors
     ///

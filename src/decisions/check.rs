@@ -19,8 +19,7 @@
 //! A log may come from anyone. No field of it is used before it is checked, the data read is
 //! bounded by a budget of the caller's, and time and memory by another ([`Limits`]).
 //!
-//! There is no I/O here: the caller is told what to read, and brings it. A [`Check`] holds a log
-//! block and is too large for a kernel stack.
+//! There is no I/O here: the caller is told what to read, and brings it.
 //!
 //! # Resuming
 //!
@@ -28,12 +27,26 @@
 //! to places since its last mark, but never to one that it had read from since, and so each place
 //! that the rest of the log reads either is as it was, or will be written again before.
 
-use bow_decisions::log::{
-    entry_seed, Crc32, Entry, Header, BLOCK_SIZE_MAX, SECTOR_SHIFT, SECTOR_SIZE,
+use super::{
+    check_error::{
+        CheckError,
+        EntryError, //
+    },
+    log::{
+        entry_seed,
+        Crc32,
+        Entry,
+        Header,
+        BLOCK_SIZE_MAX,
+        SECTOR_SHIFT,
+        SECTOR_SIZE, //
+    },
+    relocations::{
+        Piece,
+        Relocations, //
+    },
 };
-
-use super::error::{CheckError, EntryError};
-use super::relocations::{Piece, Relocations};
+use kernel::prelude::*;
 
 /// The largest read that [`Check`] asks for, in bytes.
 pub const READ_MAX: usize = 1 << 20;
@@ -135,7 +148,7 @@ pub struct Check {
     /// True if saved data is to be verified.
     verify: bool,
     /// The log block that is being looked at.
-    block: [u8; BLOCK_SIZE_MAX as usize],
+    block: KVec<u8>,
     /// Its header.
     header: Header,
     relocations: Relocations,
@@ -178,7 +191,7 @@ impl Check {
             device,
             limits,
             verify,
-            block: [0; BLOCK_SIZE_MAX as usize],
+            block: KVec::new(),
             header,
             relocations: Relocations::new(),
             summary: Summary::default(),
@@ -198,6 +211,13 @@ impl Check {
     /// without a gap. To be called after [`Finding::Valid`].
     pub fn restored(&self, sector: u64, sectors: u64) -> Piece {
         self.relocations.find(sector, sectors)
+    }
+
+    /// Takes a run of sectors that a restore gives other data than they have, lowest first. When all
+    /// have been taken, returns [`None`]. To be called after [`Finding::Valid`], and after the last
+    /// [`restored`](Self::restored).
+    pub fn take_source(&mut self) -> Option<core::ops::Range<u64>> {
+        self.relocations.take_first()
     }
 
     /// Goes on to the next finding. After [`Finding::Read`] call [`Self::feed`] first; after
@@ -329,9 +349,12 @@ impl Check {
                 sector0: header.sector0,
             });
         }
-        for (to, from) in self.block.iter_mut().zip(data) {
-            *to = *from;
-        }
+        let data = data.get(..BLOCK_SIZE_MAX as usize).unwrap_or(data);
+
+        self.block.clear();
+        self.block
+            .extend_from_slice(data, GFP_KERNEL)
+            .map_err(Error::from)?;
         self.header = header;
         self.state = State::Found { sector };
         Ok(())
@@ -446,7 +469,7 @@ impl Check {
 }
 
 /// Checks that entry 0 of a log block, and no other, is the backup of what stood in its place.
-pub(super) fn check_first(header: &Header, index: u32, entry: Entry) -> Result<(), EntryError> {
+pub fn check_first(header: &Header, index: u32, entry: Entry) -> Result<(), EntryError> {
     let covers_log = entry.source == 0 && entry.size > 0;
 
     match (index, covers_log) {
@@ -464,7 +487,7 @@ pub(super) fn check_first(header: &Header, index: u32, entry: Entry) -> Result<(
 ///
 /// It is on the device, of `device` sectors, but for this: if the end of the device cuts off the last
 /// block, the sectors that this has less are padding.
-pub(super) fn source_end(header: &Header, device: u64, entry: Entry) -> Result<u64, EntryError> {
+pub fn source_end(header: &Header, device: u64, entry: Entry) -> Result<u64, EntryError> {
     let block = block_sectors(header);
     let most = device.div_ceil(block).saturating_mul(block);
 
@@ -476,11 +499,11 @@ pub(super) fn source_end(header: &Header, device: u64, entry: Entry) -> Result<u
 }
 
 /// Converts bytes to sectors.
-pub(super) fn sectors(bytes: u32) -> u64 {
+pub fn sectors(bytes: u32) -> u64 {
     u64::from(bytes >> SECTOR_SHIFT)
 }
 
 /// Sectors of a block; at least one, since a header's block size is at least a sector.
-pub(super) fn block_sectors(header: &Header) -> u64 {
+pub fn block_sectors(header: &Header) -> u64 {
     sectors(header.block_size).max(1)
 }

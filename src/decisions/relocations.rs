@@ -111,6 +111,14 @@ impl Relocations {
         Ok(Some(pieces.len() as u64))
     }
 
+    /// Takes the first run away. Returns the sectors that had their data elsewhere.
+    pub fn take_first(&mut self) -> Option<core::ops::Range<u64>> {
+        let end = *self.runs.cursor_front()?.current().0;
+        let run = self.runs.remove(&end)?;
+
+        Some(run.start..end)
+    }
+
     /// Returns the run that holds `sector`, or else the next one, and its end.
     fn run_after(&self, sector: u64) -> Option<(u64, Run)> {
         let cursor = self.runs.cursor_lower_bound(&sector.checked_add(1)?)?;
