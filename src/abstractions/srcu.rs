@@ -73,16 +73,16 @@ impl Drop for Ticket {
 }
 
 impl<T> SrcuCell<T> {
-    /// Creates a cell without readers and without a value.
+    /// Creates a cell without readers, with `value` if there is one.
     ///
     /// # Errors
     ///
     /// `ENOMEM`.
-    pub(crate) fn new() -> impl PinInit<Self, Error> {
-        // INVARIANT: The pointer is null.
+    pub(crate) fn new(value: Option<KBox<T>>) -> impl PinInit<Self, Error> {
+        // INVARIANT: The pointer is null or from `KBox::into_raw`.
         try_pin_init!(Self {
             srcu <- new_srcu!("dm_srcu_cell"),
-            value: Atomic::new(core::ptr::null_mut()),
+            value: Atomic::new(value.map_or(core::ptr::null_mut(), KBox::into_raw)),
         })
     }
 
@@ -206,7 +206,7 @@ mod tests {
     fn drainer() -> Result<Arc<Drainer>> {
         Arc::pin_init(
             try_pin_init!(Drainer {
-                cell <- SrcuCell::new(),
+                cell <- SrcuCell::new(None),
                 drained: Atomic::new(0),
                 done <- Completion::new(),
                 work <- new_work!("dm_bow_test"),

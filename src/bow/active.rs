@@ -41,7 +41,10 @@ use crate::{
 use kernel::{
     prelude::*,
     sync::{
-        atomic::ordering::Acquire,
+        atomic::ordering::{
+            Acquire,
+            Relaxed, //
+        },
         Arc, //
     },
 };
@@ -76,6 +79,9 @@ const WARN_SECONDS: u64 = 10;
 
 /// After this many consecutive bios that joined a batch, expect the next bio to need a batch too.
 const WAITS_MANY: usize = 32;
+
+/// Granted space that is taken back at a time, in sectors: enough for some batches.
+const TAKE_BACK: u64 = 16384;
 
 /// Outcome of looking at a bio.
 enum Fate {
@@ -399,7 +405,12 @@ impl Active {
         let open = open.filter(|_| !self.failed);
         let slot = open.and_then(|index| self.slots.get_mut(index));
         let batch = slot.map(|slot| &mut slot.batch);
-        let verdict = self.checkpoint.prepare(&span, batch);
+        let mut verdict = self.checkpoint.prepare(&span, batch);
+        if verdict == Verdict::NoSpace && self.take_back(bow) {
+            let slot = open.and_then(|index| self.slots.get_mut(index));
+            let batch = slot.map(|slot| &mut slot.batch);
+            verdict = self.checkpoint.prepare(&span, batch);
+        }
         match verdict {
             Verdict::Writable => {
                 bow.submit_writable(bio);
@@ -421,6 +432,29 @@ impl Active {
             Verdict::NoSpace if self.begin_reclaim(bow) => Fate::Waits(bio),
             Verdict::NoSpace => self.out_of_space(bow, bio),
         }
+    }
+
+    /// Takes back some of the space that was granted and that the file system has not written to. Returns whether
+    /// there was any.
+    #[cold]
+    fn take_back(&mut self, bow: &Bow) -> bool {
+        if bow.granted.load(Relaxed) == 0 {
+            return false;
+        }
+        let checkpoint = &mut self.checkpoint;
+        let mut sectors = 0;
+        let mut number = 0;
+        while let Some(span) = checkpoint.granted_span(number) {
+            number += 1;
+            bow.take_back(&span, |taken| {
+                let length = taken.end.saturating_sub(taken.start);
+                let is_taken = sectors < TAKE_BACK && checkpoint.take_back(taken);
+                sectors += if is_taken { length } else { 0 };
+                is_taken
+            });
+        }
+        self.full &= sectors == 0;
+        sectors > 0
     }
 
     /// Warns that space ran out, at most every [`WARN_SECONDS`]: a discard may give a little back each time.

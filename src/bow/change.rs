@@ -41,9 +41,11 @@ use crate::{
             Checkpoint,
             Memory, //
         },
+        free_map::MapBlock,
         free_space::FreeSpace,
         log::{
             entry_seed,
+            Boot,
             Identity,
             Sector,
             SECTOR_SIZE, //
@@ -56,6 +58,7 @@ use core::mem::MaybeUninit;
 use kernel::{
     prelude::*,
     sync::{
+        atomic::ordering::Relaxed,
         Arc,
         MutexGuard, //
     },
@@ -92,6 +95,17 @@ impl Bow {
             return Err(EAGAIN);
         }
         self.request(&is_live, Change::Requested(state))
+    }
+
+    /// Records in the log what is to be done at the next boot, on a user's behalf, and waits until that is durable.
+    /// Process context; sleeps.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` except in state 1; errors of the underlying device.
+    pub(super) fn set_boot(self: &Arc<Self>, boot: Boot) -> Result {
+        let requests = self.requests.lock();
+        self.request(&requests, Change::Boot(boot))
     }
 
     /// Makes the worker carry out `change` when no batch is in flight, and waits for the result. The caller
@@ -138,6 +152,13 @@ impl Worker {
     pub(super) fn carry_out(&mut self, bow: &Arc<Bow>, change: Change) {
         let wanted = match change {
             Change::None => return bow.reply(Ok(())),
+            Change::Boot(boot) => {
+                let result = match &mut self.active {
+                    Some(active) => active.write_boot(bow, boot),
+                    None => Err(EINVAL),
+                };
+                return bow.reply(result);
+            }
             Change::Requested(state) => state,
             Change::Policy => State::Committed,
         };
@@ -213,6 +234,7 @@ impl Worker {
             time: time::real_seconds(),
         };
         let memory = Memory::new(bow.block, identity, GFP_KERNEL)?;
+        let map = MapBlock::new(bow.block, GFP_KERNEL)?;
         let place = KBox::new_uninit(GFP_KERNEL)?;
         let writable = KBox::new(WritableMap::new(bow.sectors, bow.block)?, GFP_KERNEL)?;
         let slots = Slot::all(GFP_KERNEL)?;
@@ -221,7 +243,7 @@ impl Worker {
 
         bow.set_mode(Mode::Changing);
         bow.drain();
-        let result = self.begin(bow, buffer, nodes, memory, slots, place);
+        let result = self.begin(bow, buffer, nodes, memory, map, slots, place);
         if result.is_ok() {
             bow.in_flight.replace(Some(writable));
             bow.set_mode(Mode::State(State::Checkpoint));
@@ -236,14 +258,19 @@ impl Worker {
     ///
     /// # Errors
     ///
-    /// `ENOSPC` if there are no two free blocks; errors of the underlying device.
+    /// `ENOSPC` if there are too few free blocks; errors of the underlying device.
     #[inline(never)]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "all the memory is allocated before"
+    )]
     fn begin(
         &mut self,
         bow: &Bow,
         mut buffer: Buffer,
         mut nodes: Nodes,
         memory: Memory,
+        map: MapBlock,
         slots: KVec<Slot>,
         place: KBox<MaybeUninit<Active>>,
     ) -> Result {
@@ -261,7 +288,7 @@ impl Worker {
                 .into_ranges(bow.block, bow.block.sectors()..bow.sectors, &mut nodes)?;
         let checkpoint = Checkpoint::new(ranges, bow.block, bow.sectors, memory);
         let Ok(mut active) = place.write_init(Active::new(checkpoint, slots, buffer));
-        match active.write_first_log(bow) {
+        match active.write_first_log(bow, map) {
             Ok(()) => {
                 *bow.report.lock() = active.report();
                 self.active = Some(active);
@@ -302,6 +329,7 @@ impl Worker {
         bow.set_mode(Mode::State(State::Committed));
         self.active = None;
         bow.in_flight.replace(None);
+        bow.granted.store(0, Relaxed);
         Ok(())
     }
 }
@@ -314,12 +342,13 @@ fn fill_first_block(buffer: &mut Buffer, log: &Sector) -> Result {
 }
 
 impl Active {
-    /// Saves the first block, which is in the buffer, and writes the log over it.
+    /// Saves the first block, which is in the buffer, writes the free map, and writes the log over the first
+    /// block.
     ///
     /// # Errors
     ///
-    /// `ENOSPC` if there are no two free blocks; errors of the underlying device.
-    fn write_first_log(&mut self, bow: &Bow) -> Result {
+    /// `ENOSPC` if there are too few free blocks; errors of the underlying device.
+    fn write_first_log(&mut self, bow: &Bow, mut map: MapBlock) -> Result {
         let device = &bow.device;
         let bytes = bow.block.bytes() as usize;
         let Self {
@@ -329,6 +358,10 @@ impl Active {
             ..
         } = self;
         let backup = checkpoint.place_first_block()?;
+        checkpoint.write_free_map(&mut map, crc32, |sector, block| {
+            buffer.fill(LOG, block)?;
+            device.write(sector, buffer, LOG, bytes)
+        })?;
         checkpoint.begin(
             backup,
             buffer.crc32(entry_seed(0, bow.block.bytes()), FIRST_BLOCK, bytes),
@@ -359,6 +392,24 @@ impl Active {
             );
         }
         Ok(())
+    }
+
+    /// Writes the log block again, with `boot`. No batch is in flight.
+    ///
+    /// # Errors
+    ///
+    /// `EIO` if a log write has failed before; errors of the underlying device, after which first writes fail.
+    fn write_boot(&mut self, bow: &Bow, boot: Boot) -> Result {
+        if self.failed {
+            return Err(EIO);
+        }
+        self.checkpoint.set_boot(boot);
+        self.checkpoint.log().encode(&mut self.durable, crc32);
+        self.buffer.fill(LOG, &self.durable)?;
+        let bytes = bow.device.logical_block_size() as usize;
+        bow.device
+            .commit(0, &self.buffer, LOG, bytes)
+            .inspect_err(|_| self.failed = true)
     }
 
     /// Copies the relocated first block back over the log. The last of these writes decides.

@@ -2,7 +2,10 @@
 
 //! Conversion of a table line into a [`Bow`], or a reason why the line is refused.
 
-use super::Bow;
+use super::{
+    resume::Resumed,
+    Bow, //
+};
 use crate::{
     abstractions::{
         block::{
@@ -56,10 +59,27 @@ impl Bow {
                 c"another bow device is on this device already",
             ));
         }
-        refuse_log(device)?;
+        let (resumed, block) = match line.arguments.resume {
+            None => {
+                refuse_log(device)?;
+                (None, line.block)
+            }
+            Some(wanted) => {
+                let (resumed, block) =
+                    Resumed::read(device, line.sectors, &line.arguments, wanted)?;
+                (Some(resumed), block)
+            }
+        };
         let events = table.events();
-        Self::new(line.device, events, line.sectors, line.block, line.on_full)
-            .map_err(|error| CtrError(error, c"not enough memory"))
+        Self::new(
+            line.device,
+            events,
+            line.sectors,
+            block,
+            line.on_full,
+            resumed,
+        )
+        .map_err(|error| CtrError(error, c"not enough memory"))
     }
 
     /// Accepts a table line for this device if the line says the same as the current one. Sleeps.
@@ -75,7 +95,7 @@ impl Bow {
         let line = Line::read(table, words)?;
         let is_same = line.device.number() == self.device.number()
             && line.sectors == self.sectors
-            && line.block == self.block
+            && (line.block == self.block || line.arguments.block_size.is_none())
             && line.on_full == self.on_full;
         if !is_same {
             return Err(CtrError(
@@ -102,6 +122,7 @@ struct Line {
     sectors: u64,
     block: BlockSize,
     on_full: OnFull,
+    arguments: Arguments,
 }
 
 impl Line {
@@ -153,6 +174,7 @@ impl Line {
             sectors,
             block,
             on_full: arguments.on_full.unwrap_or(OnFull::Error),
+            arguments,
         })
     }
 
@@ -183,12 +205,12 @@ fn refuse_log(device: &Device) -> Result<(), CtrError> {
         return Ok(());
     }
     pr_err!(
-        "{}: holds an uncommitted checkpoint; go back with `bowctl restore`, or keep the new \
-         contents with `bowctl commit`\n",
+        "{}: holds an uncommitted checkpoint; go on with `bowctl resume`, go back with `bowctl restore`, or \
+         keep the new contents with `bowctl commit`\n",
         device.name()
     );
     Err(CtrError(
         EBUSY,
-        c"the device holds an uncommitted checkpoint (bowctl restore goes back, bowctl commit keeps)",
+        c"the device holds an uncommitted checkpoint (bowctl resume goes on, restore goes back, commit keeps)",
     ))
 }

@@ -4,6 +4,7 @@
 //!
 //! - [`target`]: implementation of the device-mapper trait.
 //! - [`ctr`]: conversion of a table line into a [`Bow`].
+//! - [`resume`]: going on with a checkpoint after a reboot.
 //! - [`map`]: handling of a bio in its submitter's context.
 //! - [`tracking`]: state 0, the record of free space.
 //! - [`deferred`]: bios handed to the worker.
@@ -44,6 +45,7 @@ mod ctr;
 mod deferred;
 mod flight;
 mod map;
+mod resume;
 mod slot;
 mod status;
 mod target;
@@ -54,6 +56,7 @@ mod writable;
 use self::{
     deferred::Deferred,
     flight::Flight,
+    resume::Resumed,
     status::Report,
     tracking::Tracker,
     worker::{
@@ -172,6 +175,8 @@ pub(crate) struct Bow {
     mode: Atomic<u32>,
     /// Number of prefetched blocks that were written or discarded since the worker last read the counter.
     hits: Atomic<u64>,
+    /// Number of granted blocks that nobody has written to, and that can be taken back.
+    granted: Atomic<u64>,
     /// Record of free space; empty except in state 0.
     #[pin]
     tracker: SpinLock<Option<Tracker>>,
@@ -276,7 +281,8 @@ impl Bow {
         let _ = self.queue.enqueue::<_, 0>(self.clone());
     }
 
-    /// Creates a device in state 0. `device` is the underlying device, `sectors` its size in sectors. Sleeps.
+    /// Creates a device in state 0, or in state 1 if a checkpoint was resumed. `device` is the underlying device,
+    /// `sectors` its size in sectors. Sleeps.
     ///
     /// # Errors
     ///
@@ -287,28 +293,45 @@ impl Bow {
         sectors: u64,
         block: BlockSize,
         on_full: OnFull,
+        resumed: Option<Resumed>,
     ) -> Result<impl PinInit<Self, Error>> {
         let queue = ReclaimQueue::new(c"dm-bow")?;
-        let tracker = Tracker {
-            space: FreeSpace::new(),
-            nodes: Nodes::new(Tracker::NODES, GFP_KERNEL)?,
+        let (state, report, active, writable, tracker) = match resumed {
+            Some(Resumed { active, writable }) => (
+                State::Checkpoint,
+                active.report(),
+                Some(active),
+                Some(writable),
+                None,
+            ),
+            None => (
+                State::Tracking,
+                Report::default(),
+                None,
+                None,
+                Some(Tracker {
+                    space: FreeSpace::new(),
+                    nodes: Nodes::new(Tracker::NODES, GFP_KERNEL)?,
+                }),
+            ),
         };
         Ok(try_pin_init!(Self {
-            in_flight <- SrcuCell::new(),
+            in_flight <- SrcuCell::new(writable),
             bios <- BioSet::new(BIOS_RESERVE),
             device,
             sectors,
             block,
             on_full,
-            mode: Atomic::new(Mode::State(State::Tracking).to_raw()),
+            mode: Atomic::new(Mode::State(state).to_raw()),
             hits: Atomic::new(0),
-            tracker <- new_spinlock!(Some(tracker), "dm_bow_tracker"),
+            granted: Atomic::new(0),
+            tracker <- new_spinlock!(tracker, "dm_bow_tracker"),
             deferred <- new_spinlock!(Deferred::new(), "dm_bow_deferred"),
             room <- new_condvar!("dm_bow_room"),
             first_block_io: Atomic::new(0),
             flights: core::array::from_fn(|_| Flight::new()),
-            worker <- new_mutex!(Worker::new(), "dm_bow_worker"),
-            report <- new_spinlock!(Report::default(), "dm_bow_report"),
+            worker <- new_mutex!(Worker::new(active), "dm_bow_worker"),
+            report <- new_spinlock!(report, "dm_bow_report"),
             requests <- new_mutex!(false, "dm_bow_requests"),
             wanted <- new_spinlock!(None, "dm_bow_wanted"),
             answer <- new_mutex!(None, "dm_bow_answer"),

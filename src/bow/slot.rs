@@ -205,7 +205,7 @@ impl Slot {
     /// Lets no more writes join, and starts to read the old contents if there is anything to copy.
     pub(super) fn close(&mut self, bow: &Arc<Bow>, checkpoint: &mut Checkpoint) {
         checkpoint.close();
-        if self.batch.copies().is_empty() && self.bios.is_empty() {
+        if self.batch.entries() == 0 && self.bios.is_empty() {
             self.phase = Phase::Idle;
         } else if self.may_read(bow) {
             self.read(bow);
@@ -336,7 +336,7 @@ impl Slot {
                 flight.forget_writes();
             }
             self.write(bow);
-        } else if entries > self.good_copies(bow) {
+        } else if entries > self.batch.grants() + self.good_copies(bow) {
             // Entries of copies that failed are in the log: append again without those.
             self.roll_back(checkpoint);
             self.append_again(bow);
@@ -527,15 +527,14 @@ impl Slot {
 
     /// Ends the batch: the log is durable, or there is nothing to log.
     fn complete(&mut self, bow: &Bow, checkpoint: &mut Checkpoint, logged: bool) -> Step {
-        // Nothing is logged only if all copies failed.
-        let none_written = !logged && self.batch.copies().len() > 1;
+        let none_written = self.batch.copies().len() > 1 && self.good_copies(bow) == 0;
         let error = |index| match self.copy_error(bow, index)? {
             _ if none_written => Some(CopyError::NoneWritten),
             (error, _) => Some(error),
         };
         let nothing = Appended::default();
         let appended = self.appended.as_ref().unwrap_or(&nothing);
-        checkpoint.complete(&self.batch, appended, error);
+        checkpoint.complete(&self.batch, appended, error, |span| bow.mark_granted(&span));
         let copies = self.batch.copies().iter().enumerate();
         let good = copies.filter(|&(index, _)| error(index).is_none());
         bow.mark_writable(
@@ -553,7 +552,7 @@ impl Slot {
     /// more than was needed does not count: the needed part is then tried by itself.
     pub(super) fn error(&self, bow: &Bow, span: &Range<u64>) -> Option<Status> {
         let entries = self.appended.as_ref().map(Appended::entries);
-        if entries == Some(self.batch.copies().len()) {
+        if entries == Some(self.batch.entries()) {
             return None;
         }
         let overlaps = |copy: &CopyOut| copy.source < span.end && span.start < copy.source_end();

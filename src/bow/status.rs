@@ -28,7 +28,10 @@ use crate::{
 use core::fmt;
 use kernel::{
     prelude::*,
-    sync::Arc, //
+    sync::{
+        atomic::ordering::Relaxed,
+        Arc, //
+    },
 };
 
 /// Figures of a device, except those of its record of free space in state 0.
@@ -119,6 +122,13 @@ impl Bow {
             report.free = free;
             report.ranges = ranges;
         }
+        // What is granted and not written yet can be taken back.
+        let granted = self
+            .granted
+            .load(Relaxed)
+            .saturating_mul(self.block.sectors());
+        report.free = report.free.saturating_add(granted);
+        report.writable = report.writable.saturating_sub(granted);
         report
     }
 

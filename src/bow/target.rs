@@ -29,7 +29,10 @@ use crate::{
         sysfs::Directory,
         workqueue::NoIo,
     },
-    decisions::state::State,
+    decisions::{
+        message::Message,
+        state::State, //
+    },
 };
 use core::fmt;
 use kernel::{
@@ -119,14 +122,13 @@ impl Target for Bow {
         self.write_measurement(out)
     }
 
-    fn message(this: ArcBorrow<'_, Self>, mut words: Args<'_>) -> Result {
-        let state = words
-            .next()
-            .and_then(|word| State::from_message(word.to_bytes()))
-            .filter(|_| words.next().is_none());
-        match state {
-            Some(state) => Arc::from(this).change_state(state, Source::Message),
-            None => Err(this.unknown_state("only the messages `checkpoint` and `commit` are")),
+    fn message(this: ArcBorrow<'_, Self>, words: Args<'_>) -> Result {
+        match Message::parse(words.map(|word| word.to_bytes())) {
+            Some(Message::State(state)) => Arc::from(this).change_state(state, Source::Message),
+            Some(Message::Boot(boot)) => Arc::from(this).set_boot(boot),
+            None => {
+                Err(this.unknown_state("only the messages `checkpoint`, `commit` and `boot` are"))
+            }
         }
     }
 

@@ -29,7 +29,10 @@ use crate::{
         block::bio::plugged,
         workqueue::NoIo, //
     },
-    decisions::state::State,
+    decisions::{
+        log::Boot,
+        state::State, //
+    },
 };
 use kernel::{
     prelude::*,
@@ -60,6 +63,8 @@ pub(super) enum Change {
     Requested(State),
     /// A commit because of `on_full:commit`; nobody waits for the result.
     Policy,
+    /// A change of what the log says of the next boot; the requester waits for the result.
+    Boot(Boot),
 }
 
 /// Runs the worker. Process context; sleeps.
@@ -69,10 +74,10 @@ pub(super) fn run(bow: &Arc<Bow>) {
 }
 
 impl Worker {
-    /// Creates the worker of a device in state 0.
-    pub(super) fn new() -> Self {
+    /// Creates the worker of a device in state 0, or of one with a checkpoint.
+    pub(super) fn new(active: Option<KBox<Active>>) -> Self {
         Self {
-            active: None,
+            active,
             fresh: BioList::new(),
             waiting: BioList::new(),
             change: None,

@@ -5,16 +5,28 @@
 //! The sectors of a writable block are of [`Kind::Writable`](crate::decisions::ranges::Kind::Writable) in the
 //! range tree. The reverse need not hold: the map is a cache of the tree, and where memory for the map is
 //! short, writes take the longer way through the worker. The map has two bits a block, in pages that are
-//! allocated only where a block is writable: one says that the block is writable, the other that it is
-//! *prefetched*, that is, was backed up before its first write. The first write to a prefetched block is
-//! counted, since the [window](crate::decisions::window) learns from the count.
+//! allocated only where a block is writable:
+//!
+//! | written | fresh | meaning of the block |
+//! |---|---|---|
+//! | 0 | 0 | not writable |
+//! | 1 | 0 | writable |
+//! | 1 | 1 | writable and *prefetched*: backed up before its first write |
+//! | 0 | 1 | writable and *granted*: was free, and nobody has written to it |
+//!
+//! The first write to a prefetched block is counted, since the [window](crate::decisions::window) learns from
+//! the count. The first write to a granted block is counted too: the others can still be
+//! [taken back](WritableMap::take_back), to be free again.
 //!
 //! # Concurrency
 //!
-//! Only the worker changes the writable bits. A reader holds a ticket of [`Bow::in_flight`] from before it
-//! reads a bit until its write has completed. So once the worker has cleared a bit and waited for the tickets, no
-//! write that saw the bit set is in flight. The prefetched bits are changed by all writers, atomically;
-//! nothing but the count depends on them.
+//! Both bits of a block change in one atomic operation. A writer makes its blocks written; all other changes
+//! are the worker's. So of a writer and the worker that both want a granted block, the first has it, and
+//! nobody has to wait.
+//!
+//! A reader holds a ticket of [`Bow::in_flight`] from before it reads a bit until its write has completed. So
+//! once the worker has cleared the bits of a block and waited for the tickets, no write that saw one of them set
+//! is in flight.
 
 use super::{
     Bio,
@@ -36,49 +48,120 @@ use kernel::{
     },
 };
 
-/// Number of bits in a word.
-const WORD_BITS: u64 = u64::BITS as u64;
+/// Number of blocks whose bits are in a word.
+const WORD_BITS: u64 = u32::BITS as u64;
 
 /// Number of words in a page.
-const PAGE_WORDS: u64 = 256;
+const PAGE_WORDS: u64 = 512;
 
 /// Number of blocks that a page covers.
 const PAGE_BLOCKS: u64 = PAGE_WORDS * WORD_BITS;
 
-/// Bits of [`WORD_BITS`] blocks.
-struct Word {
-    writable: Atomic<u64>,
-    prefetched: Atomic<u64>,
+/// Bits of [`WORD_BITS`] blocks: the written bits in the low half, the fresh bits in the high half.
+struct Word(Atomic<u64>);
+
+/// Both kinds of bits of the blocks of a [`Word`].
+#[derive(Clone, Copy)]
+struct Bits {
+    written: u32,
+    fresh: u32,
+}
+
+impl Bits {
+    #[inline]
+    const fn from_raw(raw: u64) -> Self {
+        Self {
+            written: raw as u32,
+            fresh: (raw >> WORD_BITS) as u32,
+        }
+    }
+
+    #[inline]
+    const fn to_raw(self) -> u64 {
+        self.written as u64 | (self.fresh as u64) << WORD_BITS
+    }
+
+    /// Returns how many blocks of `mask` wait for their first write.
+    #[inline]
+    fn waiting(self, mask: u32) -> FirstWrites {
+        let count = |bits: u32| u64::from((bits & self.fresh & mask).count_ones());
+        FirstWrites {
+            prefetched: count(self.written),
+            granted: count(!self.written),
+        }
+    }
+}
+
+/// Number of blocks that had their first write, of each kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct FirstWrites {
+    /// Prefetched blocks.
+    pub(super) prefetched: u64,
+    /// Granted blocks.
+    pub(super) granted: u64,
+}
+
+impl FirstWrites {
+    #[inline]
+    fn add(&mut self, other: Self) {
+        self.prefetched += other.prefetched;
+        self.granted += other.granted;
+    }
 }
 
 impl Word {
-    /// Creates a word of blocks that are neither writable nor prefetched.
+    /// Creates a word of blocks that are not writable.
     const fn new() -> Self {
-        Self {
-            writable: Atomic::new(0),
-            prefetched: Atomic::new(0),
-        }
+        Self(Atomic::new(0))
     }
 
-    /// Marks the blocks of `mask` as prefetched.
-    fn set_prefetched(&self, mask: u64) {
-        let mut old = self.prefetched.load(Relaxed);
-        while let Err(now) = self.prefetched.cmpxchg(old, old | mask, Relaxed) {
-            old = now;
-        }
-    }
-
-    /// Marks the blocks of `mask` as not prefetched. Returns how many of them were.
     #[inline]
-    fn take_prefetched(&self, mask: u64) -> u64 {
-        let mut old = self.prefetched.load(Relaxed);
-        while old & mask != 0 {
-            match self.prefetched.cmpxchg(old, old & !mask, Relaxed) {
-                Ok(_) => return u64::from((old & mask).count_ones()),
-                Err(now) => old = now,
+    fn load(&self) -> Bits {
+        Bits::from_raw(self.0.load(Relaxed))
+    }
+
+    /// Replaces the bits by what `change` makes of them, unless that is [`None`]. Returns the old bits, and
+    /// whether they were replaced.
+    #[inline]
+    fn update(&self, change: impl Fn(Bits) -> Option<Bits>) -> (Bits, bool) {
+        let mut old = self.load();
+        loop {
+            let Some(new) = change(old) else {
+                return (old, false);
+            };
+            match self.0.cmpxchg(old.to_raw(), new.to_raw(), Relaxed) {
+                Ok(_) => return (old, true),
+                Err(now) => old = Bits::from_raw(now),
             }
         }
-        0
+    }
+
+    /// Lets a write to the blocks of `mask` pass if all of them are writable. Returns how many of them had their
+    /// first write with that.
+    #[inline]
+    fn admit(&self, mask: u32) -> Option<FirstWrites> {
+        let (old, changed) = self.update(|old| {
+            let is_writable = (old.written | old.fresh) & mask == mask;
+            (is_writable && old.fresh & mask != 0).then_some(Bits {
+                written: old.written | mask,
+                fresh: old.fresh & !mask,
+            })
+        });
+        if changed {
+            return Some(old.waiting(mask));
+        }
+        (old.written & mask == mask).then(FirstWrites::default)
+    }
+
+    /// Makes the blocks of `mask` not writable. Returns how many of them were waiting for their first write.
+    fn clear(&self, mask: u32) -> FirstWrites {
+        let (old, _) = self.update(|old| {
+            Some(Bits {
+                written: old.written & !mask,
+                fresh: old.fresh & !mask,
+            })
+        });
+        old.waiting(mask)
     }
 }
 
@@ -116,9 +199,9 @@ impl WritableMap {
 
     /// Returns as a mask the bits of one word that `count` blocks, at least one, have from `bit` on.
     #[inline]
-    fn mask(bit: u64, count: u64) -> u64 {
+    fn mask(bit: u64, count: u64) -> u32 {
         let count = count.min(WORD_BITS - bit);
-        (u64::MAX >> (WORD_BITS - count)) << bit
+        (u32::MAX >> (WORD_BITS - count)) << bit
     }
 
     /// Returns the numbers of the blocks that `sectors` touches.
@@ -130,7 +213,7 @@ impl WritableMap {
     /// Calls `visit` for each word in which `sectors` has blocks, with the first of these blocks and the mask
     /// of all of them, until `visit` returns `false`. Returns whether `visit` never did.
     #[inline]
-    fn visit(&self, sectors: &Range<u64>, mut visit: impl FnMut(u64, u64) -> bool) -> bool {
+    fn visit(&self, sectors: &Range<u64>, mut visit: impl FnMut(u64, u32) -> bool) -> bool {
         let blocks = self.blocks(sectors);
         let mut block = blocks.start;
         while block < blocks.end {
@@ -143,32 +226,33 @@ impl WritableMap {
         true
     }
 
-    /// Returns whether all blocks that `sectors` touches are writable, and the number of blocks among them
-    /// that this call found prefetched, and marks these as not prefetched. Any context.
+    /// Returns whether all blocks that `sectors` touches are writable, and how many of them had their first write
+    /// with that. Any context.
     #[inline]
-    pub(super) fn admit(&self, sectors: &Range<u64>) -> (bool, u64) {
-        let mut hits = 0;
-        let admitted = self.visit(sectors, |block, mask| match self.word(block) {
-            Some(word) if word.writable.load(Relaxed) & mask == mask => {
-                hits += word.take_prefetched(mask);
-                true
-            }
-            _ => false,
+    pub(super) fn admit(&self, sectors: &Range<u64>) -> (bool, FirstWrites) {
+        let mut first = FirstWrites::default();
+        let admitted = self.visit(sectors, |block, mask| {
+            let word = self.word(block).and_then(|word| word.admit(mask));
+            first.add(word.unwrap_or_default());
+            word.is_some()
         });
-        (admitted, hits)
+        (admitted, first)
     }
 
     /// Marks all blocks that `sectors` touches as writable, except where memory is short. Does not sleep.
     /// Called by the worker only.
     pub(super) fn set(&self, sectors: &Range<u64>) {
         self.visit(sectors, |block, mask| {
-            if self.word(block).is_none() && self.make_page(block).is_err() {
+            let Some(word) = self.word_or_new(block) else {
                 return false;
-            }
-            if let Some(word) = self.word(block) {
-                word.writable
-                    .store(word.writable.load(Relaxed) | mask, Relaxed);
-            }
+            };
+            // Those that are granted are writable already.
+            word.update(|old| {
+                Some(Bits {
+                    written: old.written | mask & !old.fresh,
+                    ..old
+                })
+            });
             true
         });
     }
@@ -177,25 +261,100 @@ impl WritableMap {
     pub(super) fn set_prefetched(&self, sectors: &Range<u64>) {
         self.visit(sectors, |block, mask| {
             if let Some(word) = self.word(block) {
-                word.set_prefetched(mask & word.writable.load(Relaxed));
+                word.update(|old| {
+                    Some(Bits {
+                        fresh: old.fresh | mask & old.written,
+                        ..old
+                    })
+                });
             }
             true
         });
     }
 
-    /// Marks all blocks that `sectors` touches as not writable. Returns the number of blocks that were
-    /// prefetched. Called by the worker only.
-    pub(super) fn clear(&self, sectors: &Range<u64>) -> u64 {
-        let mut hits = 0;
+    /// Marks those blocks that `sectors` touches and that are not writable as granted, except where memory is
+    /// short. Returns their number. Does not sleep. Called by the worker only.
+    pub(super) fn set_granted(&self, sectors: &Range<u64>) -> u64 {
+        let mut count = 0;
+        self.visit(sectors, |block, mask| {
+            let Some(word) = self.word_or_new(block) else {
+                return false;
+            };
+            let (old, _) = word.update(|old| {
+                Some(Bits {
+                    fresh: old.fresh | mask & !old.written,
+                    ..old
+                })
+            });
+            count += u64::from((mask & !old.written & !old.fresh).count_ones());
+            true
+        });
+        count
+    }
+
+    /// Marks all blocks that `sectors` touches as not writable. Returns how many of them were still waiting for
+    /// their first write. Called by the worker only.
+    pub(super) fn clear(&self, sectors: &Range<u64>) -> FirstWrites {
+        let mut first = FirstWrites::default();
         self.visit(sectors, |block, mask| {
             if let Some(word) = self.word(block) {
-                hits += word.take_prefetched(mask);
-                word.writable
-                    .store(word.writable.load(Relaxed) & !mask, Relaxed);
+                first.add(word.clear(mask));
             }
             true
         });
-        hits
+        first
+    }
+
+    /// Takes granted blocks within `sectors` back, lowest first: they are not writable any more, and no write to
+    /// them has passed. Calls `taken` with the sectors of each run of such blocks, until `taken` returns `false`;
+    /// what it returned `false` for stays granted. Called by the worker only.
+    pub(super) fn take_back(
+        &self,
+        sectors: &Range<u64>,
+        mut taken: impl FnMut(Range<u64>) -> bool,
+    ) {
+        self.visit(sectors, |block, mask| {
+            let Some(word) = self.word(block) else {
+                return true;
+            };
+            let bits = word.load();
+            let mut left = bits.fresh & !bits.written & mask;
+            while left != 0 {
+                let bit = u64::from(left.trailing_zeros());
+                let run = Self::mask(bit, u64::from((left >> bit).trailing_ones()));
+                left &= !run;
+                let is_granted = |old: Bits| old.fresh & !old.written & run == run;
+                // Where a writer was faster, the rest of the run is left to the next call.
+                let (_, is_taken) = word.update(|old| {
+                    is_granted(old).then_some(Bits {
+                        fresh: old.fresh & !run,
+                        ..old
+                    })
+                });
+                let first = block - block % WORD_BITS + bit;
+                let end = first + u64::from(run.count_ones());
+                let span = self.block.sectors_of(first)..self.block.sectors_of(end);
+                if is_taken && !taken(span) {
+                    word.update(|old| {
+                        Some(Bits {
+                            fresh: old.fresh | run,
+                            ..old
+                        })
+                    });
+                    return false;
+                }
+            }
+            true
+        });
+    }
+
+    /// Returns the word that has the bit of `block`, allocating its page if need be; [`None`] if there is no
+    /// memory for that. Does not sleep.
+    fn word_or_new(&self, block: u64) -> Option<&Word> {
+        if self.word(block).is_none() {
+            self.make_page(block).ok()?;
+        }
+        self.word(block)
     }
 
     /// Allocates the page that has the bits of `block`, without sleeping.
@@ -226,11 +385,45 @@ impl Bow {
         let Some(writable) = self.in_flight.get(ticket) else {
             return false;
         };
-        let (admitted, hits) = writable.admit(span);
-        if hits > 0 {
-            self.hits.add(hits, Relaxed);
-        }
+        let (admitted, first) = writable.admit(span);
+        self.count_first_writes(first);
         admitted
+    }
+
+    /// Counts blocks that had their first write, or were discarded before.
+    #[inline]
+    fn count_first_writes(&self, first: FirstWrites) {
+        if first.prefetched > 0 {
+            self.hits.add(first.prefetched, Relaxed);
+        }
+        if first.granted > 0 {
+            self.granted.fetch_sub(first.granted, Relaxed);
+        }
+    }
+
+    /// Marks all blocks of `span`, which was free, as granted. Called by the worker only.
+    pub(super) fn mark_granted(&self, span: &Range<u64>) {
+        let ticket = self.in_flight.enter();
+        if let Some(writable) = self.in_flight.get(&ticket) {
+            self.granted.add(writable.set_granted(span), Relaxed);
+        }
+        drop(ticket);
+    }
+
+    /// Takes granted blocks of `span` back: [`WritableMap::take_back`]. Called by the worker only.
+    pub(super) fn take_back(&self, span: &Range<u64>, mut taken: impl FnMut(Range<u64>) -> bool) {
+        let ticket = self.in_flight.enter();
+        if let Some(writable) = self.in_flight.get(&ticket) {
+            writable.take_back(span, |span| {
+                let blocks = self.block.number(span.end - span.start);
+                let is_taken = taken(span);
+                if is_taken {
+                    self.granted.fetch_sub(blocks, Relaxed);
+                }
+                is_taken
+            });
+        }
+        drop(ticket);
     }
 
     /// Marks all blocks that each span touches as writable, and the blocks of its two parts as prefetched.
@@ -253,7 +446,7 @@ impl Bow {
     pub(super) fn mark_unwritable(&self, span: &Range<u64>) {
         let ticket = self.in_flight.enter();
         if let Some(writable) = self.in_flight.get(&ticket) {
-            self.hits.add(writable.clear(span), Relaxed);
+            self.count_first_writes(writable.clear(span));
         }
         drop(ticket);
     }
@@ -375,12 +568,32 @@ mod tests {
         assert!(!map.admit(&(7..16)).0);
         assert!(!map.admit(&(8..17)).0);
         map.set_prefetched(&(15..24));
+        let first = |prefetched, granted| FirstWrites {
+            prefetched,
+            granted,
+        };
         // Block 1 only: the next one is not writable, so it cannot be prefetched.
-        assert_eq!(map.admit(&(8..9)), (true, 1));
-        assert_eq!(map.admit(&(8..9)), (true, 0));
+        assert_eq!(map.admit(&(8..9)), (true, first(1, 0)));
+        assert_eq!(map.admit(&(8..9)), (true, first(0, 0)));
         map.set_prefetched(&(8..9));
-        assert_eq!(map.clear(&(15..16)), 1);
+        assert_eq!(map.clear(&(15..16)), first(1, 0));
         assert!(!map.admit(&(9..10)).0);
+
+        // Block 1 again, and blocks 3 to 5, one of which is written before the others are taken back.
+        map.set(&(8..16));
+        assert_eq!(map.set_granted(&(8..16)), 0);
+        assert_eq!(map.set_granted(&(24..48)), 3);
+        assert_eq!(map.admit(&(32..40)), (true, first(0, 1)));
+        assert_eq!(map.admit(&(32..40)), (true, first(0, 0)));
+        let mut taken = KVVec::new();
+        map.take_back(&(0..80), |span| taken.push(span, GFP_KERNEL).is_ok());
+        assert!(taken.iter().eq([24..32, 40..48].iter()));
+        assert!(map.admit(&(8..16)).0);
+        assert!(map.admit(&(32..40)).0);
+        assert!(!map.admit(&(24..32)).0);
+        assert_eq!(map.set_granted(&(24..48)), 2);
+        map.take_back(&(0..80), |_| false);
+        assert_eq!(map.clear(&(24..48)), first(0, 2));
 
         // The last block, which the end of the device cuts off, has a page of its own.
         let last = PAGE_BLOCKS * block.sectors();

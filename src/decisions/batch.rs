@@ -3,6 +3,7 @@
 //! Copies of old contents that share a log write.
 
 use super::{
+    grants::GRANTS_MAX,
     log::{
         ENTRIES_MAX,
         SECTOR_SIZE, //
@@ -32,7 +33,7 @@ pub const BATCH_PAGES: usize = 256;
 const _: () = assert!(window::SIZE == (BATCH_PAGES * PAGE_BYTES / SECTOR_SIZE) as u64);
 
 /// Maximum number of log blocks that a batch can fill.
-pub const FULL_LOG_BLOCKS_MAX: usize = COPIES_MAX / (ENTRIES_MAX - 1) + 2;
+pub const FULL_LOG_BLOCKS_MAX: usize = (COPIES_MAX + GRANTS_MAX) / (ENTRIES_MAX - 1) + 2;
 
 /// Reason why a copy failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,8 +108,11 @@ impl CopyOut {
     }
 }
 
-/// Copies that share a log write: at most [`COPIES_MAX`], of [`BATCH_PAGES`] pages in all.
+/// Copies that share a log write: at most [`COPIES_MAX`], of [`BATCH_PAGES`] pages in all. Grants share the log
+/// write too.
 pub struct Batch {
+    /// Sectors that are granted, in the order in which their entries are logged, before those of the copies.
+    pub(super) grants: KVec<Span<u64>>,
     /// The copies, in the order in which their entries are logged.
     pub(super) copies: KVec<CopyOut>,
     /// Number of pages of the copy buffer in use.
@@ -126,6 +130,7 @@ impl Batch {
     /// `ENOMEM`.
     pub fn new(flags: Flags) -> Result<Self> {
         Ok(Self {
+            grants: KVec::with_capacity(GRANTS_MAX, flags)?,
             copies: KVec::with_capacity(COPIES_MAX, flags)?,
             pages: 0,
             window: window::SIZE,
@@ -147,6 +152,26 @@ impl Batch {
         &mut self.copies
     }
 
+    /// Returns the number of entries that the batch has if no copy fails.
+    pub fn entries(&self) -> usize {
+        self.grants.len() + self.copies.len()
+    }
+
+    /// Returns the number of grants.
+    pub fn grants(&self) -> usize {
+        self.grants.len()
+    }
+
+    /// Returns whether another grant fits into the batch.
+    pub(super) fn may_grant(&self) -> bool {
+        self.grants.len() < GRANTS_MAX
+    }
+
+    /// Adds a grant, which [fits](Self::may_grant).
+    pub(super) fn push_grant(&mut self, span: Span<u64>) {
+        let _ = self.grants.push_within_capacity(span);
+    }
+
     /// Returns whether the batch moves the relocated first block, so that no I/O may be sent to that block.
     pub fn moves_first_block(&self) -> bool {
         self.copies.iter().any(CopyOut::is_of_first_block)
@@ -154,6 +179,7 @@ impl Batch {
 
     /// Empties the batch. Does not take back anything that the batch did.
     pub fn forget(&mut self) {
+        self.grants.clear();
         self.copies.clear();
         self.pages = 0;
     }

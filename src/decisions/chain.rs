@@ -19,8 +19,11 @@ use super::{
     block_size::BlockSize,
     log::{
         entry_seed,
+        Boot,
         Crc32,
         Entry,
+        FreeMap,
+        Header,
         Identity,
         Sector,
         ENTRIES_MAX,
@@ -107,6 +110,25 @@ impl Chain {
         self.current.set_sector0(sector);
     }
 
+    /// Records where the free map is.
+    pub(super) fn set_free_map(&mut self, map: FreeMap) {
+        self.current.set_free_map(Some(map));
+    }
+
+    /// Records what is to be done at the next boot.
+    pub(super) fn set_boot(&mut self, boot: Boot) {
+        self.current.set_boot(boot);
+    }
+
+    /// Goes on with the log block that has `header` and `entries`.
+    pub(super) fn resume(&mut self, header: &Header, entries: impl Iterator<Item = Entry>) {
+        self.current.resume(header);
+        for entry in entries {
+            // As many entries as a log block has fit into one.
+            let _ = self.current.push(entry);
+        }
+    }
+
     /// Appends the first entry of an empty log.
     pub(super) fn begin(&mut self, entry: Entry) {
         // An empty log block has room.
@@ -139,7 +161,7 @@ impl Chain {
         self.expected = self.expected.saturating_sub(1);
     }
 
-    /// Appends entries for those copies of `batch` that have not failed. For each log block that this fills,
+    /// Appends entries for the grants of `batch`, and for those of its copies that have not failed. For each log block that this fills,
     /// calls `save` with its number in the batch and with its first sector; its other sectors are zero. All
     /// of these must be durable before the log block itself is written to sector 0.
     ///
@@ -173,18 +195,12 @@ impl Chain {
         mut save: impl FnMut(usize, &Sector),
         appended: &mut Appended,
     ) -> Result {
+        for span in &batch.grants {
+            self.append_entry(Entry::grant(span), crc32, &mut save, appended)?;
+        }
         for (index, copy) in batch.copies.iter().enumerate() {
             if failed(index) {
                 continue;
-            }
-            if self.current.room() == 0 {
-                let place = self.take_reserved().ok_or(ENOSPC)?;
-                let mut sector = [0; SECTOR_SIZE];
-                self.current.encode(&mut sector, crc32);
-                save(appended.count, &sector);
-                let checksum = self.block_checksum(&sector, crc32);
-                self.current.succeed(place, checksum);
-                appended.add_full_block(place);
             }
             let checksum = if copy.is_of_first_block() {
                 0
@@ -197,14 +213,39 @@ impl Chain {
                 size: copy.bytes(),
                 checksum,
             };
-            self.current.push(entry).map_err(|_| ENOSPC)?;
+            self.append_entry(entry, crc32, &mut save, appended)?;
             if copy.is_of_first_block() {
                 self.current.set_sector0(copy.dest);
             }
-            self.forget_entry();
-            appended.entries += 1;
         }
         Ok(())
+    }
+
+    fn append_entry(
+        &mut self,
+        entry: Entry,
+        crc32: Crc32,
+        save: &mut impl FnMut(usize, &Sector),
+        appended: &mut Appended,
+    ) -> Result {
+        if self.current.room() == 0 {
+            let place = self.take_reserved().ok_or(ENOSPC)?;
+            self.succeed(place, crc32, |sector| save(appended.count, sector));
+            appended.add_full_block(place);
+        }
+        self.current.push(entry).map_err(|_| ENOSPC)?;
+        self.forget_entry();
+        appended.entries += 1;
+        Ok(())
+    }
+
+    /// Calls `save` with the log block, which is full and will be saved at `place`, and begins its successor.
+    fn succeed(&mut self, place: u64, crc32: Crc32, save: impl FnOnce(&Sector)) {
+        let mut sector = [0; SECTOR_SIZE];
+        self.current.encode(&mut sector, crc32);
+        save(&sector);
+        let checksum = self.block_checksum(&sector, crc32);
+        self.current.succeed(place, checksum);
     }
 
     /// Rolls back the last [`append`](Self::append), which will be repeated since another copy has failed or

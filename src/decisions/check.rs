@@ -28,6 +28,7 @@
 //! that the rest of the log reads either is as it was, or will be written again before.
 
 use super::{
+    block_size::BlockSize,
     check_error::{
         CheckError,
         EntryError, //
@@ -177,7 +178,7 @@ impl Check {
     ) -> Result<Self, CheckError> {
         let header =
             Header::parse(first, crc32).map_err(|error| CheckError::Block { sector: 0, error })?;
-        let blocks = device / block_sectors(&header);
+        let blocks = block_size(&header).number(device);
 
         if u64::from(header.sequence) >= blocks {
             return Err(CheckError::TooLong {
@@ -427,13 +428,14 @@ impl Check {
 
     /// Checks where an entry of a size other than 0 lies.
     fn check_bounds(&self, entry: Entry) -> Result<(), EntryError> {
-        let block = block_sectors(&self.header);
+        let block = block_size(&self.header);
         let length = sectors(entry.size);
         let dest_end = entry.dest.checked_add(length);
 
-        if entry.size % self.header.block_size != 0
-            || entry.source % block != 0
-            || entry.dest % block != 0
+        if block.down(length) != length
+            || sectors(entry.size) << SECTOR_SHIFT != entry.size.into()
+            || block.down(entry.source) != entry.source
+            || block.down(entry.dest) != entry.dest
         {
             return Err(EntryError::Unaligned);
         }
@@ -453,9 +455,11 @@ impl Check {
 
     /// Returns whether `sector` is the first of a block of the device other than the first block.
     fn is_block(&self, sector: u64, header: &Header) -> bool {
-        let block = block_sectors(header);
+        let block = block_size(header);
 
-        sector > 0 && sector % block == 0 && sector <= self.device.saturating_sub(block)
+        sector > 0
+            && block.down(sector) == sector
+            && sector <= self.device.saturating_sub(block.sectors())
     }
 
     fn wrong(&self, index: u32, entry: Entry, error: EntryError) -> CheckError {
@@ -488,8 +492,7 @@ pub fn check_first(header: &Header, index: u32, entry: Entry) -> Result<(), Entr
 /// It is on the device, of `device` sectors, but for this: if the end of the device cuts off the last
 /// block, the sectors that this has less are padding.
 pub fn source_end(header: &Header, device: u64, entry: Entry) -> Result<u64, EntryError> {
-    let block = block_sectors(header);
-    let most = device.div_ceil(block).saturating_mul(block);
+    let most = block_size(header).up(device);
 
     entry
         .source
@@ -503,7 +506,12 @@ pub fn sectors(bytes: u32) -> u64 {
     u64::from(bytes >> SECTOR_SHIFT)
 }
 
-/// Sectors of a block; at least one, since a header's block size is at least a sector.
+/// Returns the sectors of a block.
 pub fn block_sectors(header: &Header) -> u64 {
-    sectors(header.block_size).max(1)
+    block_size(header).sectors()
+}
+
+/// Returns the block size of a header, which [`Header::parse`] has found valid.
+fn block_size(header: &Header) -> BlockSize {
+    BlockSize::from_bytes(header.block_size).unwrap_or(BlockSize::MAX)
 }

@@ -141,7 +141,8 @@ impl fmt::Display for CheckError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Self::Block { sector, error } => {
-                write!(f, "log block at sector {sector}: {error}")
+                write!(f, "log block at sector {sector}: ")?;
+                fmt::Display::fmt(&error, f)
             }
             Self::BlockSize {
                 sector,
@@ -187,8 +188,9 @@ impl fmt::Display for CheckError {
 
                 write!(
                     f,
-                    "log block {sequence}, entry {index} (source sector {source}, dest sector {dest}, {size} bytes, checksum {checksum:#010x}): {error}"
-                )
+                    "log block {sequence}, entry {index} (source sector {source}, dest sector {dest}, {size} bytes, checksum {checksum:#010x}): "
+                )?;
+                fmt::Display::fmt(&error, f)
             }
             Self::Unexpected => f.write_str("data that was not asked for"),
             Self::NoMemory => f.write_str("not enough memory to check the log"),

@@ -6,12 +6,13 @@
 //! Nothing here does I/O. The target calls [`prepare`](Checkpoint::prepare) for each write, carries out the
 //! [copies](CopyOut) of the [`Batch`] that the write joined, calls [`append`](Checkpoint::append) to make the
 //! log entries of these copies, and [`complete`](Checkpoint::complete) when the log is durable. Only then are
-//! the blocks [`Kind::Writable`], and the target submits the writes.
+//! the blocks [`Kind::Writable`], and the target submits the writes. A write to free space needs no copy, but
+//! a [grant](super::grants), which takes part in the batch like a copy.
 //!
 //! # Invariants
 //!
-//! - A range is of kind [`Kind::Writable`] only if it was free at the checkpoint, or a durable log entry
-//!   says where its old contents are.
+//! - A range is of kind [`Kind::Writable`] only if it was free at the checkpoint and a durable grant has it, or a
+//!   durable log entry says where its old contents are.
 //! - A range is of kind [`Kind::Backup`] only if a durable log entry names the range, or if it holds a full
 //!   log block of the durable chain. (The backup of the first block is of this kind already while the first
 //!   log block is written.)
@@ -32,10 +33,16 @@ use super::{
         Appended,
         Chain, //
     },
-    discards::Discards,
+    discards::{
+        turn,
+        Discards, //
+    },
+    grants::{
+        Grants,
+        NODES_PER_GRANT, //
+    },
     log::{
         Crc32,
-        Entry,
         Identity,
         Sector, //
     },
@@ -73,6 +80,7 @@ pub enum Verdict {
 pub struct Memory {
     nodes: Nodes,
     chain: Chain,
+    grants: Grants,
 }
 
 impl Memory {
@@ -85,6 +93,7 @@ impl Memory {
         Ok(Self {
             nodes: Ranges::stock(flags)?,
             chain: Chain::new(block, identity, flags)?,
+            grants: Grants::new(flags)?,
         })
     }
 }
@@ -92,22 +101,24 @@ impl Memory {
 /// A device in state 1. See the [module](self) for its invariants.
 pub struct Checkpoint {
     /// Kinds of all sectors, and the stock of tree nodes.
-    ranges: Ranges,
+    pub(super) ranges: Ranges,
     /// Places for backups and full log blocks.
-    space: Space,
+    pub(super) space: Space,
     /// The log blocks.
-    chain: Chain,
-    block: BlockSize,
+    pub(super) chain: Chain,
+    /// Free space handed to the file system.
+    pub(super) grants: Grants,
+    pub(super) block: BlockSize,
     /// First sector of the relocated first block.
-    first_block: u64,
+    pub(super) first_block: u64,
     /// Discarded space that is not free yet.
-    discards: Discards,
+    pub(super) discards: Discards,
     /// Number of sectors of backups that were moved so far, since the file system wrote to their place.
-    moved: u64,
+    pub(super) moved: u64,
     /// Size of the device in sectors, rounded up to whole blocks.
-    sectors: u64,
+    pub(super) sectors: u64,
     /// Prefetching: the window that is copied around a first write.
-    window: Window,
+    pub(super) window: Window,
 }
 
 impl Checkpoint {
@@ -117,13 +128,18 @@ impl Checkpoint {
     /// The ranges of `ranges` are free and aligned to blocks of size `block`, and contain neither block 0 nor
     /// a last block that is cut off by the end of the device. `memory` is for blocks of that size.
     pub fn new(ranges: RangeTree, block: BlockSize, sectors: u64, memory: Memory) -> Self {
-        let Memory { nodes, chain } = memory;
+        let Memory {
+            nodes,
+            chain,
+            grants,
+        } = memory;
         // INVARIANT: All ranges are free, so none is writable or a backup; their bounds are as the caller
         // says.
         Self {
             ranges: Ranges::new(ranges, nodes),
             space: Space::new(sectors),
             chain,
+            grants,
             block,
             first_block: 0,
             discards: Discards::default(),
@@ -133,51 +149,17 @@ impl Checkpoint {
         }
     }
 
-    /// Takes the first two free blocks for the relocated first block and for its backup. Returns the first
-    /// sector of the backup.
-    ///
-    /// # Errors
-    ///
-    /// `ENOSPC` if there are no two free blocks.
-    pub fn place_first_block(&mut self) -> Result<u64> {
-        let mut take = |kind| {
-            let sectors = self.block.sectors();
-            self.space
-                .take_block(sectors, kind, &mut self.ranges)
-                .ok_or(ENOSPC)
-        };
-        let first_block = take(Kind::FirstBlock)?;
-        let backup = take(Kind::Backup)?;
-        self.first_block = first_block;
-        self.chain.set_first_block(first_block);
-        Ok(backup)
-    }
-
-    /// Ends a checkpoint that was never begun. Returns its ranges, with all its space free again. The
-    /// checkpoint must not be used after this.
-    pub fn take_ranges(&mut self) -> RangeTree {
-        let taken = |kind| matches!(kind, Some(Kind::FirstBlock | Kind::Backup));
-        while let Some(run) = self.ranges.first_from(0, |run| taken(run.kind)) {
-            if self.ranges.set(run.start..run.end, Kind::Free).is_err() {
-                break;
-            }
-        }
-        self.ranges.take()
-    }
-
-    /// Appends the first entry: the first block, which has the given `checksum`, is saved at sector `backup`.
-    pub fn begin(&mut self, backup: u64, checksum: u32) {
-        self.chain.begin(Entry {
-            source: 0,
-            dest: backup,
-            size: self.block.bytes(),
-            checksum,
-        });
-    }
-
     /// Returns the range tree.
     pub fn ranges(&self) -> &RangeTree {
         &self.ranges
+    }
+
+    /// Calls `visit` with each range, lowest first.
+    pub fn for_each(&mut self, mut visit: impl FnMut(&Run)) {
+        self.ranges.visit_from(0, |run| {
+            visit(run);
+            true
+        });
     }
 
     /// Returns the log block in memory.
@@ -231,7 +213,7 @@ impl Checkpoint {
     }
 
     /// Finds tree nodes for a decision. Returns whether there are enough.
-    fn find_nodes(&mut self) -> bool {
+    pub(super) fn find_nodes(&mut self) -> bool {
         let space = &mut self.space;
         self.ranges.find_nodes(|ranges| space.reserve(ranges))
     }
@@ -239,7 +221,8 @@ impl Checkpoint {
     /// Decides about a write to the sectors of `span`, none of which is in block 0. `batch` is the open
     /// batch, if there is one.
     ///
-    /// Free blocks become writable at once, since nothing in them is worth keeping.
+    /// Discarded blocks become writable at once, since nothing in them is worth keeping and the log knows of
+    /// them. Free blocks become writable when their grant is durable.
     pub fn prepare(&mut self, span: &Span<u64>, mut batch: Option<&mut Batch>) -> Verdict {
         let blocks = self.blocks_of(span);
         let mut verdict = Verdict::Writable;
@@ -252,7 +235,18 @@ impl Checkpoint {
                 Some(Kind::Free) if self.space.overlaps_unreserved(&(position..end)) => {
                     self.space.reserve(&mut self.ranges);
                 }
-                Some(Kind::Free | Kind::Discarded | Kind::Draining) => {
+                Some(Kind::Free | Kind::Bad) => {
+                    let granted = match self.grants.pending_at(position) {
+                        Some(granted) => granted,
+                        None => match self.grant(position, batch.as_deref_mut()) {
+                            Ok(granted) => granted,
+                            Err(verdict) => return verdict,
+                        },
+                    };
+                    verdict = Verdict::Joined;
+                    position = end.min(granted);
+                }
+                Some(Kind::Discarded | Kind::Draining) => {
                     if !self.find_nodes() {
                         return Verdict::NoSpace;
                     }
@@ -410,7 +404,7 @@ impl Checkpoint {
     /// # Errors
     ///
     /// [`Verdict::NoSpace`], or [`Verdict::Later`] if no more blocks may be reserved.
-    fn reserve_full_log_block(&mut self) -> Result<(), Verdict> {
+    pub(super) fn reserve_full_log_block(&mut self) -> Result<(), Verdict> {
         if !self.chain.needs_block() {
             return Ok(());
         }
@@ -428,7 +422,7 @@ impl Checkpoint {
         self.space.reserve_last_block(sectors, &mut self.ranges)
     }
 
-    /// Appends the entries of those copies of `batch` that have not failed to the log block in memory. Calls
+    /// Appends the entries of the grants of `batch`, and of those of its copies that have not failed to the log block in memory. Calls
     /// `save` for each log block that this fills; see [`Chain::append`].
     ///
     /// # Errors
@@ -465,19 +459,32 @@ impl Checkpoint {
             self.set_copied(other..self.end_of(other), Some(Kind::Free));
             return Err(EINVAL);
         }
-        self.set_copied(sector..self.end_of(sector), Some(Kind::Writable));
+        self.set_copied(sector..self.end_of(sector), Some(Kind::Bad));
         Ok(())
     }
 
-    /// Ends the copies of `batch`. If one of them has not failed, the log with its entry is durable, and
-    /// writes to its source may be submitted. `appended` is the token of the batch's entries; `failure`
-    /// returns how the copy with a given number failed, if it did.
+    /// Ends the copies and grants of `batch`. If one of them has not failed, the log with its entry is durable,
+    /// and writes to the copy's source or to what was granted may be submitted. `appended` is the token of the
+    /// batch's entries; `failure` returns how the copy with a given number failed, if it did. Calls `granted`
+    /// with each run of sectors that was free and has become writable.
     pub fn complete(
         &mut self,
         batch: &Batch,
         appended: &Appended,
         failure: impl Fn(usize) -> Option<CopyError>,
+        mut granted: impl FnMut(Span<u64>),
     ) {
+        let is_durable = appended.entries() > 0;
+        for span in &batch.grants {
+            for _ in 0..NODES_PER_GRANT {
+                self.ranges.release_node();
+            }
+            if !is_durable {
+                self.chain.forget_entry();
+            }
+            self.grants
+                .end(span, is_durable, &mut self.ranges, &mut granted);
+        }
         // Adjacent destinations that become of one kind.
         let mut places = (0..0, Kind::Backup);
         for (index, copy) in batch.copies.iter().enumerate() {
@@ -525,9 +532,8 @@ impl Checkpoint {
         self.space.freed_below(copy.dest_end());
         self.chain.forget_entry();
         match error {
-            // Nothing in the destination is worth keeping, as if it had been written. If the copy was of more
-            // than was needed, the next backup there tells which part is bad.
-            CopyError::Write if !copy.is_extended() => Kind::Writable,
+            // If the copy was of more than was needed, the next backup there tells which part is bad.
+            CopyError::Write if !copy.is_extended() => Kind::Bad,
             _ => Kind::Free,
         }
     }
@@ -568,6 +574,11 @@ impl Checkpoint {
     /// [`prepare`](Self::prepare) from then on.
     pub fn discard(&mut self, span: &Span<u64>, freed: impl FnMut(Span<u64>)) {
         self.discards.add(span, self.block, &mut self.ranges, freed);
+        if self.ranges.total(Kind::Bad) > 0 {
+            // Nobody has written to a bad place, so no write can be in flight. A range is tried again as a whole.
+            turn(span, Kind::Bad, Kind::Free, &mut self.ranges);
+            self.space.freed_below(self.sectors);
+        }
     }
 
     /// Begins to take back discarded space. The caller then waits until all writes that are in flight now

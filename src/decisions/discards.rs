@@ -71,7 +71,7 @@ impl Discards {
 }
 
 /// Changes all sectors of kind `from` within `span` to kind `to`. O(log n) for each range in `span`.
-fn turn(span: &Span<u64>, from: Kind, to: Kind, ranges: &mut Ranges) {
+pub(super) fn turn(span: &Span<u64>, from: Kind, to: Kind, ranges: &mut Ranges) {
     let mut position = span.start;
     loop {
         let next = ranges.first_from(position, |run| {

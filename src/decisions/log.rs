@@ -207,6 +207,14 @@ pub struct Boot {
     pub tries: u8,
 }
 
+impl Boot {
+    /// [`action`](Self::action): the new contents are to be tried.
+    pub const TRY: u8 = 1;
+
+    /// [`action`](Self::action): the checkpoint is to be restored.
+    pub const RESTORE: u8 = 2;
+}
+
 /// Returns the seed of the checksum of an entry: the number of the source's block, cut to 32 bits.
 ///
 /// `source` is in sectors, `block_size` in bytes.

@@ -11,6 +11,7 @@ use super::log::{
     Crc32,
     Entry,
     FreeMap,
+    Header,
     Identity,
     Sector,
     ENTRIES_MAX,
@@ -59,6 +60,19 @@ impl LogBlock {
             count: 0,
             entries: [Entry::default(); ENTRIES_MAX],
         }
+    }
+
+    /// Turns this log block into the one that has `header`, without its entries.
+    pub fn resume(&mut self, header: &Header) {
+        self.block_size = header.block_size;
+        self.sequence = header.sequence;
+        self.sector0 = header.sector0;
+        self.identity = header.identity.unwrap_or(self.identity);
+        self.free_map = header.free_map;
+        self.boot = header.boot;
+        // INVARIANT: 0 is at most `ENTRIES_MAX`.
+        self.count = 0;
+        self.entries.fill(Entry::default());
     }
 
     /// Turns this log block into its successor, once it has been saved as a full log block.

@@ -7,6 +7,7 @@
 //! where they are tested, fuzzed and shared with `bowctl`.
 
 pub(crate) mod batch;
+mod begin;
 pub(crate) mod block_size;
 pub(crate) mod chain;
 #[expect(dead_code, reason = "what checks saved data is for user space")]
@@ -14,17 +15,17 @@ mod check;
 mod check_error;
 pub(crate) mod checkpoint;
 mod discards;
-#[expect(dead_code, reason = "not used yet")]
-mod free_map;
+pub(crate) mod free_map;
 pub(crate) mod free_space;
+mod grants;
 #[expect(dead_code, reason = "what reads logs is for user space")]
 pub(crate) mod log;
 #[expect(dead_code, reason = "the getters are for user space")]
 mod log_block;
+pub(crate) mod message;
 pub(crate) mod ranges;
 mod relocations;
-#[expect(dead_code, reason = "not used yet")]
-mod resume;
+pub(crate) mod resume;
 mod space;
 mod spans;
 pub(crate) mod state;

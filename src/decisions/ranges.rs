@@ -37,6 +37,8 @@ pub enum Kind {
     /// Free at the checkpoint and not written since; or freed since, and no write to it can still be in
     /// flight. Backups are placed here.
     Free,
+    /// Free, but a backup could not be written there. No other is placed there, unless the space is discarded.
+    Bad,
     /// Writable: a write needs no backup and goes straight to the underlying device.
     Writable,
     /// Was writable and then discarded. A write that began before the discard may still be in flight, so this
@@ -55,7 +57,7 @@ pub enum Kind {
 }
 
 /// Number of kinds.
-const KINDS: usize = 8;
+const KINDS: usize = 9;
 
 impl Kind {
     /// Returns whether neighbouring ranges of this kind are merged into one.
@@ -253,7 +255,7 @@ impl RangeTree {
 
     /// Returns the first range that ends after `sector` and for which `wanted` returns `true`.
     /// O(log n + the ranges passed over).
-    pub fn first_from(&mut self, sector: u64, wanted: impl Fn(&Run) -> bool) -> Option<Run> {
+    pub fn first_from(&mut self, sector: u64, mut wanted: impl FnMut(&Run) -> bool) -> Option<Run> {
         let mut cursor = self.tree.cursor_lower_bound_mut(&sector.checked_add(1)?)?;
         loop {
             let (&end, value) = cursor.current();
@@ -267,6 +269,13 @@ impl RangeTree {
             }
             cursor = cursor.move_next()?;
         }
+    }
+
+    /// Calls `visit` with each range that ends after `sector`, lowest first, until `visit` returns `false`.
+    /// O(log n + the ranges visited).
+    pub fn visit_from(&mut self, sector: u64, mut visit: impl FnMut(&Run) -> bool) {
+        // Nothing is looked for, so that `visit` ends it.
+        let _ = self.first_from(sector, |run| !visit(run));
     }
 
     /// Makes all sectors of `span` of `kind`; [`None`] is unchanged. O(log n + the ranges in `span`).

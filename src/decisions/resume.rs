@@ -85,7 +85,10 @@ pub enum ResumeError {
 impl fmt::Display for ResumeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Check(error) => write!(f, "the log is damaged: {error}"),
+            Self::Check(error) => {
+                f.write_str("the log is damaged: ")?;
+                fmt::Display::fmt(error, f)
+            }
             Self::Version(version) => write!(
                 f,
                 "the log is of version {}.{}, and only 1.2 can be resumed",
@@ -94,7 +97,7 @@ impl fmt::Display for ResumeError {
             ),
             Self::Restoring => f.write_str("a restore has begun and has not finished"),
             Self::NoFreeMap => f.write_str("the log has no free map"),
-            Self::Map(error) => write!(f, "{error}"),
+            Self::Map(error) => fmt::Display::fmt(error, f),
             Self::NoMemory => f.write_str("not enough memory"),
         }
     }

@@ -118,6 +118,18 @@ impl Space {
         }
     }
 
+    /// Returns the part of a device of `sectors` sectors in which a grant for `sector` may lie: not in the
+    /// allocation window, unless the sector does, since what is placed there would have to be moved.
+    pub(super) fn bounds_of_grant(&self, sector: u64, sectors: u64) -> Span<u64> {
+        if sector < self.window.start {
+            0..self.window.start
+        } else if sector >= self.window.end {
+            self.window.end..sectors
+        } else {
+            0..sectors
+        }
+    }
+
     /// Returns whether part of `span` was taken but is not reserved in the tree yet.
     pub(super) fn overlaps_unreserved(&self, span: &Span<u64>) -> bool {
         span.start < self.unreserved.end && self.unreserved.start < span.end

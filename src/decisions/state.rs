@@ -43,14 +43,4 @@ impl State {
             _ => None,
         }
     }
-
-    /// Returns the state that a message asks for: `checkpoint` or `commit`. Returns [`None`] for any other
-    /// word.
-    pub fn from_message(word: &[u8]) -> Option<State> {
-        match word {
-            b"checkpoint" => Some(State::Checkpoint),
-            b"commit" => Some(State::Committed),
-            _ => None,
-        }
-    }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Arguments of a table line:
-//! `<start> <length> bow <device> [<#args> [block_size:<bytes>] [on_full:<policy>]]`.
+//! `<start> <length> bow <device> [<#args> [block_size:<bytes>] [on_full:<policy>] [resume[:<uuid>]]]`.
 
 use super::block_size::BlockSize;
 
@@ -34,6 +34,17 @@ pub struct Arguments {
     pub block_size: Option<BlockSize>,
     /// Policy for writes for whose backup there is no free space.
     pub on_full: Option<OnFull>,
+    /// Set if the checkpoint on the device is to be resumed.
+    pub resume: Option<ResumeOf>,
+}
+
+/// Checkpoint that is to be resumed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResumeOf {
+    /// `resume`: the one on the device, whichever that is.
+    Any,
+    /// `resume:<uuid>`: the one with this UUID, and no other.
+    Uuid([u8; 16]),
 }
 
 /// Error in a table line.
@@ -57,6 +68,10 @@ pub enum ArgumentError {
     DeviceTooSmall,
     /// `on_full` is neither `error` nor `commit`.
     OnFull,
+    /// `resume` was given twice.
+    ResumeRepeated,
+    /// What follows `resume:` is no UUID.
+    Uuid,
 }
 
 impl ArgumentError {
@@ -68,7 +83,7 @@ impl ArgumentError {
             }
             ArgumentError::CountWrong => c"the number of arguments differs from the one announced",
             ArgumentError::Unknown => {
-                c"unknown argument; accepted are block_size:512|1024|2048|4096 and on_full:error|commit"
+                c"unknown argument; accepted are block_size:512|1024|2048|4096, on_full:error|commit and resume"
             }
             ArgumentError::BlockSizeRepeated => c"block_size is given twice",
             ArgumentError::OnFullRepeated => c"on_full is given twice",
@@ -78,6 +93,8 @@ impl ArgumentError {
             }
             ArgumentError::DeviceTooSmall => c"the device must have at least three blocks of block_size",
             ArgumentError::OnFull => c"on_full must be error or commit",
+            ArgumentError::ResumeRepeated => c"resume is given twice",
+            ArgumentError::Uuid => c"resume: must be followed by a UUID, 32 hexadecimal digits",
         }
     }
 }
@@ -126,6 +143,15 @@ impl Arguments {
             if self.on_full.replace(policy).is_some() {
                 return Err(ArgumentError::OnFullRepeated);
             }
+        } else if let Some(value) = word.strip_prefix(b"resume") {
+            let resume = match value.strip_prefix(b":") {
+                Some(text) => ResumeOf::Uuid(uuid(text).ok_or(ArgumentError::Uuid)?),
+                None if value.is_empty() => ResumeOf::Any,
+                None => return Err(ArgumentError::Unknown),
+            };
+            if self.resume.replace(resume).is_some() {
+                return Err(ArgumentError::ResumeRepeated);
+            }
         } else {
             return Err(ArgumentError::Unknown);
         }
@@ -148,6 +174,19 @@ impl Arguments {
             Ok(size)
         }
     }
+}
+
+/// Parses a UUID: 32 hexadecimal digits, with or without hyphens.
+fn uuid(text: &[u8]) -> Option<[u8; 16]> {
+    let mut uuid = [0; 16];
+    let mut digits = text.iter().filter(|&&byte| byte != b'-');
+    for byte in &mut uuid {
+        for _ in 0..2 {
+            let digit = char::from(*digits.next()?).to_digit(16)?;
+            *byte = *byte << 4 | digit as u8;
+        }
+    }
+    digits.next().is_none().then_some(uuid)
 }
 
 /// Parses a decimal number without sign or white space. Returns [`None`] if `text` is not one or is too

@@ -88,7 +88,7 @@ impl Device {
                 number,
                 name,
                 logical_block_size,
-                uses <- SrcuCell::new(),
+                uses <- SrcuCell::new(None),
             }),
             GFP_KERNEL,
         )

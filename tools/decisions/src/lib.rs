@@ -21,6 +21,8 @@
 
 #[path = "../../../src/decisions/batch.rs"]
 pub mod batch;
+#[path = "../../../src/decisions/begin.rs"]
+mod begin;
 #[path = "../../../src/decisions/block_size.rs"]
 pub mod block_size;
 #[path = "../../../src/decisions/chain.rs"]
@@ -37,10 +39,14 @@ mod discards;
 pub mod free_map;
 #[path = "../../../src/decisions/free_space.rs"]
 pub mod free_space;
+#[path = "../../../src/decisions/grants.rs"]
+mod grants;
 #[path = "../../../src/decisions/log.rs"]
 pub mod log;
 #[path = "../../../src/decisions/log_block.rs"]
 pub mod log_block;
+#[path = "../../../src/decisions/message.rs"]
+pub mod message;
 #[path = "../../../src/decisions/ranges.rs"]
 pub mod ranges;
 #[path = "../../../src/decisions/relocations.rs"]

@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Decisions in state 1, carried out on a disk in memory: random writes and discards, copies that
-//! fail, space that runs out. At any moment the disk rolls back and can be kept.
+//! fail, space that runs out, power cuts after which the checkpoint is resumed. At any moment the disk
+//! rolls back and can be kept.
 
 use crate::decisions::batch::{Batch, CopyError};
 use crate::decisions::block_size::BlockSize;
 use crate::decisions::chain::Appended;
 use crate::decisions::checkpoint::{Checkpoint, Memory, Verdict};
+use crate::decisions::free_map::MapBlock;
 use crate::decisions::free_space::FreeSpace;
 use crate::decisions::log::{entry_seed, Identity, Sector};
 use crate::decisions::ranges::{Kind, Nodes, RangeTree};
+use crate::decisions::resume::Resume;
 use bow_model::disk::{Disk, SECTOR};
 use bow_model::history::crc;
 use bow_random::Random;
@@ -40,6 +43,8 @@ struct Device {
     batch: Batch,
     /// Blocks that were prefetched and not written since.
     prefetched: BTreeSet<u64>,
+    /// Blocks that were granted and not written since.
+    granted: BTreeSet<u64>,
     random: Random,
     /// True if the worker finds memory.
     has_memory: bool,
@@ -48,6 +53,8 @@ struct Device {
     copies: u64,
     /// Copies of a last block that the end of the device cuts off.
     tails: u64,
+    resumed: u64,
+    taken_back: u64,
     written: u64,
     refused: u64,
 }
@@ -84,6 +91,14 @@ impl Device {
             let place = bytes(&(place..place + block.sectors()));
             disk[place].copy_from_slice(&old[first.clone()]);
         }
+        let mut map = MapBlock::new(block, GFP_KERNEL).unwrap();
+        checkpoint
+            .write_free_map(&mut map, crc, |sector, data| {
+                let place = sector as usize * SECTOR;
+                disk[place..place + data.len()].copy_from_slice(data);
+                Ok(())
+            })
+            .unwrap();
         checkpoint.begin(backup, crc(entry_seed(0, block.bytes()), &old[first]));
         let free = free.start..block.down(free.end);
         let mut device = Self {
@@ -97,11 +112,14 @@ impl Device {
             checkpoint,
             batch: Batch::new(GFP_KERNEL).unwrap(),
             prefetched: BTreeSet::new(),
+            granted: BTreeSet::new(),
             random,
             has_memory: true,
             failures: None,
             copies: 0,
             tails: 0,
+            resumed: 0,
+            taken_back: 0,
             written: 0,
             refused: 0,
         };
@@ -146,16 +164,21 @@ impl Device {
             appended = self.append(|index| failed[index].is_some());
         }
         let good = failed.iter().filter(|failed| failed.is_none()).count();
-        assert_eq!(appended.entries(), good);
-        if good > 0 {
+        assert_eq!(appended.entries(), self.batch.grants() + good);
+        if appended.entries() > 0 {
             self.write_log();
         }
         let none_written = good == 0 && failed.len() > 1;
-        self.checkpoint
-            .complete(&self.batch, &appended, |index| match none_written {
+        let (block, granted) = (self.block, &mut self.granted);
+        self.checkpoint.complete(
+            &self.batch,
+            &appended,
+            |index| match none_written {
                 true => failed[index].map(|_| CopyError::NoneWritten),
                 false => failed[index],
-            });
+            },
+            |span| granted.extend(block.number(span.start)..block.number(span.end)),
+        );
         let copies = self.batch.copies().iter().zip(&failed);
         for (copy, _) in copies.filter(|(_, failed)| failed.is_none()) {
             for span in copy.prefetched() {
@@ -187,8 +210,76 @@ impl Device {
         appended
     }
 
+    /// Does what the worker does when space for backups is short.
+    fn take_back(&mut self) -> bool {
+        let taken: Vec<u64> = self.granted.iter().copied().take(16).collect();
+        for &block in &taken {
+            let start = self.block.sectors_of(block);
+            if self
+                .checkpoint
+                .take_back(start..start + self.block.sectors())
+            {
+                self.granted.remove(&block);
+                self.taken_back += 1;
+            }
+        }
+        !taken.is_empty()
+    }
+
+    /// Has power fail now, and resumes the checkpoint from what is on the disk.
+    fn resume(&mut self) {
+        let mut resume = Resume::new(&self.disk[..SECTOR], self.sectors, crc).unwrap();
+        while let Some(read) = resume.next().unwrap() {
+            let start = read.sector as usize * SECTOR;
+            resume.feed(&self.disk[start..start + read.bytes]).unwrap();
+        }
+        assert_eq!(resume.block(), self.block);
+        let header = *resume.newest();
+        let ranges = resume.finish().unwrap();
+        let memory = Memory::new(self.block, header.identity.unwrap(), GFP_KERNEL).unwrap();
+        self.checkpoint = Checkpoint::resume(
+            ranges,
+            self.block,
+            self.sectors,
+            memory,
+            &header,
+            header.entries(&self.disk[..SECTOR]),
+        );
+        self.checkpoint.ranges().check();
+        self.batch = Batch::new(GFP_KERNEL).unwrap();
+        self.prefetched.clear();
+        self.granted.clear();
+        self.resumed += 1;
+    }
+
+    /// Resumes between two batches, and compares with what was known before.
+    fn resume_and_compare(&mut self) {
+        let kinds = |device: &Self| -> Vec<Option<Kind>> {
+            let ranges = device.checkpoint.ranges();
+            (0..device.sectors)
+                .map(|sector| ranges.run_at(sector).kind)
+                .collect()
+        };
+        let before = kinds(self);
+        self.resume();
+        for (sector, (before, after)) in before.iter().zip(kinds(self)).enumerate() {
+            let is_right = match (before, after) {
+                (before, after) if *before == after => true,
+                // What was granted may have been written, for all that the log says.
+                (Some(Kind::Free | Kind::Discarded | Kind::Draining), Some(Kind::Writable)) => true,
+                // The log does not say of a place that it is bad.
+                (Some(Kind::Bad | Kind::Reserved), Some(Kind::Free | Kind::Writable)) => true,
+                _ => false,
+            };
+            assert!(is_right, "sector {sector} was {before:?}, is {after:?}");
+        }
+    }
+
     fn count_hits(&mut self, span: &Range<u64>) {
         let blocks = self.block.number(span.start)..self.block.number(self.block.up(span.end));
+        blocks.clone().for_each(|block| {
+            self.granted.remove(&block);
+        });
         let hits = blocks.filter(|block| self.prefetched.remove(block)).count();
         self.checkpoint.prefetch_hits(hits as u64);
     }
@@ -212,6 +303,9 @@ impl Device {
                     self.checkpoint.reclaim();
                     verdict = self.checkpoint.prepare(span, Some(&mut self.batch));
                 }
+                if verdict == Verdict::NoSpace && self.take_back() {
+                    verdict = self.checkpoint.prepare(span, Some(&mut self.batch));
+                }
                 match verdict {
                     Verdict::Writable => {
                         self.count_hits(span);
@@ -223,7 +317,7 @@ impl Device {
                 false
             });
             self.checkpoint.close();
-            if waiting.is_empty() && self.batch.copies().is_empty() {
+            if waiting.is_empty() && self.batch.entries() == 0 {
                 return;
             }
             self.run_batch();
@@ -324,6 +418,9 @@ fn load(device: &mut Device) {
         drop(injection);
         if step % 40 == 39 {
             device.check();
+        }
+        if step % 120 == 119 {
+            device.resume_and_compare();
         }
     }
 }

@@ -5,6 +5,7 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 
+use crate::decisions::message::Message;
 use crate::decisions::state::State;
 
 #[test]
@@ -31,6 +32,6 @@ proptest! {
     #[test]
     fn any_word_does_no_harm(word in vec(any::<u8>(), 0..20)) {
         let _ = State::from_text(&word);
-        let _ = State::from_message(&word);
+        let _ = Message::parse(std::iter::once(&word[..]));
     }
 }

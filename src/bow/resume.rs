@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Going on with a checkpoint that is on the device: after a reboot, or after the target was removed.
+//!
+//! The log is read while the table line is converted. Nothing is written then, so a log that cannot be resumed
+//! costs a refusal and nothing else.
+
+use super::{
+    active::Active,
+    slot::Slot,
+    writable::WritableMap, //
+};
+use crate::{
+    abstractions::{
+        block::{
+            buffer::{
+                crc32,
+                Buffer, //
+            },
+            device::Device, //
+        },
+        dm::table::CtrError,
+    },
+    decisions::{
+        block_size::BlockSize,
+        checkpoint::{
+            Checkpoint,
+            Memory, //
+        },
+        log::{
+            Header,
+            Identity,
+            Sector,
+            BLOCK_SIZE_MAX,
+            SECTOR_SIZE, //
+        },
+        ranges::Kind,
+        resume::{
+            Resume,
+            ResumeError, //
+        },
+        table::{
+            Arguments,
+            ResumeOf, //
+        },
+    },
+};
+use kernel::prelude::*;
+
+/// A checkpoint that was resumed.
+pub(super) struct Resumed {
+    pub(super) active: KBox<Active>,
+    pub(super) writable: KBox<WritableMap>,
+}
+
+/// Reason for a refusal: a sentence for the log of the kernel was written, or the sentence itself.
+fn refused(device: &Device, error: ResumeError) -> CtrError {
+    pr_err!(
+        "{}: the checkpoint cannot be resumed: {}; go back with `bowctl restore`, or keep the new contents \
+         with `bowctl commit`\n",
+        device.name(),
+        error
+    );
+    match error {
+        ResumeError::NoMemory => CtrError(ENOMEM, c"not enough memory"),
+        _ => CtrError(
+            EINVAL,
+            c"the checkpoint cannot be resumed (see the kernel log)",
+        ),
+    }
+}
+
+/// Reader of blocks of the underlying device.
+struct Reader<'a> {
+    device: &'a Device,
+    buffer: Buffer,
+    bytes: KVec<u8>,
+}
+
+impl Reader<'_> {
+    /// Reads `bytes` bytes, at most a page, from `sector`. Sleeps.
+    fn read(&mut self, sector: u64, bytes: usize) -> Result<&[u8]> {
+        // Whole logical blocks; the first bytes of the page are those asked for.
+        let whole = bytes.max(self.device.logical_block_size() as usize);
+        self.device.read(sector, &mut self.buffer, 0, whole)?;
+        self.bytes.resize(bytes, 0, GFP_KERNEL)?;
+        self.buffer.read(0, &mut self.bytes)?;
+        Ok(&self.bytes)
+    }
+}
+
+impl Resumed {
+    /// Resumes the checkpoint on `device`, of which the target has `sectors` sectors. Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// A [`CtrError`] that says why not.
+    pub(super) fn read(
+        device: &Device,
+        sectors: u64,
+        arguments: &Arguments,
+        wanted: ResumeOf,
+    ) -> Result<(Self, BlockSize), CtrError> {
+        let no_memory = |_| CtrError(ENOMEM, c"not enough memory");
+        let cannot_read = |error| CtrError(error, c"the device cannot be read");
+        let mut reader = Reader {
+            device,
+            buffer: Buffer::new(1).map_err(no_memory)?,
+            bytes: KVec::with_capacity(BLOCK_SIZE_MAX as usize, GFP_KERNEL)
+                .map_err(|_| CtrError(ENOMEM, c"not enough memory"))?,
+        };
+        // What can be read now must not be lost by a power cut once more is built on it.
+        device.flush().map_err(cannot_read)?;
+        let mut newest: Sector = [0; SECTOR_SIZE];
+        reader
+            .read(0, SECTOR_SIZE)
+            .map_err(cannot_read)?
+            .iter()
+            .zip(&mut newest)
+            .for_each(|(from, to)| *to = *from);
+        let mut resume =
+            Resume::new(&newest, sectors, crc32).map_err(|error| refused(device, error))?;
+        check_wanted(resume.newest(), arguments, wanted)?;
+        while let Some(read) = resume.next().map_err(|error| refused(device, error))? {
+            let bytes = reader.read(read.sector, read.bytes).map_err(cannot_read)?;
+            resume.feed(bytes).map_err(|error| refused(device, error))?;
+        }
+        let header = *resume.newest();
+        let block = resume.block();
+        let ranges = resume.finish().map_err(|error| refused(device, error))?;
+        let identity = header.identity.unwrap_or(Identity {
+            uuid: [0; 16],
+            time: 0,
+        });
+        let memory = Memory::new(block, identity, GFP_KERNEL).map_err(no_memory)?;
+        let checkpoint = Checkpoint::resume(
+            ranges,
+            block,
+            sectors,
+            memory,
+            &header,
+            header.entries(&newest),
+        );
+        Self::of(checkpoint, newest, block, sectors)
+            .map(|resumed| (resumed, block))
+            .map_err(no_memory)
+    }
+
+    /// Makes a device in state 1 of a checkpoint whose newest log block is `newest`. Sleeps.
+    fn of(
+        mut checkpoint: Checkpoint,
+        newest: Sector,
+        block: BlockSize,
+        sectors: u64,
+    ) -> Result<Self> {
+        let writable = KBox::new(WritableMap::new(sectors, block)?, GFP_KERNEL)?;
+        checkpoint.for_each(|run| {
+            if run.kind == Some(Kind::Writable) {
+                writable.set(&(run.start..run.end.min(sectors)));
+            }
+        });
+        let place = KBox::new_uninit(GFP_KERNEL)?;
+        let slots = Slot::all(GFP_KERNEL)?;
+        let buffer = Buffer::new(2)?;
+        let Ok(mut active) = place.write_init(Active::new(checkpoint, slots, buffer));
+        active.durable = newest;
+        Ok(Self { active, writable })
+    }
+}
+
+/// Checks that the newest log block, which has `header`, is of the checkpoint that is wanted.
+fn check_wanted(header: &Header, arguments: &Arguments, wanted: ResumeOf) -> Result<(), CtrError> {
+    let is_wanted = match wanted {
+        ResumeOf::Any => true,
+        ResumeOf::Uuid(uuid) => header
+            .identity
+            .is_some_and(|identity| identity.uuid == uuid),
+    };
+    if !is_wanted {
+        return Err(CtrError(
+            EINVAL,
+            c"the checkpoint on the device has another UUID than the one to be resumed",
+        ));
+    }
+    match arguments.block_size {
+        Some(size) if size.bytes() != header.block_size => Err(CtrError(
+            EINVAL,
+            c"the checkpoint on the device has another block_size",
+        )),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Beginning of a checkpoint, or of its part after a reboot.
+//!
+//! A new checkpoint places the first block, writes the free map and appends the first entry, in this order.
+//! After all that is durable, the target writes the log block, which decides.
+
+use super::{
+    block_size::BlockSize,
+    checkpoint::{
+        Checkpoint,
+        Memory, //
+    },
+    free_map::MapBlock,
+    log::{
+        Boot,
+        Crc32,
+        Entry,
+        FreeMap,
+        Header, //
+    },
+    ranges::{
+        Kind,
+        RangeTree, //
+    },
+};
+use kernel::{
+    alloc::flags::{
+        GFP_NOWAIT,
+        __GFP_NOWARN, //
+    },
+    prelude::*,
+};
+
+impl Checkpoint {
+    /// Takes the first two free blocks for the relocated first block and for its backup. Returns the first
+    /// sector of the backup.
+    ///
+    /// # Errors
+    ///
+    /// `ENOSPC` if there are no two free blocks.
+    pub fn place_first_block(&mut self) -> Result<u64> {
+        let mut take = |kind| {
+            let sectors = self.block.sectors();
+            self.space
+                .take_block(sectors, kind, &mut self.ranges)
+                .ok_or(ENOSPC)
+        };
+        let first_block = take(Kind::FirstBlock)?;
+        let backup = take(Kind::Backup)?;
+        self.first_block = first_block;
+        self.chain.set_first_block(first_block);
+        Ok(backup)
+    }
+
+    /// Goes on with a checkpoint whose newest log block has `header` and `entries`, and whose ranges were
+    /// [rebuilt](super::resume) from the log. `memory` is for blocks of the size in the header.
+    pub fn resume(
+        ranges: RangeTree,
+        block: BlockSize,
+        sectors: u64,
+        memory: Memory,
+        header: &Header,
+        entries: impl Iterator<Item = Entry>,
+    ) -> Self {
+        // INVARIANT: `ranges` was rebuilt so that the invariants hold.
+        let mut checkpoint = Self::new(ranges, block, sectors, memory);
+        checkpoint.first_block = header.sector0;
+        checkpoint.chain.resume(header, entries);
+        checkpoint
+    }
+
+    /// Writes the free map, with `write`, to free blocks: all ranges of the tree, which were all free at the
+    /// checkpoint. To be called before [`begin`](Self::begin).
+    ///
+    /// # Errors
+    ///
+    /// `ENOSPC` if there are too few free blocks; those of `write`.
+    pub fn write_free_map(
+        &mut self,
+        map: &mut MapBlock,
+        crc32: Crc32,
+        mut write: impl FnMut(u64, &[u8]) -> Result,
+    ) -> Result {
+        let mut next: Option<FreeMap> = None;
+        let mut position = 0;
+        loop {
+            self.ranges.replenish(GFP_NOWAIT | __GFP_NOWARN);
+            let place = self
+                .space
+                .take_block(self.block.sectors(), Kind::Backup, &mut self.ranges)
+                .ok_or(ENOSPC)?;
+            map.begin(next, position);
+            // Adjacent ranges, of whatever kind, are one extent.
+            let mut extent = position..position;
+            self.ranges.visit_from(position, |run| {
+                if run.start != extent.end {
+                    if !extent.is_empty() {
+                        map.push(&extent);
+                        position = extent.end;
+                    }
+                    extent.start = run.start;
+                }
+                extent.end = run.end;
+                map.has_room()
+            });
+            let is_last = map.has_room();
+            if is_last && !extent.is_empty() {
+                map.push(&extent);
+            }
+            let (bytes, written) = map.finish(place, next, crc32);
+            write(place, bytes)?;
+            next = Some(written);
+            if is_last {
+                self.chain.set_free_map(written);
+                return Ok(());
+            }
+        }
+    }
+
+    /// Records what is to be done at the next boot, for all log blocks from now on.
+    pub fn set_boot(&mut self, boot: Boot) {
+        self.chain.set_boot(boot);
+    }
+
+    /// Ends a checkpoint that was never begun. Returns its ranges, with all its space free again. The
+    /// checkpoint must not be used after this.
+    pub fn take_ranges(&mut self) -> RangeTree {
+        let taken = |kind| matches!(kind, Some(Kind::FirstBlock | Kind::Backup));
+        while let Some(run) = self.ranges.first_from(0, |run| taken(run.kind)) {
+            if self.ranges.set(run.start..run.end, Kind::Free).is_err() {
+                break;
+            }
+        }
+        self.ranges.take()
+    }
+
+    /// Appends the first entry: the first block, which has the given `checksum`, is saved at sector `backup`.
+    pub fn begin(&mut self, backup: u64, checksum: u32) {
+        self.chain.begin(Entry {
+            source: 0,
+            dest: backup,
+            size: self.block.bytes(),
+            checksum,
+        });
+    }
+}
