@@ -4,7 +4,7 @@
 # timeout: 300
 . "$(dirname "$0")/lib.sh"
 . "$here/common/bow.sh"
-plan 41
+plan 47
 load_bow
 
 # Writes and discards everywhere, so that backups, log blocks and the map move.
