@@ -42,6 +42,11 @@ bool helper_bdev_is_zoned(struct block_device *bdev)
 	return bdev_is_zoned(bdev);
 }
 
+bool helper_bdev_discards(struct block_device *bdev)
+{
+	return bdev_max_discard_sectors(bdev) > 0;
+}
+
 struct kobject *helper_disk_kobject(struct gendisk *disk)
 {
 	return &disk_to_dev(disk)->kobj;

@@ -8,6 +8,7 @@ use super::{
         Step, //
     },
     status::Report,
+    tracking::Tracker,
     Bio,
     BioList,
     Bow,
@@ -31,10 +32,12 @@ use crate::{
             Checkpoint,
             Verdict, //
         },
+        free_space::FreeSpace,
         log::{
             Sector,
             SECTOR_SIZE, //
         },
+        ranges::Nodes,
         table::OnFull,
     },
 };
@@ -55,6 +58,8 @@ pub(super) struct Active {
     slots: KVec<Slot>,
     /// Buffer for the end of the checkpoint, which must not wait for memory.
     pub(super) buffer: Buffer,
+    /// Nodes for the record of free space after the end of the checkpoint.
+    nodes: Nodes,
     /// Number of the slot of the oldest batch, which writes the log next.
     first: usize,
     /// First sector of the durable log block.
@@ -101,6 +106,8 @@ struct Gathering {
     open: Option<usize>,
     /// Number of bios that may still join the batch.
     room: usize,
+    /// Set when a bio was sent on or ended.
+    gone: bool,
     /// Set when the policy is to commit.
     commits: bool,
 }
@@ -113,7 +120,7 @@ const LOOKS_MAX: usize = COPIES_MAX + COPIES_MAX / 4;
 pub(super) enum Gathered {
     /// No batch was begun.
     Nothing,
-    /// A batch was begun.
+    /// A batch was begun, or there is more to look at.
     Some,
     /// The policy is to commit.
     Commit,
@@ -126,11 +133,13 @@ impl Active {
         checkpoint: Checkpoint,
         slots: KVec<Slot>,
         buffer: Buffer,
+        nodes: Nodes,
     ) -> impl Init<Self> {
         init!(Self {
             checkpoint,
             slots,
             buffer,
+            nodes,
             first: 0,
             durable: [0; SECTOR_SIZE],
             failed: false,
@@ -140,6 +149,14 @@ impl Active {
             waits: 0,
             warned: 0,
         })
+    }
+
+    /// Ends the checkpoint. Returns a record of the space that is free then. The value must not be used after this.
+    pub(super) fn take_tracker(&mut self) -> Tracker {
+        Tracker {
+            space: FreeSpace::from_ranges(self.checkpoint.take_free_space()),
+            nodes: self.nodes.take_all(),
+        }
     }
 
     /// Returns whether no batch is in flight, and no drain.
@@ -314,6 +331,7 @@ impl Active {
                 0 => deferred,
                 others => (others + deferred).div_ceil(2),
             },
+            gone: false,
             commits: false,
         };
         let mut looks = 0;
@@ -341,6 +359,10 @@ impl Active {
         match (gathering.commits, has_begun) {
             (true, _) => Gathered::Commit,
             (false, true) => Gathered::Some,
+            // Those that still wait were not all looked at, and nothing may be in flight that would wake the worker.
+            (false, false) if open.is_some() && gathering.gone && !waiting.is_empty() => {
+                Gathered::Some
+            }
             (false, false) => Gathered::Nothing,
         }
     }
@@ -362,7 +384,10 @@ impl Active {
                 break;
             };
             match self.decide(bow, bio, gathering.open.filter(|_| gathering.room > 0)) {
-                Fate::Gone => self.waits = 0,
+                Fate::Gone => {
+                    self.waits = 0;
+                    gathering.gone = true;
+                }
                 Fate::Joined => {
                     self.waits += 1;
                     gathering.room = gathering.room.saturating_sub(1);
@@ -458,33 +483,39 @@ impl Active {
     }
 
     /// Warns that space ran out, at most every [`WARN_SECONDS`]: a discard may give a little back each time.
-    fn warn_of_full(&mut self, bow: &Bow) {
+    fn warn_of_full(&mut self, bow: &Bow, policy: OnFull) {
         let now = time::real_seconds();
         if now.abs_diff(self.warned) < WARN_SECONDS {
             return;
         }
         self.warned = now;
         pr_warn!(
-            "{}: no free space is left for backups; writes to unchanged blocks fail, rollback stays \
-             possible\n",
-            bow.device.name()
+            "{}: no free space is left for backups; writes to unchanged blocks {}, rollback stays possible\n",
+            bow.device.name(),
+            match policy {
+                OnFull::Wait => "wait",
+                _ => "fail",
+            }
         );
     }
 
     /// Applies the policy to `bio`, for whose backup there is no free space.
     fn out_of_space(&mut self, bow: &Arc<Bow>, bio: Bio) -> Fate {
         let is_first = !core::mem::replace(&mut self.full, true);
-        match bow.on_full {
-            OnFull::Error => {
-                if is_first {
-                    self.warn_of_full(bow);
-                    *bow.report.lock() = self.report();
-                    bow.events.raise();
-                }
-                bio.end(Status::NO_SPACE);
-                Fate::Gone
-            }
-            OnFull::Commit => Fate::Commits(bio),
+        let policy = bow.on_full();
+        if policy == OnFull::Commit {
+            return Fate::Commits(bio);
         }
+        if is_first {
+            self.warn_of_full(bow, policy);
+            *bow.report.lock() = self.report();
+            bow.events.raise();
+        }
+        // A suspend waits for all bios, and nothing can give space meanwhile.
+        if policy == OnFull::Wait && bow.suspending.load(Relaxed) == 0 {
+            return Fate::Waits(bio);
+        }
+        bio.end(Status::NO_SPACE);
+        Fate::Gone
     }
 }

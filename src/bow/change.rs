@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Changes of state: 0 → 1 takes the checkpoint, 1 → 2 commits.
+//! Changes of state: 0 → 1 takes the checkpoint, 1 → 2 commits, 2 → 0 makes ready for the next checkpoint.
 //!
-//! The worker carries out both while every bio that could tell the difference is deferred, after those in
+//! States 0 and 2 differ in name only: the record of free space is kept in both, and begins at a commit with
+//! what is free then. The worker carries out the other two changes while every bio that could tell the difference is deferred, after those in
 //! flight have completed ([`Mode::Changing`] and a drain). One write decides each change: that
 //! of the device's first sector, which a device writes wholly or not at all. A block may have several
 //! sectors. So the other sectors of the first block are always durable *before* the first sector that makes
@@ -42,7 +43,6 @@ use crate::{
             Memory, //
         },
         free_map::MapBlock,
-        free_space::FreeSpace,
         log::{
             entry_seed,
             Boot,
@@ -164,7 +164,7 @@ impl Worker {
         };
         let had_failed = self.has_failed();
         let state = bow.report.lock().state;
-        let result = if state.next() != Some(wanted) {
+        let result = if state.next() != wanted {
             pr_err!(
                 "{}: state is {}, which takes {}\n",
                 bow.device.name(),
@@ -172,14 +172,21 @@ impl Worker {
                 match state {
                     State::Tracking => "1 only",
                     State::Checkpoint => "2 only",
-                    State::Committed => "no other",
+                    State::Committed => "0 only",
                 }
             );
             Err(EINVAL)
-        } else if wanted == State::Checkpoint {
-            self.take_checkpoint(bow)
         } else {
-            self.commit(bow)
+            match wanted {
+                State::Checkpoint => self.take_checkpoint(bow),
+                State::Committed => self.commit(bow),
+                State::Tracking => {
+                    // The record of free space has been kept all along.
+                    *bow.report.lock() = Report::default();
+                    bow.set_mode(Mode::State(State::Tracking));
+                    Ok(())
+                }
+            }
         };
         if change == Change::Policy {
             self.finish_policy_commit(bow, result);
@@ -287,7 +294,7 @@ impl Worker {
                 .space
                 .into_ranges(bow.block, bow.block.sectors()..bow.sectors, &mut nodes)?;
         let checkpoint = Checkpoint::new(ranges, bow.block, bow.sectors, memory);
-        let Ok(mut active) = place.write_init(Active::new(checkpoint, slots, buffer));
+        let Ok(mut active) = place.write_init(Active::new(checkpoint, slots, buffer, nodes));
         match active.write_first_log(bow, map) {
             Ok(()) => {
                 *bow.report.lock() = active.report();
@@ -302,8 +309,7 @@ impl Worker {
                         device.name()
                     );
                 }
-                let space = FreeSpace::from_ranges(active.checkpoint.take_ranges());
-                *bow.tracker.lock() = Some(Tracker { space, nodes });
+                *bow.tracker.lock() = Some(active.take_tracker());
                 Err(error)
             }
         }
@@ -325,6 +331,7 @@ impl Worker {
             bow.set_mode(Mode::State(State::Checkpoint));
             return Err(error);
         }
+        *bow.tracker.lock() = Some(active.take_tracker());
         *bow.report.lock() = Report::of_committed();
         bow.set_mode(Mode::State(State::Committed));
         self.active = None;

@@ -76,7 +76,8 @@ impl Bow {
             events,
             line.sectors,
             block,
-            line.on_full,
+            &line.arguments,
+            line.discards,
             resumed,
         )
         .map_err(|error| CtrError(error, c"not enough memory"))
@@ -96,7 +97,8 @@ impl Bow {
         let is_same = line.device.number() == self.device.number()
             && line.sectors == self.sectors
             && (line.block == self.block || line.arguments.block_size.is_none())
-            && line.on_full == self.on_full;
+            && line.arguments.on_full.unwrap_or(OnFull::Error) == self.on_full()
+            && line.arguments.no_discard_passdown == self.no_discard_passdown;
         if !is_same {
             return Err(CtrError(
                 EBUSY,
@@ -121,7 +123,8 @@ struct Line {
     /// Length of the table in sectors.
     sectors: u64,
     block: BlockSize,
-    on_full: OnFull,
+    /// Set if the underlying device takes discards.
+    discards: bool,
     arguments: Arguments,
 }
 
@@ -173,7 +176,7 @@ impl Line {
             device_sectors: facts.sectors,
             sectors,
             block,
-            on_full: arguments.on_full.unwrap_or(OnFull::Error),
+            discards: facts.discards,
             arguments,
         })
     }

@@ -3,8 +3,8 @@
 //! Handling of a bio at once, in its submitter's context.
 //!
 //! Reads outside the first block, flushes, and in state 1 writes to writable blocks take no lock and go
-//! straight to the underlying device. In state 0 writes and discards update the record of free space under a
-//! spinlock. All other bios go to the [worker](super::worker).
+//! straight to the underlying device. In states 0 and 2 writes and discards update the record of free space
+//! under a spinlock. All other bios go to the [worker](super::worker).
 
 use super::{
     deferred::Wake,
@@ -50,11 +50,8 @@ impl Bow {
         let operation = bio.operation();
         let first_block = bio.sector() < this.block.sectors();
         loop {
-            let is_committed = this.mode() == Mode::State(State::Committed);
-            if is_committed
-                || operation == Operation::Flush
-                || (operation == Operation::Read && !first_block)
-            {
+            let is_plain = !first_block || this.mode() == Mode::State(State::Committed);
+            if operation == Operation::Flush || (operation == Operation::Read && is_plain) {
                 return Some(bio.keep());
             }
 
@@ -63,7 +60,9 @@ impl Bow {
             // The mode is certain only with the ticket, which a change of mode waits for.
             let mode = this.mode();
             match mode {
-                Mode::State(State::Tracking) => return this.track(bio.keep(), ticket),
+                Mode::State(State::Tracking | State::Committed) => {
+                    return this.track(bio.keep(), ticket)
+                }
                 Mode::State(State::Checkpoint)
                     if operation == Operation::Write
                         && !first_block
@@ -72,10 +71,6 @@ impl Bow {
                     let mut bio = bio.keep();
                     *bio.data() = BioData::Ticket(ticket);
                     return Some(bio);
-                }
-                Mode::State(State::Committed) => {
-                    drop(ticket);
-                    return Some(bio.keep());
                 }
                 Mode::State(State::Checkpoint) | Mode::Changing => {}
             }

@@ -84,7 +84,10 @@ use crate::{
         free_space::FreeSpace,
         ranges::Nodes,
         state::State,
-        table::OnFull, //
+        table::{
+            Arguments,
+            OnFull, //
+        },
     },
 };
 use kernel::{
@@ -94,6 +97,7 @@ use kernel::{
         atomic::{
             ordering::{
                 Acquire,
+                Relaxed,
                 Release, //
             },
             Atomic, //
@@ -170,7 +174,15 @@ pub(crate) struct Bow {
     sectors: u64,
     block: BlockSize,
     /// Policy for writes for whose backup there is no free space.
-    on_full: OnFull,
+    ///
+    /// The number of an [`OnFull`].
+    on_full: Atomic<u32>,
+    /// Set from the begin of a suspend to the next resume.
+    suspending: Atomic<u32>,
+    /// Set if discards are only recorded.
+    no_discard_passdown: bool,
+    /// Set if the underlying device takes discards.
+    discards: bool,
     /// The current [`Mode`], as a number.
     mode: Atomic<u32>,
     /// Number of prefetched blocks that were written or discarded since the worker last read the counter.
@@ -253,6 +265,11 @@ impl WorkItem<DRAIN> for Bow {
 }
 
 impl Bow {
+    /// Returns the policy for writes for whose backup there is no free space.
+    fn on_full(&self) -> OnFull {
+        OnFull::from_raw(self.on_full.load(Relaxed))
+    }
+
     /// Returns the current mode. Any context.
     #[inline]
     fn mode(&self) -> Mode {
@@ -282,7 +299,7 @@ impl Bow {
     }
 
     /// Creates a device in state 0, or in state 1 if a checkpoint was resumed. `device` is the underlying device,
-    /// `sectors` its size in sectors. Sleeps.
+    /// `sectors` its size in sectors, and `discards` says whether the underlying device takes discards. Sleeps.
     ///
     /// # Errors
     ///
@@ -292,9 +309,12 @@ impl Bow {
         events: Arc<Events>,
         sectors: u64,
         block: BlockSize,
-        on_full: OnFull,
+        arguments: &Arguments,
+        discards: bool,
         resumed: Option<Resumed>,
     ) -> Result<impl PinInit<Self, Error>> {
+        let on_full = arguments.on_full.unwrap_or(OnFull::Error);
+        let no_discard_passdown = arguments.no_discard_passdown;
         let queue = ReclaimQueue::new(c"dm-bow")?;
         let (state, report, active, writable, tracker) = match resumed {
             Some(Resumed { active, writable }) => (
@@ -321,7 +341,10 @@ impl Bow {
             device,
             sectors,
             block,
-            on_full,
+            on_full: Atomic::new(on_full.to_raw()),
+            suspending: Atomic::new(0),
+            no_discard_passdown,
+            discards,
             mode: Atomic::new(Mode::State(state).to_raw()),
             hits: Atomic::new(0),
             granted: Atomic::new(0),

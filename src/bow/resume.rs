@@ -8,6 +8,7 @@
 use super::{
     active::Active,
     slot::Slot,
+    tracking::Tracker,
     writable::WritableMap, //
 };
 use crate::{
@@ -34,7 +35,10 @@ use crate::{
             BLOCK_SIZE_MAX,
             SECTOR_SIZE, //
         },
-        ranges::Kind,
+        ranges::{
+            Kind,
+            Nodes, //
+        },
         resume::{
             Resume,
             ResumeError, //
@@ -162,7 +166,9 @@ impl Resumed {
         let place = KBox::new_uninit(GFP_KERNEL)?;
         let slots = Slot::all(GFP_KERNEL)?;
         let buffer = Buffer::new(2)?;
-        let Ok(mut active) = place.write_init(Active::new(checkpoint, slots, buffer));
+        let mut nodes = Nodes::new(Tracker::NODES, GFP_KERNEL)?;
+        nodes.fill(GFP_KERNEL)?;
+        let Ok(mut active) = place.write_init(Active::new(checkpoint, slots, buffer, nodes));
         active.durable = newest;
         Ok(Self { active, writable })
     }

@@ -168,10 +168,16 @@ impl Bow {
     pub(super) fn write_table(&self, out: &mut dyn fmt::Write) -> fmt::Result {
         write!(
             out,
-            "{} 2 block_size:{} on_full:{}",
+            "{} {} block_size:{} on_full:{}{}",
             self.device.name(),
+            if self.no_discard_passdown { 3 } else { 2 },
             self.block.bytes(),
-            self.on_full.word()
+            self.on_full().word(),
+            if self.no_discard_passdown {
+                " no_discard_passdown"
+            } else {
+                ""
+            }
         )
     }
 
@@ -185,7 +191,7 @@ impl Bow {
             <Self as Target>::NAME.to_str().unwrap_or_default(),
             self.device.name(),
             self.block.bytes(),
-            self.on_full.word(),
+            self.on_full().word(),
             self.state().number()
         )
     }

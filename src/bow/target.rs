@@ -38,6 +38,7 @@ use core::fmt;
 use kernel::{
     prelude::*,
     sync::{
+        atomic::ordering::Relaxed,
         Arc,
         ArcBorrow, //
     },
@@ -81,6 +82,7 @@ impl Target for Bow {
 
     fn resume(this: &Arc<Self>, table: &LiveTable<'_>) {
         *this.requests.lock() = true;
+        this.suspending.store(0, Relaxed);
         // I/O of the device waits until this returns, so an allocation must not wait for I/O.
         let _noio = NoIo::enter();
         let mut directory = this.directory.lock();
@@ -98,6 +100,16 @@ impl Target for Bow {
 
     fn conflicts(&self, other: &Self) -> bool {
         self.device.number() == other.device.number()
+    }
+
+    fn presuspend(this: &Arc<Self>) {
+        // Device mapper goes on when all bios have ended, so none may wait for space.
+        this.suspending.store(1, Relaxed);
+        this.wake();
+    }
+
+    fn presuspend_undo(this: &Arc<Self>) {
+        this.suspending.store(0, Relaxed);
     }
 
     fn postsuspend(this: &Arc<Self>) {
@@ -125,10 +137,16 @@ impl Target for Bow {
     fn message(this: ArcBorrow<'_, Self>, words: Args<'_>) -> Result {
         match Message::parse(words.map(|word| word.to_bytes())) {
             Some(Message::State(state)) => Arc::from(this).change_state(state, Source::Message),
-            Some(Message::Boot(boot)) => Arc::from(this).set_boot(boot),
-            None => {
-                Err(this.unknown_state("only the messages `checkpoint`, `commit` and `boot` are"))
+            Some(Message::OnFull(policy)) => {
+                this.on_full.store(policy.to_raw(), Relaxed);
+                // Writes may wait that fail now.
+                Arc::from(this).wake();
+                Ok(())
             }
+            Some(Message::Boot(boot)) => Arc::from(this).set_boot(boot),
+            None => Err(this.unknown_state(
+                "only the messages `checkpoint`, `commit`, `track`, `on_full` and `boot` are",
+            )),
         }
     }
 

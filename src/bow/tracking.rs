@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! State 0: the record of free space, kept by all writers.
+//! States 0 and 2: the record of free space, kept by all writers.
 
 use super::{
     map::BioData,
@@ -46,9 +46,9 @@ impl Tracker {
 }
 
 impl Bow {
-    /// Keeps the record of free space in state 0. Returns the bio if it is to be sent to the underlying
-    /// device; the bio then holds `ticket`, so that a checkpoint waits for its completion. A discard is ended
-    /// here.
+    /// Keeps the record of free space in states 0 and 2. Returns the bio if it is to be sent to the underlying
+    /// device; the bio then holds `ticket`, so that a checkpoint waits for its completion. A discard that is
+    /// not passed down is ended here.
     ///
     /// Does not sleep.
     pub(super) fn track(&self, mut bio: Bio, ticket: Ticket) -> Option<Bio> {
@@ -71,9 +71,11 @@ impl Bow {
                     // Without nodes the discard is forgotten, which is always safe.
                     let _ = tracker.space.discard(span.clone(), &mut tracker.nodes);
                 });
-                drop(ticket);
-                bio.end(Status::OK);
-                return None;
+                if self.no_discard_passdown || !self.discards {
+                    drop(ticket);
+                    bio.end(Status::OK);
+                    return None;
+                }
             }
             Operation::Read | Operation::Flush => {}
         }

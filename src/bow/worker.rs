@@ -21,8 +21,7 @@ use super::{
     },
     Bio,
     BioList,
-    Bow,
-    Mode, //
+    Bow, //
 };
 use crate::{
     abstractions::{
@@ -159,13 +158,9 @@ impl Worker {
 impl Bow {
     /// Sends on a deferred bio in a state other than 1.
     fn pass(&self, bio: Bio) {
-        if self.mode() == Mode::State(State::Tracking) {
-            let ticket = self.in_flight.enter();
-            if let Some(bio) = self.track(bio, ticket) {
-                bio.submit();
-            }
-        } else {
-            self.submit(bio, self.in_flight.enter());
+        let ticket = self.in_flight.enter();
+        if let Some(bio) = self.track(bio, ticket) {
+            bio.submit();
         }
     }
 }

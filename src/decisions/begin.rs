@@ -123,16 +123,16 @@ impl Checkpoint {
         self.chain.set_boot(boot);
     }
 
-    /// Ends a checkpoint that was never begun. Returns its ranges, with all its space free again. The
-    /// checkpoint must not be used after this.
-    pub fn take_ranges(&mut self) -> RangeTree {
-        let taken = |kind| matches!(kind, Some(Kind::FirstBlock | Kind::Backup));
-        while let Some(run) = self.ranges.first_from(0, |run| taken(run.kind)) {
-            if self.ranges.set(run.start..run.end, Kind::Free).is_err() {
-                break;
-            }
-        }
-        self.ranges.take()
+    /// Ends a checkpoint that was never begun, or whose first block is back in its place. Returns its free ranges:
+    /// space that was free or discarded, and all that the checkpoint itself took. The checkpoint must not be
+    /// used after this.
+    pub fn take_free_space(&mut self) -> RangeTree {
+        let mut ranges = self.ranges.take();
+        ranges.change_all(|kind| match kind {
+            Kind::Writable | Kind::Copying => None,
+            _ => Some(Kind::Free),
+        });
+        ranges
     }
 
     /// Appends the first entry: the first block, which has the given `checksum`, is saved at sector `backup`.

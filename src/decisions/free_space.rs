@@ -34,7 +34,7 @@ impl FreeSpace {
         }
     }
 
-    /// Continues with the ranges of a checkpoint that was never begun.
+    /// Continues with the ranges of a checkpoint that has ended, all of them free.
     pub fn from_ranges(ranges: RangeTree) -> Self {
         Self { ranges }
     }

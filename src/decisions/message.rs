@@ -6,13 +6,16 @@
 //! |---|---|
 //! | `checkpoint` | state 0 to 1 |
 //! | `commit` | state 1 to 2 |
+//! | `track` | state 2 to 0 |
+//! | `on_full error`, `on_full commit`, `on_full wait` | the policy for writes for whose backup there is no free space |
 //! | `boot hold` | state 1: nothing is to be done at the next boot |
 //! | `boot try TRIES` | state 1: the new contents may be tried in `TRIES` boots, 1 to 255 |
 //! | `boot restore` | state 1: the checkpoint is to be restored at the next boot |
 
 use super::{
     log::Boot,
-    state::State, //
+    state::State,
+    table::OnFull, //
 };
 
 /// Request of a message.
@@ -20,6 +23,8 @@ use super::{
 pub enum Message {
     /// A change to this state.
     State(State),
+    /// A change of the policy.
+    OnFull(OnFull),
     /// A change of what is to be done at the next boot.
     Boot(Boot),
 }
@@ -30,6 +35,8 @@ impl Message {
         let message = match words.next()? {
             b"checkpoint" => Self::State(State::Checkpoint),
             b"commit" => Self::State(State::Committed),
+            b"track" => Self::State(State::Tracking),
+            b"on_full" => Self::OnFull(OnFull::from_word(words.next()?)?),
             b"boot" => Self::Boot(match words.next()? {
                 b"hold" => Boot::default(),
                 b"try" => {

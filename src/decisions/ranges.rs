@@ -139,6 +139,15 @@ impl Nodes {
         }
     }
 
+    /// Takes all nodes away into another stock, leaving one that holds none.
+    pub fn take_all(&mut self) -> Self {
+        let none = Self {
+            stock: KVec::new(),
+            limit: 0,
+        };
+        core::mem::replace(self, none)
+    }
+
     /// Gives a node back, or frees it if there is no room.
     fn put(&mut self, node: Node) {
         // A node that does not fit is dropped with the error.
@@ -378,6 +387,39 @@ impl RangeTree {
             self.ranges -= 1;
         }
         true
+    }
+
+    /// Changes the kind of every range, of kind `kind`, to `new(kind)`, and frees the nodes that are not needed any
+    /// more. O(n).
+    pub fn change_all(&mut self, new: impl Fn(Kind) -> Option<Kind>) {
+        let mut next = self.tree.cursor_front_mut();
+        while let Some(mut cursor) = next {
+            let (&end, value) = cursor.current_mut();
+            let (start, kind) = (value.start, value.kind);
+            self.totals.subtract(kind, end - start);
+            let Some(kind) = new(kind) else {
+                let (rest, _) = cursor.remove_current();
+                self.ranges -= 1;
+                // After the last range of the tree, `remove_current` returns the one before it.
+                next = rest.filter(|rest| *rest.current().0 > end);
+                continue;
+            };
+            value.kind = kind;
+            self.totals.add(kind, end - start);
+            let joins = |left_end: u64, left: &Value| {
+                kind.is_mergeable() && left_end == start && left.kind == kind
+            };
+            let left = cursor
+                .peek_prev()
+                .filter(|(&left_end, left)| joins(left_end, left))
+                .map(|(_, left)| left.start);
+            if let Some(start) = left {
+                let _ = cursor.remove_prev();
+                self.ranges -= 1;
+                cursor.current_mut().1.start = start;
+            }
+            next = cursor.move_next();
+        }
     }
 
     /// Makes all sectors of `run`, which is a whole range, unchanged. Takes no node from the stock.

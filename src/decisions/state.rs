@@ -9,8 +9,7 @@ pub enum State {
     Tracking,
     /// 1: there is a checkpoint; old contents are backed up before a write replaces them.
     Checkpoint,
-    /// 2: the checkpoint was committed: the new contents stay, and writes go straight to the underlying
-    /// device.
+    /// 2: the checkpoint was committed: the new contents stay. Discards tell which space is free, as in state 0.
     Committed,
 }
 
@@ -24,12 +23,12 @@ impl State {
         }
     }
 
-    /// Returns the only state that may follow, if there is one.
-    pub const fn next(self) -> Option<State> {
+    /// Returns the only state that may follow.
+    pub const fn next(self) -> State {
         match self {
-            State::Tracking => Some(State::Checkpoint),
-            State::Checkpoint => Some(State::Committed),
-            State::Committed => None,
+            State::Tracking => State::Checkpoint,
+            State::Checkpoint => State::Committed,
+            State::Committed => State::Tracking,
         }
     }
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Arguments of a table line:
-//! `<start> <length> bow <device> [<#args> [block_size:<bytes>] [on_full:<policy>] [resume[:<uuid>]]]`.
+//! `<start> <length> bow <device> [<#args> [block_size:<bytes>] [on_full:<policy>] [resume[:<uuid>]]
+//! [no_discard_passdown]]`.
 
 use super::block_size::BlockSize;
 
@@ -15,6 +16,8 @@ pub enum OnFull {
     Error,
     /// `commit`: the checkpoint is committed, so the new contents stay, and the write goes on.
     Commit,
+    /// `wait`: the write waits for free space, which a discard gives, for a commit, or for another policy.
+    Wait,
 }
 
 impl OnFull {
@@ -23,6 +26,35 @@ impl OnFull {
         match self {
             OnFull::Error => "error",
             OnFull::Commit => "commit",
+            OnFull::Wait => "wait",
+        }
+    }
+
+    /// Returns the policy that `word` means.
+    pub fn from_word(word: &[u8]) -> Option<Self> {
+        match word {
+            b"error" => Some(OnFull::Error),
+            b"commit" => Some(OnFull::Commit),
+            b"wait" => Some(OnFull::Wait),
+            _ => None,
+        }
+    }
+
+    /// Returns the number that stands for the policy.
+    pub const fn to_raw(self) -> u32 {
+        match self {
+            OnFull::Error => 0,
+            OnFull::Commit => 1,
+            OnFull::Wait => 2,
+        }
+    }
+
+    /// Returns the policy that a number stands for.
+    pub const fn from_raw(raw: u32) -> Self {
+        match raw {
+            1 => OnFull::Commit,
+            2 => OnFull::Wait,
+            _ => OnFull::Error,
         }
     }
 }
@@ -36,6 +68,8 @@ pub struct Arguments {
     pub on_full: Option<OnFull>,
     /// Set if the checkpoint on the device is to be resumed.
     pub resume: Option<ResumeOf>,
+    /// Set if discards are only recorded, and not passed to the underlying device.
+    pub no_discard_passdown: bool,
 }
 
 /// Checkpoint that is to be resumed.
@@ -66,7 +100,7 @@ pub enum ArgumentError {
     BlockSizeTooSmall,
     /// The underlying device has fewer whole blocks than a checkpoint needs.
     DeviceTooSmall,
-    /// `on_full` is neither `error` nor `commit`.
+    /// `on_full` is neither `error` nor `commit` nor `wait`.
     OnFull,
     /// `resume` was given twice.
     ResumeRepeated,
@@ -83,7 +117,7 @@ impl ArgumentError {
             }
             ArgumentError::CountWrong => c"the number of arguments differs from the one announced",
             ArgumentError::Unknown => {
-                c"unknown argument; accepted are block_size:512|1024|2048|4096, on_full:error|commit and resume"
+                c"unknown argument; accepted are block_size:512|1024|2048|4096, on_full:error|commit|wait, resume and no_discard_passdown"
             }
             ArgumentError::BlockSizeRepeated => c"block_size is given twice",
             ArgumentError::OnFullRepeated => c"on_full is given twice",
@@ -92,7 +126,7 @@ impl ArgumentError {
                 c"block_size must not be smaller than the device's logical block size"
             }
             ArgumentError::DeviceTooSmall => c"the device must have at least three blocks of block_size",
-            ArgumentError::OnFull => c"on_full must be error or commit",
+            ArgumentError::OnFull => c"on_full must be error, commit or wait",
             ArgumentError::ResumeRepeated => c"resume is given twice",
             ArgumentError::Uuid => c"resume: must be followed by a UUID, 32 hexadecimal digits",
         }
@@ -135,14 +169,12 @@ impl Arguments {
                 return Err(ArgumentError::BlockSizeRepeated);
             }
         } else if let Some(value) = word.strip_prefix(b"on_full:") {
-            let policy = match value {
-                b"error" => OnFull::Error,
-                b"commit" => OnFull::Commit,
-                _ => return Err(ArgumentError::OnFull),
-            };
+            let policy = OnFull::from_word(value).ok_or(ArgumentError::OnFull)?;
             if self.on_full.replace(policy).is_some() {
                 return Err(ArgumentError::OnFullRepeated);
             }
+        } else if word == b"no_discard_passdown" {
+            self.no_discard_passdown = true;
         } else if let Some(value) = word.strip_prefix(b"resume") {
             let resume = match value.strip_prefix(b":") {
                 Some(text) => ResumeOf::Uuid(uuid(text).ok_or(ArgumentError::Uuid)?),

@@ -59,6 +59,8 @@ pub(crate) struct Facts {
     pub(crate) is_read_only: bool,
     /// Set if parts of the device can only be written in sequence.
     pub(crate) is_zoned: bool,
+    /// Set if the device takes discards.
+    pub(crate) discards: bool,
 }
 
 impl Device {
@@ -156,10 +158,13 @@ impl Device {
             let is_read_only = unsafe { dm_bindings::helper_bdev_read_only(bdev) };
             // SAFETY: As above.
             let is_zoned = unsafe { dm_bindings::helper_bdev_is_zoned(bdev) };
+            // SAFETY: As above.
+            let discards = unsafe { dm_bindings::helper_bdev_discards(bdev) };
             Ok(Facts {
                 sectors,
                 is_read_only,
                 is_zoned,
+                discards,
             })
         })
     }

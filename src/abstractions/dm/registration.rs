@@ -107,6 +107,8 @@ impl<T: Target> Registration<T> {
             } else {
                 None
             },
+            presuspend: Some(Self::presuspend),
+            presuspend_undo: Some(Self::presuspend_undo),
             postsuspend: Some(Self::postsuspend),
             preresume: Some(Self::preresume),
             resume: Some(Self::resume),
@@ -341,6 +343,22 @@ impl<T: Target> Registration<T> {
         let data = unsafe { data.read() };
         T::end_io(instance.shared.target.as_arc_borrow(), data);
         dm_bindings::DM_ENDIO_DONE as c_int
+    }
+
+    /// # Safety
+    ///
+    /// As the C code calls `dm_presuspend_fn`: `ti` was constructed.
+    unsafe extern "C" fn presuspend(ti: *mut dm_bindings::dm_target) {
+        // SAFETY: By the safety requirements.
+        T::presuspend(unsafe { &Self::instance(ti).shared.target });
+    }
+
+    /// # Safety
+    ///
+    /// As the C code calls `dm_presuspend_undo_fn`: `ti` was constructed.
+    unsafe extern "C" fn presuspend_undo(ti: *mut dm_bindings::dm_target) {
+        // SAFETY: By the safety requirements.
+        T::presuspend_undo(unsafe { &Self::instance(ti).shared.target });
     }
 
     /// # Safety

@@ -110,6 +110,14 @@ pub(crate) trait Target: Sized + Send + Sync + 'static {
     /// `dm_resume_fn`.
     fn resume(_this: &Arc<Self>, _table: &LiveTable<'_>) {}
 
+    /// Prepares for the end of I/O: bios of the mapped device that wait for something else than I/O have to end.
+    /// Must not sleep. Counterpart of `dm_presuspend_fn`.
+    fn presuspend(_this: &Arc<Self>) {}
+
+    /// Undoes [`presuspend`](Self::presuspend): I/O goes on after all. Must not sleep. Counterpart of
+    /// `dm_presuspend_undo_fn`.
+    fn presuspend_undo(_this: &Arc<Self>) {}
+
     /// Ends what the target has in flight itself; bios of the mapped device have ended. The next thing that
     /// happens may be that another table goes live, or the end of this one. May sleep, but must not wait for
     /// memory. Counterpart of `dm_postsuspend_fn`.
