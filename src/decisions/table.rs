@@ -106,6 +106,8 @@ pub enum ArgumentError {
     ResumeRepeated,
     /// What follows `resume:` is no UUID.
     Uuid,
+    /// `no_discard_passdown` was given twice.
+    NoDiscardPassdownRepeated,
 }
 
 impl ArgumentError {
@@ -127,6 +129,7 @@ impl ArgumentError {
             }
             ArgumentError::DeviceTooSmall => c"the device must have at least three blocks of block_size",
             ArgumentError::OnFull => c"on_full must be error, commit or wait",
+            ArgumentError::NoDiscardPassdownRepeated => c"no_discard_passdown is given twice",
             ArgumentError::ResumeRepeated => c"resume is given twice",
             ArgumentError::Uuid => c"resume: must be followed by a UUID, 32 hexadecimal digits",
         }
@@ -174,7 +177,9 @@ impl Arguments {
                 return Err(ArgumentError::OnFullRepeated);
             }
         } else if word == b"no_discard_passdown" {
-            self.no_discard_passdown = true;
+            if core::mem::replace(&mut self.no_discard_passdown, true) {
+                return Err(ArgumentError::NoDiscardPassdownRepeated);
+            }
         } else if let Some(value) = word.strip_prefix(b"resume") {
             let resume = match value.strip_prefix(b":") {
                 Some(text) => ResumeOf::Uuid(uuid(text).ok_or(ArgumentError::Uuid)?),

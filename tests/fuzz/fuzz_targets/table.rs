@@ -5,7 +5,7 @@
 #![no_main]
 
 use bow_decisions::block_size::BlockSize;
-use bow_decisions::table::{ArgumentError, Arguments};
+use bow_decisions::table::{ArgumentError, Arguments, ResumeOf};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
@@ -37,7 +37,7 @@ fuzz_target!(|data: &[u8]| {
 /// Checks that the words are their number, and then one each for what was understood.
 fn accepted(arguments: &Arguments, words: Vec<&[u8]>) {
     let mut left: Vec<_> = words.into_iter().skip(1).collect();
-    let mut take = |key: &[u8], value: &[u8]| {
+    let take = |left: &mut Vec<&[u8]>, key: &[u8], value: &[u8]| {
         let at = left
             .iter()
             .position(|word| {
@@ -49,10 +49,29 @@ fn accepted(arguments: &Arguments, words: Vec<&[u8]>) {
     };
 
     if let Some(size) = arguments.block_size {
-        take(b"block_size:", size.bytes().to_string().as_bytes());
+        take(&mut left, b"block_size:", size.bytes().to_string().as_bytes());
     }
     if let Some(policy) = arguments.on_full {
-        take(b"on_full:", policy.word().as_bytes());
+        take(&mut left, b"on_full:", policy.word().as_bytes());
+    }
+    if arguments.no_discard_passdown {
+        take(&mut left, b"no_discard_passdown", b"");
+    }
+    match arguments.resume {
+        None => {}
+        Some(ResumeOf::Any) => take(&mut left, b"resume", b""),
+        Some(ResumeOf::Uuid(uuid)) => {
+            let digits: String = uuid.iter().map(|byte| format!("{byte:02x}")).collect();
+            let at = left
+                .iter()
+                .position(|word| {
+                    let text = word.strip_prefix(b"resume:").unwrap_or_default();
+                    let found: Vec<u8> = text.iter().copied().filter(|byte| *byte != b'-').collect();
+                    found.eq_ignore_ascii_case(digits.as_bytes())
+                })
+                .unwrap();
+            left.remove(at);
+        }
     }
     assert!(left.is_empty());
 }

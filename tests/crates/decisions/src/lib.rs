@@ -17,6 +17,8 @@ mod free_space;
 #[cfg(test)]
 mod log;
 #[cfg(test)]
+mod message;
+#[cfg(test)]
 mod ranges;
 #[cfg(test)]
 mod state;

@@ -6,7 +6,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use crate::decisions::block_size::BlockSize;
-use crate::decisions::table::{ArgumentError, Arguments, OnFull};
+use crate::decisions::table::{ArgumentError, Arguments, OnFull, ResumeOf};
 
 fn parse(line: &str) -> Result<Arguments, ArgumentError> {
     Arguments::parse(line.split_ascii_whitespace().map(str::as_bytes)).map_err(|(fault, _)| fault)
@@ -27,6 +27,20 @@ fn what_is_accepted() {
 
         assert_eq!(arguments.block_size, size);
         assert_eq!(arguments.on_full, Some(OnFull::Commit));
+        assert_eq!(arguments.resume, None);
+        assert!(!arguments.no_discard_passdown);
+    }
+    let uuid = *b"\x01\x23\x45\x67\x89\xab\xcd\xef\x01\x23\x45\x67\x89\xab\xcd\xef";
+    for (word, resume) in [
+        ("resume", ResumeOf::Any),
+        ("resume:0123456789abcdef0123456789ABCDEF", ResumeOf::Uuid(uuid)),
+        ("resume:01234567-89ab-cdef-0123-456789abcdef", ResumeOf::Uuid(uuid)),
+    ] {
+        let line = format!("2 no_discard_passdown {word}");
+        let arguments = parse(&line).unwrap();
+
+        assert_eq!(arguments.resume, Some(resume));
+        assert!(arguments.no_discard_passdown);
     }
 }
 
@@ -59,6 +73,16 @@ fn what_is_refused() {
         ("1 block_size:8192", ArgumentError::BlockSize),
         ("1 block_size:+512", ArgumentError::BlockSize),
         ("1 block_size:99999999999", ArgumentError::BlockSize),
+        (
+            "2 no_discard_passdown no_discard_passdown",
+            ArgumentError::NoDiscardPassdownRepeated,
+        ),
+        ("2 resume resume", ArgumentError::ResumeRepeated),
+        ("1 resumed", ArgumentError::Unknown),
+        ("1 resume:", ArgumentError::Uuid),
+        ("1 resume:0123456789abcdef0123456789abcde", ArgumentError::Uuid),
+        ("1 resume:0123456789abcdef0123456789abcdef0", ArgumentError::Uuid),
+        ("1 resume:0123456789abcdef0123456789abcdeg", ArgumentError::Uuid),
         ("1 on_full:", ArgumentError::OnFull),
         ("1 on_full:panic", ArgumentError::OnFull),
     ] {

@@ -27,6 +27,9 @@ pub struct Args {
     /// Policy for free space that runs out [default: error].
     #[arg(long, value_parser = on_full())]
     pub on_full: Option<OnFull>,
+    /// Keep discards from the underlying device, which are passed down otherwise.
+    #[arg(long)]
+    pub no_discard_passdown: bool,
     /// Also over a layer or file system that does not belong on a bow device.
     #[arg(long)]
     pub force: bool,
@@ -34,20 +37,16 @@ pub struct Args {
 
 /// Reads a policy by the word that a table line has for it.
 fn on_full() -> impl TypedValueParser<Value = OnFull> {
-    let words = [OnFull::Error, OnFull::Commit].map(|policy| {
+    let words = [OnFull::Error, OnFull::Commit, OnFull::Wait].map(|policy| {
         PossibleValue::new(policy.word()).help(match policy {
             OnFull::Error => "The write fails with ENOSPC; rollback stays possible",
             OnFull::Commit => "The checkpoint is committed, the new state stays, writes go on",
+            OnFull::Wait => "The write waits for free space, or for a commit",
         })
     });
 
-    PossibleValuesParser::new(words).map(|word| {
-        if word == OnFull::Commit.word() {
-            OnFull::Commit
-        } else {
-            OnFull::Error
-        }
-    })
+    PossibleValuesParser::new(words)
+        .map(|word| OnFull::from_word(word.as_bytes()).unwrap_or(OnFull::Error))
 }
 
 fn block_size(text: &str) -> std::result::Result<u32, String> {
@@ -94,6 +93,9 @@ pub(super) fn run(args: &Args) -> Result {
     }
     if let Some(on_full) = args.on_full {
         options.push(format!("on_full:{}", on_full.word()));
+    }
+    if args.no_discard_passdown {
+        options.push("no_discard_passdown".to_owned());
     }
 
     let mut table = format!("0 {sectors} bow {}", path.display());
