@@ -433,7 +433,7 @@ impl Check {
         let dest_end = entry.dest.checked_add(length);
 
         if block.down(length) != length
-            || sectors(entry.size) << SECTOR_SHIFT != entry.size.into()
+            || sectors(entry.size) << SECTOR_SHIFT != u64::from(entry.size)
             || block.down(entry.source) != entry.source
             || block.down(entry.dest) != entry.dest
         {

@@ -3,6 +3,9 @@
 //! Decisions in state 1, carried out on a disk in memory: random writes and discards, copies that
 //! fail, space that runs out, power cuts after which the checkpoint is resumed. At any moment the disk
 //! rolls back and can be kept.
+//!
+//! The disk has a cache. A power cut undoes any of the file system's writes since the last flush, sector by
+//! sector, and finds a batch at any point of its I/O.
 
 use crate::decisions::batch::{Batch, CopyError};
 use crate::decisions::block_size::BlockSize;
@@ -19,7 +22,7 @@ use bow_random::Random;
 use bowctl::progress::Progress;
 use bowctl::recovery;
 use kernel::prelude::GFP_KERNEL;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 const MIB: u64 = (1 << 20) / SECTOR as u64;
@@ -46,6 +49,10 @@ struct Device {
     /// Blocks that were granted and not written since.
     granted: BTreeSet<u64>,
     random: Random,
+    /// Sectors that were written since the last flush: what they held before, and whether that was unknown.
+    unflushed: BTreeMap<u64, (Vec<u8>, bool)>,
+    /// Power fails in one batch of so many.
+    cuts: Option<usize>,
     /// True if the worker finds memory.
     has_memory: bool,
     /// One copy in so many fails.
@@ -114,6 +121,8 @@ impl Device {
             prefetched: BTreeSet::new(),
             granted: BTreeSet::new(),
             random,
+            unflushed: BTreeMap::new(),
+            cuts: None,
             has_memory: true,
             failures: None,
             copies: 0,
@@ -133,8 +142,35 @@ impl Device {
         self.disk[..SECTOR].copy_from_slice(&log);
     }
 
-    /// Carries out the batch, as the target does.
-    fn run_batch(&mut self) {
+    /// Writes durably.
+    fn write_fua(&mut self, sector: u64, data: &[u8]) {
+        let start = sector as usize * SECTOR;
+        self.disk[start..start + data.len()].copy_from_slice(data);
+        for sector in sector..sector + (data.len() / SECTOR) as u64 {
+            self.unflushed.remove(&sector);
+        }
+    }
+
+    /// Has power fail: some of the unflushed sectors are lost.
+    fn cut_power(&mut self) {
+        for (sector, (old, was_unknown)) in std::mem::take(&mut self.unflushed) {
+            if self.random.once_in(2) {
+                let place = bytes(&(sector..sector + 1));
+                self.disk[place.clone()].copy_from_slice(&old);
+                self.bare[place].copy_from_slice(&old);
+                if was_unknown {
+                    self.unknown.insert(sector);
+                }
+            }
+        }
+        self.resume();
+    }
+
+    /// Carries out the batch, as the target does. Returns false if power fails meanwhile, which nothing that
+    /// waits for the batch survives.
+    fn run_batch(&mut self) -> bool {
+        let cut = self.cuts.is_some_and(|n| self.random.once_in(n));
+        let before_log = cut && self.random.once_in(2);
         let mut data = Vec::new();
         let mut failed = Vec::new();
         for copy in self.batch.copies_mut() {
@@ -150,12 +186,24 @@ impl Device {
                 false => CopyError::Write,
             }));
         }
-        for ((copy, data), failed) in self.batch.copies().iter().zip(&data).zip(&failed) {
+        let copies = self.batch.copies().to_vec();
+        for ((copy, data), failed) in copies.iter().zip(&data).zip(&failed) {
             if failed.is_none() {
-                self.disk[bytes(&(copy.dest..copy.dest_end()))].copy_from_slice(data);
+                // Of a write that power fails in, any sectors may arrive.
+                let mut sectors = copy.dest..copy.dest_end();
+                for data in data.chunks(SECTOR) {
+                    let sector = sectors.next().unwrap();
+                    if !before_log || self.random.once_in(2) {
+                        self.write_fua(sector, data);
+                    }
+                }
                 self.copies += 1;
                 self.tails += u64::from(copy.source_end() > self.sectors);
             }
+        }
+        if before_log {
+            self.cut_power();
+            return false;
         }
         // How the backups end is known only later: then perhaps once more.
         let mut appended = self.append(|index| failed[index] == Some(CopyError::Read));
@@ -167,6 +215,10 @@ impl Device {
         assert_eq!(appended.entries(), self.batch.grants() + good);
         if appended.entries() > 0 {
             self.write_log();
+        }
+        if cut {
+            self.cut_power();
+            return false;
         }
         let none_written = good == 0 && failed.len() > 1;
         let (block, granted) = (self.block, &mut self.granted);
@@ -193,6 +245,7 @@ impl Device {
         }
         self.checkpoint.replenish(GFP_KERNEL);
         assert!(self.prefetched.len() as u64 * self.block.sectors() <= AHEAD_MAX);
+        true
     }
 
     /// Appends the entries of the batch to the log and writes the log blocks that are full.
@@ -203,9 +256,9 @@ impl Device {
             .append(&self.batch, failed, crc, |_, sector| sectors.push(*sector))
             .unwrap();
         for (&full, sector) in appended.full_blocks().iter().zip(&sectors) {
-            let place = bytes(&(full..full + self.block.sectors()));
-            self.disk[place.clone()].fill(0);
-            self.disk[place][..SECTOR].copy_from_slice(sector);
+            let mut block = sector.to_vec();
+            block.resize(self.block.bytes() as usize, 0);
+            self.write_fua(full, &block);
         }
         appended
     }
@@ -320,7 +373,9 @@ impl Device {
             if waiting.is_empty() && self.batch.entries() == 0 {
                 return;
             }
-            self.run_batch();
+            if !self.run_batch() {
+                return;
+            }
         }
         // Failures may keep a write from ever succeeding; the target ends it with the first.
         assert!(self.failures.is_some());
@@ -329,6 +384,14 @@ impl Device {
 
     fn put(&mut self, span: &Range<u64>, place: Range<u64>) {
         let data = self.random.bytes(SECTOR * (span.end - span.start) as usize);
+        // The relocated first block may move, and what is read from the cache then is durable.
+        if place == *span {
+            for sector in span.clone() {
+                let old = self.disk[bytes(&(sector..sector + 1))].to_vec();
+                let is_unknown = self.unknown.contains(&sector);
+                self.unflushed.entry(sector).or_insert((old, is_unknown));
+            }
+        }
         self.disk[bytes(&place)].copy_from_slice(&data);
         self.bare[bytes(span)].copy_from_slice(&data);
         span.clone().for_each(|sector| {
@@ -416,6 +479,9 @@ fn load(device: &mut Device) {
             device.write(&spans);
         }
         drop(injection);
+        if device.random.once_in(4) {
+            device.unflushed.clear();
+        }
         if step % 40 == 39 {
             device.check();
         }
@@ -445,6 +511,25 @@ fn random_loads_with_copies_that_fail() {
             assert!(device.copies > 50 && device.written > 1000);
         }
     }
+}
+
+/// After any power cut the checkpoint goes on, and rolls back to its first state.
+#[test]
+fn random_loads_with_power_cuts() {
+    let mut resumed = 0;
+    for seed in 0..24 {
+        for block in [512, 4096] {
+            let sectors = 4096 + seed % 8;
+            let free = if seed % 3 == 0 { 600 } else { 2048 };
+            let mut device = Device::new(sectors, 4096 - free..sectors, block, seed);
+            device.failures = (seed % 4 == 1).then_some(8);
+            device.cuts = Some(10);
+            load(&mut device);
+            resumed += device.resumed;
+        }
+    }
+    println!("resumed {resumed} times");
+    assert!(resumed > 400);
 }
 
 /// Tree nodes are what copies that fail need, in the middle of a batch, and must not run out.

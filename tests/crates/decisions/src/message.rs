@@ -24,10 +24,7 @@ fn each_message_is_read() {
         }))
     };
 
-    assert_eq!(
-        parse("checkpoint"),
-        Some(Message::State(State::Checkpoint))
-    );
+    assert_eq!(parse("checkpoint"), Some(Message::State(State::Checkpoint)));
     assert_eq!(parse("commit"), Some(Message::State(State::Committed)));
     assert_eq!(parse("track"), Some(Message::State(State::Tracking)));
     for policy in [OnFull::Error, OnFull::Commit, OnFull::Wait] {

@@ -33,8 +33,14 @@ fn what_is_accepted() {
     let uuid = *b"\x01\x23\x45\x67\x89\xab\xcd\xef\x01\x23\x45\x67\x89\xab\xcd\xef";
     for (word, resume) in [
         ("resume", ResumeOf::Any),
-        ("resume:0123456789abcdef0123456789ABCDEF", ResumeOf::Uuid(uuid)),
-        ("resume:01234567-89ab-cdef-0123-456789abcdef", ResumeOf::Uuid(uuid)),
+        (
+            "resume:0123456789abcdef0123456789ABCDEF",
+            ResumeOf::Uuid(uuid),
+        ),
+        (
+            "resume:01234567-89ab-cdef-0123-456789abcdef",
+            ResumeOf::Uuid(uuid),
+        ),
     ] {
         let line = format!("2 no_discard_passdown {word}");
         let arguments = parse(&line).unwrap();
@@ -80,9 +86,18 @@ fn what_is_refused() {
         ("2 resume resume", ArgumentError::ResumeRepeated),
         ("1 resumed", ArgumentError::Unknown),
         ("1 resume:", ArgumentError::Uuid),
-        ("1 resume:0123456789abcdef0123456789abcde", ArgumentError::Uuid),
-        ("1 resume:0123456789abcdef0123456789abcdef0", ArgumentError::Uuid),
-        ("1 resume:0123456789abcdef0123456789abcdeg", ArgumentError::Uuid),
+        (
+            "1 resume:0123456789abcdef0123456789abcde",
+            ArgumentError::Uuid,
+        ),
+        (
+            "1 resume:0123456789abcdef0123456789abcdef0",
+            ArgumentError::Uuid,
+        ),
+        (
+            "1 resume:0123456789abcdef0123456789abcdeg",
+            ArgumentError::Uuid,
+        ),
         ("1 on_full:", ArgumentError::OnFull),
         ("1 on_full:panic", ArgumentError::OnFull),
     ] {
