@@ -25,7 +25,7 @@ use super::{
         Change,
         Worker, //
     },
-    writable::WritableMap,
+    writable_map::WritableMap,
     Bow,
     Mode, //
 };
@@ -38,10 +38,8 @@ use crate::{
         time,
     },
     decisions::{
-        checkpoint::{
-            Checkpoint,
-            Memory, //
-        },
+        begin::Memory,
+        checkpoint::Checkpoint,
         free_map::MapBlock,
         log::{
             entry_seed,

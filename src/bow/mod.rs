@@ -12,7 +12,7 @@
 //! - [`active`]: state 1, batches of first writes.
 //! - [`slot`]: the I/O of one batch.
 //! - [`flight`]: completions of that I/O.
-//! - [`writable`]: the map of writable blocks.
+//! - [`writable`]: use of the map of writable blocks; [`writable_map`]: the map.
 //! - [`change`]: changes of state.
 //! - [`status`]: status and table lines, sysfs files.
 //!
@@ -52,6 +52,7 @@ mod target;
 mod tracking;
 mod worker;
 mod writable;
+mod writable_map;
 
 use self::{
     deferred::Deferred,
@@ -63,7 +64,7 @@ use self::{
         Change,
         Worker, //
     },
-    writable::WritableMap,
+    writable_map::WritableMap,
 };
 use crate::{
     abstractions::{

@@ -9,7 +9,7 @@ use super::{
     active::Active,
     slot::Slot,
     tracking::Tracker,
-    writable::WritableMap, //
+    writable_map::WritableMap, //
 };
 use crate::{
     abstractions::{
@@ -23,11 +23,9 @@ use crate::{
         dm::table::CtrError,
     },
     decisions::{
+        begin::Memory,
         block_size::BlockSize,
-        checkpoint::{
-            Checkpoint,
-            Memory, //
-        },
+        checkpoint::Checkpoint,
         log::{
             Header,
             Identity,

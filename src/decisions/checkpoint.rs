@@ -43,13 +43,11 @@ use super::{
     },
     log::{
         Crc32,
-        Identity,
         Sector, //
     },
     log_block::LogBlock,
     ranges::{
         Kind,
-        Nodes,
         RangeTree,
         Run, //
     },
@@ -76,28 +74,6 @@ pub enum Verdict {
     NoSpace,
 }
 
-/// Memory that a checkpoint needs from the start.
-pub struct Memory {
-    nodes: Nodes,
-    chain: Chain,
-    grants: Grants,
-}
-
-impl Memory {
-    /// Allocates the memory of a checkpoint with blocks of size `block`. Sleeps if `flags` allow it.
-    ///
-    /// # Errors
-    ///
-    /// `ENOMEM`.
-    pub fn new(block: BlockSize, identity: Identity, flags: Flags) -> Result<Self> {
-        Ok(Self {
-            nodes: Ranges::stock(flags)?,
-            chain: Chain::new(block, identity, flags)?,
-            grants: Grants::new(flags)?,
-        })
-    }
-}
-
 /// A device in state 1. See the [module](self) for its invariants.
 pub struct Checkpoint {
     /// Kinds of all sectors, and the stock of tree nodes.
@@ -122,33 +98,6 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Creates the checkpoint of a device of `sectors` sectors. The first block is not relocated yet (see
-    /// [`place_first_block`](Self::place_first_block)), and the log is empty (see [`begin`](Self::begin)).
-    ///
-    /// The ranges of `ranges` are free and aligned to blocks of size `block`, and contain neither block 0 nor
-    /// a last block that is cut off by the end of the device. `memory` is for blocks of that size.
-    pub fn new(ranges: RangeTree, block: BlockSize, sectors: u64, memory: Memory) -> Self {
-        let Memory {
-            nodes,
-            chain,
-            grants,
-        } = memory;
-        // INVARIANT: All ranges are free, so none is writable or a backup; their bounds are as the caller
-        // says.
-        Self {
-            ranges: Ranges::new(ranges, nodes),
-            space: Space::new(sectors),
-            chain,
-            grants,
-            block,
-            first_block: 0,
-            discards: Discards::default(),
-            moved: 0,
-            sectors: block.up(sectors),
-            window: Window::new(),
-        }
-    }
-
     /// Returns the range tree.
     pub fn ranges(&self) -> &RangeTree {
         &self.ranges

@@ -7,7 +7,7 @@
 //! where they are tested, fuzzed and shared with `bowctl`.
 
 pub(crate) mod batch;
-mod begin;
+pub(crate) mod begin;
 pub(crate) mod block_size;
 pub(crate) mod chain;
 #[expect(dead_code, reason = "what checks saved data is for user space")]
@@ -17,6 +17,7 @@ pub(crate) mod checkpoint;
 mod discards;
 pub(crate) mod free_map;
 pub(crate) mod free_space;
+mod free_writes;
 mod grants;
 #[expect(dead_code, reason = "what reads logs is for user space")]
 pub(crate) mod log;

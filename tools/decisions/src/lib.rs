@@ -22,7 +22,7 @@
 #[path = "../../../src/decisions/batch.rs"]
 pub mod batch;
 #[path = "../../../src/decisions/begin.rs"]
-mod begin;
+pub mod begin;
 #[path = "../../../src/decisions/block_size.rs"]
 pub mod block_size;
 #[path = "../../../src/decisions/chain.rs"]
@@ -39,6 +39,8 @@ mod discards;
 pub mod free_map;
 #[path = "../../../src/decisions/free_space.rs"]
 pub mod free_space;
+#[path = "../../../src/decisions/free_writes.rs"]
+mod free_writes;
 #[path = "../../../src/decisions/grants.rs"]
 mod grants;
 #[path = "../../../src/decisions/log.rs"]

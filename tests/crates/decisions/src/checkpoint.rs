@@ -7,10 +7,11 @@
 //! The disk has a cache. A power cut undoes any of the file system's writes since the last flush, sector by
 //! sector, and finds a batch at any point of its I/O.
 
+use crate::decisions::begin::Memory;
 use crate::decisions::batch::{Batch, CopyError};
 use crate::decisions::block_size::BlockSize;
 use crate::decisions::chain::Appended;
-use crate::decisions::checkpoint::{Checkpoint, Memory, Verdict};
+use crate::decisions::checkpoint::{Checkpoint, Verdict};
 use crate::decisions::free_map::MapBlock;
 use crate::decisions::free_space::FreeSpace;
 use crate::decisions::log::{entry_seed, Identity, Sector};
