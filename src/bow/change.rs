@@ -148,19 +148,36 @@ impl Worker {
     #[cold]
     #[inline(never)]
     pub(super) fn carry_out(&mut self, bow: &Arc<Bow>, change: Change) {
+        let had_failed = self.has_failed();
         let wanted = match change {
             Change::None => return bow.reply(Ok(())),
+            Change::Resume => {
+                if let Some(active) = &mut self.active {
+                    let boot = active.checkpoint.log().boot();
+                    let _ = active.write_boot(bow, boot);
+                }
+                return bow.reply(Ok(()));
+            }
             Change::Boot(boot) => {
                 let result = match &mut self.active {
                     Some(active) => active.write_boot(bow, boot),
-                    None => Err(EINVAL),
+                    None => {
+                        pr_err!(
+                            "{}: has no checkpoint to restore at boot\n",
+                            bow.device.name()
+                        );
+                        Err(EINVAL)
+                    }
                 };
+                self.publish(bow);
+                if self.has_failed() != had_failed {
+                    bow.events.raise();
+                }
                 return bow.reply(result);
             }
             Change::Requested(state) => state,
             Change::Policy => State::Committed,
         };
-        let had_failed = self.has_failed();
         let state = bow.report.lock().state;
         let result = if state.next() != wanted {
             pr_err!(
@@ -330,11 +347,11 @@ impl Worker {
             return Err(error);
         }
         *bow.tracker.lock() = Some(active.take_tracker());
+        bow.granted.store(0, Relaxed);
         *bow.report.lock() = Report::of_committed();
         bow.set_mode(Mode::State(State::Committed));
         self.active = None;
         bow.in_flight.replace(None);
-        bow.granted.store(0, Relaxed);
         Ok(())
     }
 }
@@ -411,10 +428,19 @@ impl Active {
         self.checkpoint.set_boot(boot);
         self.checkpoint.log().encode(&mut self.durable, crc32);
         self.buffer.fill(LOG, &self.durable)?;
-        let bytes = bow.device.logical_block_size() as usize;
+        // The whole block: a power cut in a change of state may have left contents of the file system there.
+        let bytes = bow.block.bytes() as usize;
         bow.device
             .commit(0, &self.buffer, LOG, bytes)
-            .inspect_err(|_| self.failed = true)
+            .inspect_err(|error| {
+                self.failed = true;
+                pr_err!(
+                    "{}: the log cannot be written: error {}; writes to unchanged blocks fail from now on, \
+                     rollback stays possible\n",
+                    bow.device.name(),
+                    error.to_errno()
+                );
+            })
     }
 
     /// Copies the relocated first block back over the log. The last of these writes decides.

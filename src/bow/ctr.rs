@@ -21,7 +21,6 @@ use crate::{
         },
     },
     decisions::{
-        block_size::BlockSize,
         log::{
             self,
             SECTOR_SIZE, //
@@ -62,7 +61,11 @@ impl Bow {
         let (resumed, block) = match line.arguments.resume {
             None => {
                 refuse_log(device)?;
-                (None, line.block)
+                let block = line
+                    .arguments
+                    .block_size_for(line.sectors, device.logical_block_size())
+                    .map_err(|fault| CtrError(EINVAL, fault.sentence()))?;
+                (None, block)
             }
             Some(wanted) => {
                 let (resumed, block) =
@@ -96,7 +99,10 @@ impl Bow {
         let line = Line::read(table, words)?;
         let is_same = line.device.number() == self.device.number()
             && line.sectors == self.sectors
-            && (line.block == self.block || line.arguments.block_size.is_none())
+            && line
+                .arguments
+                .block_size
+                .is_none_or(|size| size == self.block)
             && line.arguments.on_full.unwrap_or(OnFull::Error) == self.on_full()
             && line.arguments.no_discard_passdown == self.no_discard_passdown;
         if !is_same {
@@ -122,7 +128,6 @@ struct Line {
     device_sectors: u64,
     /// Length of the table in sectors.
     sectors: u64,
-    block: BlockSize,
     /// Set if the underlying device takes discards.
     discards: bool,
     arguments: Arguments,
@@ -168,14 +173,10 @@ impl Line {
             return Err(CtrError(EINVAL, c"zoned devices are not supported"));
         }
         let sectors = table.sectors();
-        let block = arguments
-            .block_size_for(sectors, device.logical_block_size())
-            .map_err(|fault| CtrError(EINVAL, fault.sentence()))?;
         Ok(Self {
             device,
             device_sectors: facts.sectors,
             sectors,
-            block,
             discards: facts.discards,
             arguments,
         })

@@ -5,7 +5,7 @@
 //! # Bound
 //!
 //! At most about [`DEFERRED_MAX`] bios are deferred or in the worker's batches. The submitter of one more
-//! sleeps until half of them have been sent on; a bio that must not wait (`REQ_NOWAIT`) ends with
+//! sleeps until half of them have been sent on, unless the bio needs no batch; a bio that must not wait (`REQ_NOWAIT`) ends with
 //! [`Status::AGAIN`]. If the submitting thread has other bios on their way through the block layer, the bio
 //! is always accepted: the worker may have to wait for those bios, so the thread must not sleep before it has
 //! submitted them.
@@ -79,7 +79,11 @@ impl Bow {
     ) -> Option<NewBio<'a>> {
         let wakes = {
             let mut deferred = this.deferred.lock();
-            if deferred.len() >= DEFERRED_MAX && (bio.is_nowait() || no_bio_is_pending()) {
+            // A discard may be what the others wait for; what needs no batch does not wait in line.
+            if wake == Wake::WhenAwaited
+                && deferred.len() >= DEFERRED_MAX
+                && (bio.is_nowait() || no_bio_is_pending())
+            {
                 drop(deferred);
                 drop(ticket);
                 if bio.is_nowait() {

@@ -190,7 +190,7 @@ pub(crate) struct Bow {
     hits: Atomic<u64>,
     /// Number of granted blocks that nobody has written to, and that can be taken back.
     granted: Atomic<u64>,
-    /// Record of free space; empty except in state 0.
+    /// Record of free space; empty in state 1.
     #[pin]
     tracker: SpinLock<Option<Tracker>>,
     /// Bios that the worker has not seen yet.

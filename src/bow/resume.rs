@@ -27,6 +27,7 @@ use crate::{
         block_size::BlockSize,
         checkpoint::Checkpoint,
         log::{
+            self,
             Header,
             Identity,
             Sector,
@@ -55,13 +56,18 @@ pub(super) struct Resumed {
     pub(super) writable: KBox<WritableMap>,
 }
 
-/// Reason for a refusal: a sentence for the log of the kernel was written, or the sentence itself.
+/// Logs why the checkpoint cannot be resumed, and what can be done. Returns the error for the caller of the ioctl.
 fn refused(device: &Device, error: ResumeError) -> CtrError {
+    let advice = match error {
+        ResumeError::NoMemory => "try again",
+        ResumeError::Restoring => "finish with `bowctl restore`",
+        _ => "go back with `bowctl restore`, or keep the new contents with `bowctl commit`",
+    };
     pr_err!(
-        "{}: the checkpoint cannot be resumed: {}; go back with `bowctl restore`, or keep the new contents \
-         with `bowctl commit`\n",
+        "{}: the checkpoint cannot be resumed: {}; {}\n",
         device.name(),
-        error
+        error,
+        advice
     );
     match error {
         ResumeError::NoMemory => CtrError(ENOMEM, c"not enough memory"),
@@ -120,9 +126,21 @@ impl Resumed {
             .iter()
             .zip(&mut newest)
             .for_each(|(from, to)| *to = *from);
+        if log::probe(&newest).is_none() {
+            return Err(CtrError(
+                EINVAL,
+                c"there is no checkpoint on the device to be resumed",
+            ));
+        }
         let mut resume =
             Resume::new(&newest, sectors, crc32).map_err(|error| refused(device, error))?;
         check_wanted(resume.newest(), arguments, wanted)?;
+        if resume.newest().block_size < device.logical_block_size() {
+            return Err(CtrError(
+                EINVAL,
+                c"the checkpoint has blocks smaller than the device's logical blocks",
+            ));
+        }
         while let Some(read) = resume.next().map_err(|error| refused(device, error))? {
             let bytes = reader.read(read.sector, read.bytes).map_err(cannot_read)?;
             resume.feed(bytes).map_err(|error| refused(device, error))?;

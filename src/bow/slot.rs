@@ -124,6 +124,8 @@ pub(super) struct Slot {
     apart: bool,
     /// Number of places for full log blocks that could not be written.
     retries: usize,
+    /// Status of writes whose grant has failed.
+    grants_status: Status,
     /// First sector of the log block that the batch writes.
     log: Sector,
     /// Time at which the write of the log block was submitted.
@@ -158,6 +160,7 @@ impl Slot {
             appended: None,
             apart: false,
             retries: 0,
+            grants_status: Status::OK,
             log: [0; SECTOR_SIZE],
             log_begun: Instant::now(),
         })
@@ -336,7 +339,7 @@ impl Slot {
                 flight.forget_writes();
             }
             self.write(bow);
-        } else if entries > self.batch.grants() + self.good_copies(bow) {
+        } else if entries > self.batch.good_grants() + self.good_copies(bow) {
             // Entries of copies that failed are in the log: append again without those.
             self.roll_back(checkpoint);
             self.append_again(bow);
@@ -375,7 +378,7 @@ impl Slot {
     }
 
     /// Finds another place for the full log block at `sector`, which could not be written. If there is none,
-    /// or too many places have failed, the copies fail. That is safe: no log block on the device names them.
+    /// or too many places have failed, the copies and the grants fail. That is safe: no log block on the device names them.
     fn replace_full_log_block(
         &mut self,
         bow: &Bow,
@@ -388,6 +391,8 @@ impl Slot {
             self.retries <= RETRIES_MAX && checkpoint.replace_full_log_block(sector).is_ok();
         if let Some(flight) = self.flight(bow).filter(|_| !is_replaced) {
             flight.fail_copies(status);
+            self.batch.fail_grants();
+            self.grants_status = status;
         }
     }
 
@@ -463,6 +468,8 @@ impl Slot {
         if self.append_entries(flight, checkpoint).is_err() {
             // Cannot happen; but a copy that is not in the log is no backup.
             flight.fail_copies(Status::IO_ERROR);
+            self.batch.fail_grants();
+            self.grants_status = Status::IO_ERROR;
         }
         let blocks = self
             .appended
@@ -554,6 +561,9 @@ impl Slot {
         let entries = self.appended.as_ref().map(Appended::entries);
         if entries == Some(self.batch.entries()) {
             return None;
+        }
+        if self.batch.has_failed_grant(span) {
+            return Some(self.grants_status);
         }
         let overlaps = |copy: &CopyOut| copy.source < span.end && span.start < copy.source_end();
         self.batch

@@ -187,11 +187,12 @@ impl Bow {
         write!(
             out,
             "target_name={},target_version={major}.{minor}.{patch},device_name={},block_size={},\
-             on_full={},state={};",
+             on_full={},no_discard_passdown={},state={};",
             <Self as Target>::NAME.to_str().unwrap_or_default(),
             self.device.name(),
             self.block.bytes(),
             self.on_full().word(),
+            if self.no_discard_passdown { 'y' } else { 'n' },
             self.state().number()
         )
     }
@@ -219,7 +220,11 @@ impl Attributes for Bow {
     fn show(&self, index: usize, out: &mut dyn fmt::Write) -> Result {
         match index {
             STATE => writeln!(out, "{}", self.state().number())?,
-            FREE => writeln!(out, "{}", self.look().free * SECTOR_SIZE as u64)?,
+            FREE => writeln!(
+                out,
+                "{}",
+                self.look().free.saturating_mul(SECTOR_SIZE as u64)
+            )?,
             _ => return Err(ENOENT),
         }
         Ok(())

@@ -47,7 +47,7 @@ use kernel::{
 #[vtable]
 impl Target for Bow {
     const NAME: &'static CStr = c"bow";
-    const VERSION: [u32; 3] = [1, 0, 0];
+    const VERSION: [u32; 3] = [1, 1, 0];
     const ALWAYS_WRITEABLE: bool = true;
     const NOWAIT: bool = true;
     const DISCARDS: bool = true;
@@ -87,6 +87,10 @@ impl Target for Bow {
         let _noio = NoIo::enter();
         let mut directory = this.directory.lock();
         if directory.is_none() {
+            if this.state() == State::Checkpoint {
+                let requests = this.requests.lock();
+                let _ = this.request(&requests, Change::Resume);
+            }
             match Directory::new(this.clone(), table) {
                 Ok(new) => *directory = Some(new),
                 Err(error) => pr_err!(

@@ -62,6 +62,8 @@ pub(super) enum Change {
     Requested(State),
     /// A commit because of `on_full:commit`; nobody waits for the result.
     Policy,
+    /// The first log write of a checkpoint that was resumed; the requester waits for its end.
+    Resume,
     /// A change of what the log says of the next boot; the requester waits for the result.
     Boot(Boot),
 }

@@ -40,7 +40,13 @@ impl Bow {
     pub(super) fn mark_granted(&self, span: &Range<u64>) {
         let ticket = self.in_flight.enter();
         if let Some(writable) = self.in_flight.get(&ticket) {
-            self.granted.add(writable.set_granted(span), Relaxed);
+            // Counted first, since a writer may be faster.
+            let blocks = self
+                .block
+                .number(self.block.up(span.end) - self.block.down(span.start));
+            self.granted.add(blocks, Relaxed);
+            let set = writable.set_granted(span);
+            self.granted.fetch_sub(blocks.saturating_sub(set), Relaxed);
         }
         drop(ticket);
     }

@@ -113,6 +113,8 @@ impl CopyOut {
 pub struct Batch {
     /// Sectors that are granted, in the order in which their entries are logged, before those of the copies.
     pub(super) grants: KVec<Span<u64>>,
+    /// Set if the grants are given up, since the log cannot be told of them.
+    pub(super) grants_failed: bool,
     /// The copies, in the order in which their entries are logged.
     pub(super) copies: KVec<CopyOut>,
     /// Number of pages of the copy buffer in use.
@@ -131,6 +133,7 @@ impl Batch {
     pub fn new(flags: Flags) -> Result<Self> {
         Ok(Self {
             grants: KVec::with_capacity(GRANTS_MAX, flags)?,
+            grants_failed: false,
             copies: KVec::with_capacity(COPIES_MAX, flags)?,
             pages: 0,
             window: window::SIZE,
@@ -157,9 +160,24 @@ impl Batch {
         self.grants.len() + self.copies.len()
     }
 
-    /// Returns the number of grants.
-    pub fn grants(&self) -> usize {
-        self.grants.len()
+    /// Returns the number of grants that have not failed.
+    pub fn good_grants(&self) -> usize {
+        if self.grants_failed {
+            0
+        } else {
+            self.grants.len()
+        }
+    }
+
+    /// Gives up all grants: they will not be in the log.
+    pub fn fail_grants(&mut self) {
+        self.grants_failed = true;
+    }
+
+    /// Returns whether a write to `span` waits for a grant that has failed.
+    pub fn has_failed_grant(&self, span: &Span<u64>) -> bool {
+        let overlaps = |grant: &Span<u64>| grant.start < span.end && span.start < grant.end;
+        self.grants_failed && self.grants.iter().any(overlaps)
     }
 
     /// Returns whether another grant fits into the batch.
@@ -180,6 +198,7 @@ impl Batch {
     /// Empties the batch. Does not take back anything that the batch did.
     pub fn forget(&mut self) {
         self.grants.clear();
+        self.grants_failed = false;
         self.copies.clear();
         self.pages = 0;
     }

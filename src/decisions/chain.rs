@@ -195,7 +195,7 @@ impl Chain {
         mut save: impl FnMut(usize, &Sector),
         appended: &mut Appended,
     ) -> Result {
-        for span in &batch.grants {
+        for span in batch.grants.iter().take(batch.good_grants()) {
             self.append_entry(Entry::grant(span), crc32, &mut save, appended)?;
         }
         for (index, copy) in batch.copies.iter().enumerate() {

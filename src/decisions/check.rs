@@ -209,7 +209,7 @@ impl Check {
     }
 
     /// Returns where the data is that a restore gives `sector`, and how many of `sectors` follow it
-    /// without a gap. To be called after [`Finding::Valid`].
+    /// without a gap: after [`Finding::Valid`] for the whole log, before that for what was found so far.
     pub fn restored(&self, sector: u64, sectors: u64) -> Piece {
         self.relocations.find(sector, sectors)
     }

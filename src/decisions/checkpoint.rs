@@ -423,7 +423,7 @@ impl Checkpoint {
         failure: impl Fn(usize) -> Option<CopyError>,
         mut granted: impl FnMut(Span<u64>),
     ) {
-        let is_durable = appended.entries() > 0;
+        let is_durable = appended.entries() > 0 && !batch.grants_failed;
         for span in &batch.grants {
             for _ in 0..NODES_PER_GRANT {
                 self.ranges.release_node();

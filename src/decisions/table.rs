@@ -6,8 +6,8 @@
 
 use super::block_size::BlockSize;
 
-/// Minimum number of whole blocks for a checkpoint: the first block, and two for copies of it.
-const BLOCKS_MIN: u64 = 3;
+/// Minimum number of whole blocks for a checkpoint: the first block, two for copies of it, and the free map.
+const BLOCKS_MIN: u64 = 4;
 
 /// Policy for a write for whose backup there is no free space.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,7 +127,7 @@ impl ArgumentError {
             ArgumentError::BlockSizeTooSmall => {
                 c"block_size must not be smaller than the device's logical block size"
             }
-            ArgumentError::DeviceTooSmall => c"the device must have at least three blocks of block_size",
+            ArgumentError::DeviceTooSmall => c"the device must have at least four blocks of block_size",
             ArgumentError::OnFull => c"on_full must be error, commit or wait",
             ArgumentError::NoDiscardPassdownRepeated => c"no_discard_passdown is given twice",
             ArgumentError::ResumeRepeated => c"resume is given twice",
