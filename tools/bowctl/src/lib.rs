@@ -11,6 +11,7 @@
 //! - [`live`]: device-mapper devices with a bow target, through sysfs and `dmsetup`;
 //! - [`mount`]: mounts, in every namespace; [`stack`]: what stands on a device; [`freeze`]: trimming
 //!   and freezing a file system; [`ext`]: facts about a mounted ext4, from its [`superblock`];
+//! - [`survey`]: what each sector of a device with a checkpoint holds;
 //! - [`lock`]: the lock on a whole disk that keeps udev away;
 //! - [`commands`]: one file for each command;
 //! - [`mod@error`]: errors with their exit codes and advice.
@@ -33,4 +34,6 @@ pub mod report;
 pub mod signature;
 pub mod stack;
 pub mod superblock;
+pub mod survey;
 pub mod users;
+pub mod words;

@@ -150,6 +150,13 @@ impl Live {
             .collect()
     }
 
+    /// Returns the node of the underlying device.
+    pub fn underlying(&self) -> Option<PathBuf> {
+        let below = users::entries(&self.sysfs.join("slaves")).next()?;
+
+        users::node(&users::read(&below.join("dev"))?)
+    }
+
     /// Returns whether an underlying device takes discards.
     pub fn discards_below(&self) -> bool {
         users::entries(&self.sysfs.join("slaves")).any(|below| {
@@ -169,23 +176,59 @@ impl Live {
         mount::points_of(&self.number)
     }
 
-    /// Returns the unit of backup in bytes, if `dmsetup` can be run.
-    pub fn block_size(&self) -> Option<u64> {
-        // After start, length, target and state.
-        let status = self.target_status()?;
+    /// Returns the figures of the target's status line, if `dmsetup` can be run.
+    pub fn figures(&self) -> Option<Figures> {
+        Figures::parse(&self.target_status()?)
+    }
 
-        status.split_whitespace().nth(4)?.parse().ok()
+    /// Returns the policy for free space that runs out, if `dmsetup` can be run.
+    pub fn on_full(&self) -> Option<String> {
+        self.dmsetup_line("table")?
+            .split_whitespace()
+            .find_map(|word| word.strip_prefix("on_full:"))
+            .map(str::to_owned)
     }
 
     /// Returns the target's own status line, if `dmsetup` can be run.
     pub fn target_status(&self) -> Option<String> {
+        self.dmsetup_line("status")
+    }
+
+    /// Returns what `dmsetup` prints about the device.
+    fn dmsetup_line(&self, command: &str) -> Option<String> {
         let output = Command::new("dmsetup")
-            .args(["status", &self.name])
+            .args([command, &self.name])
             .output()
             .ok()
             .filter(|output| output.status.success())?;
 
         Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    }
+}
+
+/// Figures of the target's status line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Figures {
+    /// Unit of backup in bytes.
+    pub block_size: u64,
+    /// Sectors that backups and full log blocks take, in state 1.
+    pub backup: u64,
+    /// `ok`, `full` or `failed`.
+    pub condition: String,
+}
+
+impl Figures {
+    /// Reads a status line. Later versions of the target may have more fields at its end.
+    fn parse(line: &str) -> Option<Self> {
+        // After start, length and target: state, block_size, free, writable, backup, sequence,
+        // entries, moved, ranges, error.
+        let fields: Vec<_> = line.split_whitespace().skip(3).collect();
+
+        Some(Self {
+            block_size: fields.get(1)?.parse().ok()?,
+            backup: fields.get(4)?.parse().ok()?,
+            condition: (*fields.get(9)?).to_owned(),
+        })
     }
 }
 
@@ -274,4 +317,23 @@ fn in_use(name: &str, users: &[String]) -> CommandError {
     .advise(
         "Unmount what is mounted, remove what stands on it, end what has it open, then try again.",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_line() {
+        let line = "0 131072 bow 1 4096 105784 24 40 0 3 0 4 ok";
+        let figures = Figures {
+            block_size: 4096,
+            backup: 40,
+            condition: "ok".to_owned(),
+        };
+
+        assert_eq!(Figures::parse(line), Some(figures.clone()));
+        assert_eq!(Figures::parse(&format!("{line} 17 more")), Some(figures));
+        assert_eq!(Figures::parse("0 131072 bow 1 4096"), None);
+    }
 }

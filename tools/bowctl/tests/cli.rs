@@ -593,3 +593,23 @@ fn a_device_of_16_tib() {
     file.read_exact_at(&mut data, sector(4) * 512).unwrap();
     assert_eq!(data, [0x22; 4096]);
 }
+
+#[test]
+fn the_status_of_a_plain_device() {
+    let image = Image::new(Version::V1_1, 1024);
+    let status = json(&image.run(&["status", "--json"]), 0);
+    let status = &status[0];
+
+    assert_eq!(status["kind"], "plain");
+    assert_eq!(status["log"], "checkpoint");
+    assert!(status["space"]["backups"].as_u64().unwrap() > 0);
+    assert_eq!(status["space"]["free"], Value::Null);
+    let (out, _) = ends(&image.run(&["status"]), 0);
+    for part in [
+        "an open checkpoint",
+        "used by backups",
+        "bowctl restore --dry-run",
+    ] {
+        assert!(out.contains(part), "{out}");
+    }
+}

@@ -21,11 +21,14 @@ pub struct Args {
     pub name: String,
     /// The underlying block device.
     pub device: PathBuf,
-    /// Unit of backup in bytes: 512, 1024, 2048 or 4096 [default: the target's choice].
-    #[arg(long, value_parser = block_size)]
+    /// Unit of backup in bytes: 512, 1024, 2048 or 4096 [default: 4096].
+    ///
+    /// The device may end in the middle of a block; this last block is backed up too, but never holds
+    /// a backup.
+    #[arg(long, value_name = "BYTES", value_parser = block_size)]
     pub block_size: Option<u32>,
     /// Policy for free space that runs out [default: error].
-    #[arg(long, value_parser = on_full())]
+    #[arg(long, value_name = "POLICY", value_parser = on_full())]
     pub on_full: Option<OnFull>,
     /// Keep discards from the underlying device, which are passed down otherwise.
     #[arg(long)]
@@ -104,8 +107,12 @@ pub(super) fn run(args: &Args) -> Result {
     }
     live::create(&args.name, &table)?;
     print(&format!("/dev/mapper/{}: {table}\n", args.name))?;
-    match Live::find(Path::new(&args.name)).and_then(|live| live.block_size()) {
-        Some(block) => print(&format!("{}: {}\n", args.name, blocks(block, sectors))),
+    match Live::find(Path::new(&args.name)).and_then(|live| live.figures()) {
+        Some(figures) => print(&format!(
+            "{}: {}\n",
+            args.name,
+            blocks(figures.block_size, sectors)
+        )),
         None => Ok(()),
     }
 }

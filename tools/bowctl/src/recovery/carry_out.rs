@@ -59,6 +59,11 @@ impl Checked {
         self.check.restored(sector, 1).data != sector
     }
 
+    /// Returns the sector that holds what a restore would give `sector`.
+    pub fn place(&self, sector: u64) -> u64 {
+        self.check.restored(sector, 1).data
+    }
+
     /// Reads what a restore would give `sector` and those that follow.
     ///
     /// # Errors

@@ -2,8 +2,8 @@
 
 //! Output of `status`, `log` and `check`, as text and as JSON.
 //!
-//! The names of JSON fields are an interface: they are described in the manual page, and may be
-//! added to but not changed.
+//! The names of JSON fields are an interface: the help of each command describes them, and so does
+//! the manual page. They may be added to but not changed.
 
 use std::fmt::Write as _;
 
@@ -13,64 +13,16 @@ use serde::Serialize;
 
 use crate::recovery::Summary;
 
-/// A live bow device, or the log on a plain one.
-#[derive(Clone, Debug, Serialize)]
-#[serde(tag = "kind", rename_all = "lowercase")]
-pub enum Status {
-    /// A live bow device.
-    Live(LiveStatus),
-    /// A plain device or image.
-    Plain(PlainStatus),
-}
+mod status;
 
-/// The status of a live bow device.
-#[derive(Clone, Debug, Serialize)]
-pub struct LiveStatus {
-    /// Device-mapper name.
-    pub name: String,
-    /// Device node.
-    pub device: String,
-    /// 0, 1 or 2.
-    pub state: u32,
-    /// A word for it.
-    pub state_name: &'static str,
-    /// Free space that is left, in bytes.
-    pub free_bytes: u64,
-    /// Size in bytes.
-    pub size_bytes: u64,
-    /// Underlying devices.
-    pub below: Vec<String>,
-    /// Mount points.
-    pub mounted_on: Vec<String>,
-    /// The target's own status line.
-    pub target_status: Option<String>,
-}
-
-/// The status of a plain device or image.
-#[derive(Clone, Debug, Serialize)]
-pub struct PlainStatus {
-    /// Its path.
-    pub device: String,
-    /// State of the log: `none`, `checkpoint`, `restoring` or `damaged`.
-    pub log: &'static str,
-    /// Description of the damage.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub error: Option<String>,
-    /// The newest log block.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub header: Option<Block>,
-    /// Users of it.
-    pub in_use: Vec<String>,
-    /// Traces of writes without dm-bow since the checkpoint.
-    pub foreign_writes: Vec<String>,
-}
+pub use status::{LiveStatus, PlainStatus, Space, Status};
 
 /// A log block.
 #[derive(Clone, Debug, Serialize)]
 pub struct Block {
     /// Sector that it is at.
     pub sector: u64,
-    /// Version: `1.0` or `1.1`.
+    /// Version: `1.0`, `1.1` or `1.2`.
     pub version: String,
     /// A restore has begun.
     pub restoring: bool,
@@ -201,71 +153,6 @@ impl Totals {
             if self.entries == 1 { "y" } else { "ies" },
             self.bytes
         )
-    }
-}
-
-impl Status {
-    /// Formats the report as lines of text.
-    pub fn text(&self) -> String {
-        let mut text = String::new();
-
-        match self {
-            Self::Live(live) => {
-                let _ = writeln!(
-                    text,
-                    "{} ({}): state {}, {}",
-                    live.name, live.device, live.state, live.state_name
-                );
-                let _ = writeln!(
-                    text,
-                    "  free {} of {} bytes, over {}",
-                    live.free_bytes,
-                    live.size_bytes,
-                    live.below.join(", ")
-                );
-                for point in &live.mounted_on {
-                    let _ = writeln!(text, "  mounted on {point}");
-                }
-                if let Some(status) = &live.target_status {
-                    let _ = writeln!(text, "  target: {status}");
-                }
-            }
-            Self::Plain(plain) => {
-                let _ = writeln!(
-                    text,
-                    "{}: {}",
-                    plain.device,
-                    match plain.log {
-                        "none" => "no checkpoint",
-                        "checkpoint" =>
-                            "an open checkpoint: `bowctl restore` goes back to it, \
-                             `bowctl commit` keeps the new state",
-                        "restoring" => "a restore that has not finished: run `bowctl restore`",
-                        _ => "a damaged log",
-                    }
-                );
-                if let Some(header) = &plain.header {
-                    let _ = writeln!(text, "  {}", header.checkpoint());
-                    let _ = writeln!(
-                        text,
-                        "  {} log blocks of {} bytes, log version {}",
-                        u64::from(header.sequence) + 1,
-                        header.block_size,
-                        header.version
-                    );
-                }
-                if let Some(error) = &plain.error {
-                    let _ = writeln!(text, "  {error}");
-                }
-                for trace in &plain.foreign_writes {
-                    let _ = writeln!(text, "  written to without dm-bow: {trace}");
-                }
-                for user in &plain.in_use {
-                    let _ = writeln!(text, "  in use: {user}");
-                }
-            }
-        }
-        text
     }
 }
 
