@@ -11,23 +11,27 @@
 //! - [`live`]: device-mapper devices with a bow target, through sysfs and `dmsetup`;
 //! - [`mount`]: mounts, in every namespace; [`stack`]: what stands on a device; [`freeze`]: trimming
 //!   and freezing a file system; [`ext`]: facts about a mounted ext4, from its [`superblock`];
-//! - [`survey`]: what each sector of a device with a checkpoint holds;
+//! - [`survey`]: what each sector of a device with a checkpoint holds; [`picture`] draws that;
+//!   [`changes`]: what differs from what was saved; [`files`]: the files that have it;
 //! - [`lock`]: the lock on a whole disk that keeps udev away;
 //! - [`commands`]: one file for each command;
 //! - [`mod@error`]: errors with their exit codes and advice.
 
 #![forbid(unsafe_code)]
 
+pub mod changes;
 pub mod cli;
 pub mod commands;
 pub mod crc;
 pub mod device;
 pub mod error;
 pub mod ext;
+pub mod files;
 pub mod freeze;
 pub mod live;
 pub mod lock;
 pub mod mount;
+pub mod picture;
 pub mod progress;
 pub mod recovery;
 pub mod report;

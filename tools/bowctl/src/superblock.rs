@@ -64,6 +64,20 @@ impl Superblock {
         self.time(0x40, 0x277)
     }
 
+    /// Returns the size of a block in bytes.
+    pub fn block_bytes(&self) -> u64 {
+        1024 << self.long(0x18)
+    }
+
+    /// Returns the block that the first copy of the superblock is in: at the beginning of the second
+    /// group, if there is one.
+    pub fn copy(&self) -> Option<u64> {
+        let group = self.long(0x20);
+        let copy = self.long(0x14).checked_add(group)?;
+
+        (group > 0 && self.long(0x4) > copy).then_some(copy.into())
+    }
+
     /// Returns the number of the device that the journal is on, if it is on one of its own.
     pub fn journal_device(&self) -> Option<String> {
         let inode = self.long(0xe0);

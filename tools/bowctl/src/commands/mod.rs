@@ -6,11 +6,14 @@ pub mod check;
 pub mod checkpoint;
 pub mod commit;
 pub mod create;
+pub mod diff;
 pub mod log;
 mod log_error;
+pub mod map;
 pub mod remove;
 pub mod restore;
 pub mod status;
+mod subject;
 
 use std::io::{self, Write};
 
@@ -18,29 +21,95 @@ use clap::Subcommand;
 
 use crate::error::{Code, CommandError, Result};
 
-/// The commands.
+/// The commands. What is said here is their help, and their part of the manual page.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Make a device-mapper device with a bow target over a block device.
+    ///
+    /// Makes /dev/mapper/NAME, and says in what blocks it will be backed up. Refuses a device that
+    /// holds an open checkpoint, and one with a layer or file system whose signature the log would
+    /// not hide: LUKS2, md, LVM, bcache, bcachefs, NILFS2, ZFS. Such layers belong below dm-bow; the
+    /// message says how.
     Create(create::Args),
     /// Take a checkpoint: trim the mounted file system, freeze it, enter state 1, thaw it.
+    ///
+    /// The file system is trimmed so that its free space is known. It is thawed also if something
+    /// fails in between, or bowctl is killed. That is done to all that is mounted from the device or
+    /// from devices above it, in any mount namespace; what cannot be reached, or is on other devices
+    /// as well, is a reason to refuse. Several devices get their checkpoints under one freeze; if one
+    /// refuses, none has one.
+    ///
+    /// Warns if much less is known to be free than the file system has free, and if ext4 is still
+    /// zeroing inode tables. Uses fstrim(8) and fsfreeze(8). A file system that cannot be frozen is
+    /// synced instead. Refuses the same layers as `bowctl create`, whoever made the device.
     Checkpoint(checkpoint::Args),
     /// Keep the new state: end the checkpoint of a live device, or of a plain device or image that
     /// no bow device is over.
+    ///
+    /// One write decides. Several are committed in the order in which they are named, after all have
+    /// been looked at; those that have no checkpoint (any more) are passed over, so that the command
+    /// can be run again after a power cut. Name first what the machine needs to boot.
+    ///
+    /// On a plain device whose log has version 1.0 (the C driver's) and entries beyond its first 512
+    /// bytes, a power cut in the middle leaves a device that can be committed, but no longer restored.
     Commit(commit::Args),
     /// Remove live bow devices, in any state; an open checkpoint stays on the underlying device.
+    ///
+    /// Does what `dmsetup remove` does, but tries for 5 seconds if somebody has a device open for a
+    /// moment, and then says who.
     Remove(remove::Args),
     /// Tell what state live bow devices are in, and whether plain devices hold a checkpoint.
+    ///
+    /// For a live device: its state, when its checkpoint was taken, what is left of the space that
+    /// was free, what happens when that runs out, and what can be done next. The bar shows what
+    /// backups have taken (#), what new data has taken or may have (=), and what is free (.).
+    ///
+    /// For a plain device: whether it holds a checkpoint, of when, and whether it seems to have been
+    /// written to without dm-bow since. Of several plain devices, of which some hold a checkpoint, it
+    /// says what is left to do.
     Status(status::Args),
     /// Roll a plain device or image back to its checkpoint.
     ///
-    /// The whole log is checked before anything is written. A restore may be cut off at any point
-    /// and run again.
+    /// The whole log and all saved data are checked before anything is written. A restore may be cut
+    /// off at any point, by a power cut as well, and is then run again. Logs of the C driver are
+    /// understood.
+    ///
+    /// A device that seems to have been written to without dm-bow since the checkpoint, by a mount or
+    /// a fsck(8) of the plain device, is refused unless --force is given: such writes are not undone,
+    /// and the file system has to be checked afterwards. Not every such write can be noticed.
+    ///
+    /// After the restore of XFS, F2FS or NILFS2, which may read what was written to free space after
+    /// the checkpoint, it says what to do before the file system is used.
     Restore(restore::Args),
-    /// Print the log of a plain device or image.
-    Log(log::Args),
     /// Check the log of a plain device or image, all saved data included. Writes nothing.
     Check(check::Args),
+    /// Show what has changed since the checkpoint: sectors, and files where they can be known.
+    ///
+    /// Lists what has been backed up. A write backs up whole blocks, and sometimes their neighbours;
+    /// --compare leaves out what is the same as before. New data is often written to space that was
+    /// free, of which there is no backup; it is counted, by what the file system may have written to.
+    ///
+    /// The files that have data in either are looked up on ext2, ext3 and ext4, by debugfs(8) of
+    /// e2fsprogs, which only reads. On a mounted file system, what it has not written yet is not seen,
+    /// so `sync` first. On a plain device the log hides the superblock in most cases, and a copy of it
+    /// is used. Folders, inodes and other metadata are no data of a file: a file that was only renamed
+    /// or removed is not listed.
+    Diff(diff::Args),
+    /// Show a device with a checkpoint as a picture.
+    ///
+    /// A letter stands for a part of the device. If there is more than one kind of sectors in it, it
+    /// is the one that says more, so that a small change on a large device is seen. With colours on a
+    /// terminal, unless NO_COLOR is set.
+    ///
+    /// What was free, and what of that was handed to the file system, is known from version 1.2 of the
+    /// log on.
+    Map(map::Args),
+    /// Print the log of a plain device or image.
+    ///
+    /// The log blocks are printed newest first, and in each the entries in the order in which a
+    /// restore does them. Saved data is not read. Also works on a device that is in use; what is
+    /// printed may then be out of date.
+    Log(log::Args),
 }
 
 /// Runs a command.
@@ -56,6 +125,8 @@ pub fn run(command: &Command) -> Result {
         Command::Remove(args) => remove::run(args),
         Command::Status(args) => status::run(args),
         Command::Restore(args) => restore::run(args),
+        Command::Diff(args) => diff::run(args),
+        Command::Map(args) => map::run(args),
         Command::Log(args) => log::run(args),
         Command::Check(args) => check::run(args),
     }
