@@ -23,7 +23,7 @@ all: ## the module for the running kernel, or for KDIR=
 module: ## the module for the test kernel, in a build root
 	@scripts/module >/dev/null
 
-tools: ## bowctl, statically linked, in a build root
+tools: ## bowctl, statically linked, its manual page and completions, in a build root
 	@scripts/tools >/dev/null
 
 paths: ## builds both and prints where they and the test kernel are (make -s paths)
@@ -62,7 +62,7 @@ test-fuzz: ## hostile logs, devices and table lines, SECONDS= in all (60)
 check: ## formatting, clippy, rustdoc, shellcheck, small stack frames, unsafe, structure
 	@tests/run-check
 
-install: ## what make or make module built, bowctl and its manual page (DESTDIR=, PREFIX=)
+install: ## what make or make module built, bowctl, manual page, completions (DESTDIR=, PREFIX=)
 	@scripts/install
 
 rust-analyzer: ## rust-project.json for editors

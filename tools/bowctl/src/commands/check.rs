@@ -12,19 +12,26 @@ use crate::progress::Progress;
 use crate::recovery::{self, CheckOptions, Checked, Limits};
 use crate::report::Totals;
 
+const JSON: &str = "\
+JSON:
+  log_blocks, entries, bytes (to copy back)";
+
 /// `bowctl check`.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = JSON)]
 pub struct Args {
     /// The plain device or image.
     pub device: PathBuf,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
-    /// Believe a log that holds more than 64 times the device's size, or lies in more than 64
-    /// pieces an entry.
+    /// Believe a log whose entries come to more than 64 times the size of the device, or lie in more
+    /// than 64 pieces in the mean.
     #[arg(long)]
     pub no_limit: bool,
     /// Show no progress.
+    ///
+    /// Otherwise it is shown on standard error: a bar on a terminal, elsewhere a line every 5 seconds.
     #[arg(long, short)]
     pub quiet: bool,
 }

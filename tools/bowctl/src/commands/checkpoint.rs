@@ -22,7 +22,7 @@ use crate::stack::{self, FileSystem};
 pub struct Args {
     /// Live bow devices, each by its name, its device node, or where it is mounted. Several get
     /// their checkpoints at one moment.
-    #[arg(required = true)]
+    #[arg(required = true, value_name = "TARGET")]
     pub targets: Vec<PathBuf>,
     /// Do not trim the file system first; only what it has discarded so far is free.
     #[arg(long)]

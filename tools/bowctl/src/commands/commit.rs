@@ -22,7 +22,7 @@ use crate::stack;
 pub struct Args {
     /// Live bow devices (each by its name, device node or mount point), or plain devices or images.
     /// Several are committed in this order: first what the machine needs to boot.
-    #[arg(required = true)]
+    #[arg(required = true, value_name = "TARGET")]
     pub targets: Vec<PathBuf>,
     /// Say what would be done, and write nothing.
     #[arg(long)]

@@ -12,8 +12,24 @@ use crate::progress::Progress;
 use crate::recovery::{self, CheckOptions, Finding, Limits, PIECES};
 use crate::report::{Block, Log, LogEntry};
 
+const JSON: &str = "\
+JSON:
+  device, error
+  blocks      the log blocks, newest first
+  summary     as `bowctl check` prints it; null if the log is damaged
+  A log block has
+    sector, version, restoring, sequence, count, sector0, uuid
+    block_size  in bytes
+    time        of the checkpoint, in seconds since the epoch
+    entries     left out if there are none
+  An entry has
+    index, checksum
+    source, dest  in sectors
+    size        in bytes";
+
 /// `bowctl log`.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = JSON)]
 pub struct Args {
     /// The plain device or image.
     pub device: PathBuf,

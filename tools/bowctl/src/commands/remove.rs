@@ -12,7 +12,7 @@ use crate::live::Live;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Live bow devices, each by its name or its device node.
-    #[arg(required = true)]
+    #[arg(required = true, value_name = "TARGET")]
     pub targets: Vec<PathBuf>,
 }
 

@@ -23,8 +23,8 @@ pub struct Args {
     /// Check the log and say what would be done, and write nothing.
     #[arg(long)]
     pub dry_run: bool,
-    /// Believe a log that holds more than 64 times the device's size, or lies in more than 64
-    /// pieces an entry.
+    /// Believe a log whose entries come to more than 64 times the size of the device, or lie in more
+    /// than 64 pieces in the mean.
     #[arg(long)]
     pub no_limit: bool,
     /// Restore although the device has been written to without dm-bow since the checkpoint. What
@@ -32,6 +32,8 @@ pub struct Args {
     #[arg(long)]
     pub force: bool,
     /// Show no progress.
+    ///
+    /// Otherwise it is shown on standard error: a bar on a terminal, elsewhere a line every 5 seconds.
     #[arg(long, short)]
     pub quiet: bool,
 }
