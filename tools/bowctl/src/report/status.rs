@@ -190,7 +190,7 @@ impl LiveStatus {
         match self.condition.as_deref() {
             Some("full") => line(
                 "FULL",
-                "a write has failed since there was no free space for its backup",
+                "a write has failed, or waits: there is no free space for its backup",
             ),
             Some("failed") => line(
                 "FAILED",
@@ -253,14 +253,18 @@ impl LiveStatus {
 
                     advice.push(format!(
                         "for more space, delete files that were written since the checkpoint, then \
-                         `fstrim {point}`; or commit before it runs out"
+                         `fstrim {point}`; or commit before it runs out; `dmsetup message {name} 0 \
+                         on_full POLICY` changes what happens then"
                     ));
                 }
             }
             _ => {
                 advice.extend(self.mounted_on.first().map(|point| {
-                    format!("`fstrim {point}`, when it suits: the discards so far were kept back")
+                    format!("`fstrim {point}`, when it suits: discards in state 1 were kept back")
                 }));
+                advice.push(format!(
+                    "`dmsetup message {name} 0 track` goes on to state 0, for another checkpoint"
+                ));
             }
         }
         advice
