@@ -12,6 +12,8 @@ use super::{
     Bio,
     BioList,
     Bow,
+    BATCHES,
+    GRANTS,
     SLOTS, //
 };
 use crate::{
@@ -189,8 +191,8 @@ impl Active {
     /// Returns the slot for the next batch, if one is idle. Batches are begun, and their logs written, in the
     /// order of the slots.
     fn idle_slot(&self) -> Option<usize> {
-        (0..SLOTS)
-            .map(|turn| (self.first + turn) % SLOTS)
+        (0..BATCHES)
+            .map(|turn| (self.first + turn) % BATCHES)
             .find(|&index| self.slots.get(index).is_some_and(Slot::is_idle))
     }
 
@@ -199,6 +201,12 @@ impl Active {
     /// then takes half of all, so that one half's work fills the time that the other waits for the device.
     /// Were the halves unequal, the smaller one would have to wait for the larger one.
     pub(super) fn enough(&self) -> usize {
+        let batches = self.slots.iter().take(BATCHES);
+        batches.map(|slot| slot.bios.len()).sum()
+    }
+
+    /// Returns the number of bios that wait for the end of a batch.
+    pub(super) fn joined(&self) -> usize {
         self.slots.iter().map(|slot| slot.bios.len()).sum()
     }
 
@@ -238,32 +246,43 @@ impl Active {
     /// Advances one batch by a step. Returns whether there was one that could advance. Bios that need another
     /// batch are put into `again`.
     fn step(&mut self, bow: &Arc<Bow>, again: &mut BioList) -> bool {
-        let mut is_next = true;
+        let is_any = |slots: &[Slot], is: fn(&Slot) -> bool| slots.iter().any(is);
+        let (batches, grants) = self.slots.split_at(BATCHES);
+        let grants_are_first = !is_any(batches, Slot::is_logging);
+        let grants_are_next = !is_any(batches, Slot::is_writing);
+        // Grants come before batches that have not begun to append, since they have no copies to wait for.
+        let mut is_next = !is_any(grants, Slot::is_reading) && !is_any(grants, Slot::is_writing);
+        let mut is_first = !is_any(grants, Slot::is_logging);
         for turn in 0..SLOTS {
-            let index = (self.first + turn) % SLOTS;
+            let (index, first, next) = match turn {
+                GRANTS => (GRANTS, grants_are_first, grants_are_next),
+                _ => ((self.first + turn) % BATCHES, is_first, is_next),
+            };
             let Some(slot) = self.slots.get_mut(index) else {
                 continue;
             };
             let step = if self.failed && !slot.is_idle() {
                 slot.step_after_failure(bow)
             } else {
-                slot.step(bow, &mut self.checkpoint, turn == 0, is_next)
+                slot.step(bow, &mut self.checkpoint, first, next)
             };
+            is_first = false;
             is_next &= slot.is_logging();
-            match step {
+            let (logged, status) = match step {
                 Step::Waiting => continue,
-                Step::Moved => {}
-                Step::Ended { logged } => {
-                    if logged {
-                        self.durable = *slot.log();
-                    }
-                    self.end_bios(bow, index, again);
-                    self.first = (index + 1) % SLOTS;
-                }
-                Step::LogFailed(status) => {
-                    self.log_failed(bow, index, status);
-                    self.first = (index + 1) % SLOTS;
-                }
+                Step::Moved => return true,
+                Step::Ended { logged } => (logged, None),
+                Step::LogFailed(status) => (false, Some(status)),
+            };
+            if logged {
+                self.durable = *slot.log();
+            }
+            match status {
+                Some(status) => self.log_failed(bow, index, status),
+                None => self.end_bios(bow, index, again),
+            }
+            if index != GRANTS {
+                self.first = (index + 1) % BATCHES;
             }
             return true;
         }
@@ -352,9 +371,9 @@ impl Active {
         waiting.append(&mut kept);
 
         let mut has_begun = false;
-        if let Some(slot) = open.and_then(|index| self.slots.get_mut(index)) {
+        for slot in self.slots.iter_mut().filter(|slot| slot.is_open()) {
             slot.close(bow, &mut self.checkpoint);
-            has_begun = !slot.is_idle();
+            has_begun |= !slot.is_idle();
         }
         match (gathering.commits, has_begun) {
             (true, _) => Gathered::Commit,
@@ -445,6 +464,7 @@ impl Active {
                 bio.end(Status::IO_ERROR);
                 Fate::Gone
             }
+            Verdict::Later if open.is_none() => self.join_grants(bow, bio),
             Verdict::Later => Fate::Waits(bio),
             Verdict::Joined => match open.and_then(|index| self.slots.get_mut(index)) {
                 Some(slot) => {
@@ -457,6 +477,26 @@ impl Active {
             Verdict::NoSpace if self.begin_reclaim(bow) => Fate::Waits(bio),
             Verdict::NoSpace => self.out_of_space(bow, bio),
         }
+    }
+
+    /// Decides about a write when no batch is open: lets the write join the batch of grants if it needs a grant.
+    fn join_grants(&mut self, bow: &Arc<Bow>, bio: Bio) -> Fate {
+        let Some(slot) = self.slots.get_mut(GRANTS) else {
+            return Fate::Waits(bio);
+        };
+        if slot.is_idle() {
+            slot.open(bow, &mut self.checkpoint, 0);
+        }
+        if !slot.is_open() {
+            return Fate::Waits(bio);
+        }
+        let verdict = self.checkpoint.prepare(&bio.span(), Some(&mut slot.batch));
+        // A write that waits for the copies of other batches is looked at again when those have ended.
+        if verdict != Verdict::Joined || slot.batch.entries() == 0 {
+            return Fate::Waits(bio);
+        }
+        slot.bios.push(bio);
+        Fate::Joined
     }
 
     /// Takes back some of the space that was granted and that the file system has not written to. Returns whether

@@ -10,7 +10,7 @@
 //! - [`deferred`]: bios handed to the worker.
 //! - [`worker`]: the device's one worker.
 //! - [`active`]: state 1, batches of first writes.
-//! - [`slot`]: the I/O of one batch.
+//! - [`slot`]: the phases of one batch; [`slot_io`]: their I/O.
 //! - [`flight`]: completions of that I/O.
 //! - [`writable`]: use of the map of writable blocks; [`writable_map`]: the map.
 //! - [`change`]: changes of state.
@@ -47,6 +47,7 @@ mod flight;
 mod map;
 mod resume;
 mod slot;
+mod slot_io;
 mod status;
 mod target;
 mod tracking;
@@ -126,7 +127,13 @@ type NewBio<'a> = dm::bio::NewBio<'a, map::BioData>;
 type BioList = dm::bio_list::BioList<map::BioData>;
 
 /// Number of batches of first writes that can be in flight at a time.
-const SLOTS: usize = 2;
+const BATCHES: usize = 2;
+
+/// Number of the slot of a batch of grants alone, which does not wait for the copies of the others.
+const GRANTS: usize = BATCHES;
+
+/// Number of slots.
+const SLOTS: usize = BATCHES + 1;
 
 /// Number of bios that a device has in reserve for its internal I/O.
 const BIOS_RESERVE: u32 = 16;

@@ -19,29 +19,17 @@
 //! issues flushes instead, one for all the writes that are in flight together.
 
 use super::{
-    flight::{
-        Flight,
-        Part,
-        Tag, //
-    },
+    flight::Flight,
     BioList,
     Bow,
+    GRANTS,
     SLOTS, //
 };
 use crate::{
     abstractions::block::{
         bio::Status,
-        bio_set::{
-            BioSet,
-            IoOperation,
-            IoRequest,
-            Piece,
-            BIO_PAGES_MAX, //
-        },
-        buffer::{
-            crc32,
-            Buffer, //
-        },
+        bio_set::BIO_PAGES_MAX,
+        buffer::Buffer, //
     },
     decisions::{
         batch::{
@@ -55,7 +43,6 @@ use crate::{
         chain::Appended,
         checkpoint::Checkpoint,
         log::{
-            entry_seed,
             Sector,
             SECTOR_SIZE, //
         },
@@ -80,19 +67,22 @@ use kernel::{
 const _: () = assert!(PAGE_BYTES == PAGE_SIZE);
 const _: () = assert!(BATCH_PAGES <= BIO_PAGES_MAX);
 
-/// Page of a slot's buffer that the log block is written from. In this page and those after it only the first
-/// sector is ever filled in. The other sectors stay zero, as the format wants.
-const LOG_PAGE: usize = BATCH_PAGES;
+/// Page of a slot's buffer that the log block is written from. In this page and those of full log blocks only the
+/// first sector is ever filled in. The other sectors stay zero, as the format wants.
+pub(super) const LOG_PAGE: usize = 0;
 
 /// First page of a slot's buffer that full log blocks are written from.
-const FULL_LOG_PAGE: usize = LOG_PAGE + 1;
+pub(super) const FULL_LOG_PAGE: usize = LOG_PAGE + 1;
+
+/// First page of the copy buffer in a slot's buffer. A slot for grants alone has none.
+pub(super) const COPY_PAGE: usize = FULL_LOG_PAGE + FULL_LOG_BLOCKS_MAX;
 
 /// Number of places for full log blocks that may fail before the batch does.
 const RETRIES_MAX: usize = 4;
 
 /// Progress of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
+pub(super) enum Phase {
     /// There is no batch.
     Idle,
     /// Writes may join the batch.
@@ -111,25 +101,25 @@ enum Phase {
 /// A batch, with its memory and the bios that wait for it.
 pub(super) struct Slot {
     /// Index of the slot, and of its [`Flight`].
-    number: usize,
-    phase: Phase,
+    pub(super) number: usize,
+    pub(super) phase: Phase,
     pub(super) batch: Batch,
     /// Bios that wait for the batch.
     pub(super) bios: BioList,
     /// Memory for the copies, the log block and the full log blocks.
-    buffer: Buffer,
+    pub(super) buffer: Buffer,
     /// Entries of the batch in the log block in memory; [`None`] before they are appended.
-    appended: Option<Appended>,
+    pub(super) appended: Option<Appended>,
     /// Set when each copy is written by its own bio, since a write failed that may have been of several.
-    apart: bool,
+    pub(super) apart: bool,
     /// Number of places for full log blocks that could not be written.
-    retries: usize,
+    pub(super) retries: usize,
     /// Status of writes whose grant has failed.
-    grants_status: Status,
+    pub(super) grants_status: Status,
     /// First sector of the log block that the batch writes.
-    log: Sector,
+    pub(super) log: Sector,
     /// Time at which the write of the log block was submitted.
-    log_begun: Instant<Monotonic>,
+    pub(super) log_begun: Instant<Monotonic>,
 }
 
 /// Outcome of a step of a slot.
@@ -151,12 +141,17 @@ pub(super) enum Step {
 impl Slot {
     /// Allocates a slot.
     fn new(number: usize, flags: Flags) -> Result<Self> {
+        let (batch, pages) = if number == GRANTS {
+            (Batch::of_grants(flags)?, COPY_PAGE)
+        } else {
+            (Batch::new(flags)?, COPY_PAGE + BATCH_PAGES)
+        };
         Ok(Self {
             number,
             phase: Phase::Idle,
-            batch: Batch::new(flags)?,
+            batch,
             bios: BioList::new(),
-            buffer: Buffer::new(FULL_LOG_PAGE + FULL_LOG_BLOCKS_MAX)?,
+            buffer: Buffer::new(pages)?,
             appended: None,
             apart: false,
             retries: 0,
@@ -184,6 +179,22 @@ impl Slot {
         self.phase == Phase::Idle
     }
 
+    /// Returns whether writes may join the batch.
+    pub(super) fn is_open(&self) -> bool {
+        self.phase == Phase::Open
+    }
+
+    /// Returns whether the backups are being written, and the entries of the batch are, or are about to be, in
+    /// the log in memory but not on the device.
+    pub(super) fn is_writing(&self) -> bool {
+        self.phase == Phase::Writing
+    }
+
+    /// Returns whether the batch waits to append its entries.
+    pub(super) fn is_reading(&self) -> bool {
+        self.phase == Phase::Reading
+    }
+
     /// Returns whether the batch is writing the log block.
     pub(super) fn is_logging(&self) -> bool {
         self.phase == Phase::Logging
@@ -199,7 +210,9 @@ impl Slot {
         self.phase = Phase::Open;
         self.apart = false;
         self.retries = 0;
-        checkpoint.open(&mut self.batch, writes);
+        if self.number != GRANTS {
+            checkpoint.open(&mut self.batch, writes);
+        }
         if let Some(flight) = self.flight(bow) {
             flight.reset();
         }
@@ -223,82 +236,21 @@ impl Slot {
         !self.moves_first_block() || bow.first_block_io.fetch_add(0, Full) == 0
     }
 
-    /// Starts to read the old contents.
-    fn read(&mut self, bow: &Arc<Bow>) {
-        self.phase = Phase::Reading;
-        for copy in self.batch.copies() {
-            let bytes = copy.source_bytes(bow.sectors) as usize;
-            if bytes < copy.bytes() as usize {
-                // The end of the device cuts off the last block. There is such a page.
-                let _ = self.buffer.fill(copy.page + bytes / PAGE_SIZE, &[]);
-            }
-        }
-        self.launch(bow, |slot, flight| {
-            for (index, copy) in slot.batch.copies().iter().enumerate() {
-                let piece = Piece {
-                    page: copy.page,
-                    bytes: copy.source_bytes(bow.sectors) as usize,
-                };
-                flight.add();
-                slot.submit(
-                    bow,
-                    IoOperation::Read,
-                    copy.source,
-                    core::iter::once(piece),
-                    Part::Read(index),
-                );
-            }
-        });
-    }
-
     /// Returns the completions of this slot.
-    fn flight<'a>(&self, bow: &'a Bow) -> Option<&'a Flight> {
+    pub(super) fn flight<'a>(&self, bow: &'a Bow) -> Option<&'a Flight> {
         bow.flights.get(self.number)
     }
 
-    /// Starts the I/O of a phase. The phase cannot end before `start` has returned.
-    fn launch(&self, bow: &Arc<Bow>, start: impl FnOnce(&Self, &Flight)) {
-        if let Some(flight) = self.flight(bow) {
-            flight.launch();
-            start(self, flight);
-            // No need to wake the worker, which looks at the slot again after this.
-            flight.landed();
-        }
-    }
-
-    /// Submits a bio of internal I/O, which starts at `sector` of the underlying device.
-    fn submit(
-        &self,
-        bow: &Arc<Bow>,
-        operation: IoOperation,
-        sector: u64,
-        pieces: impl Iterator<Item = Piece> + Clone,
-        part: Part,
-    ) {
-        BioSet::submit(
-            bow.as_arc_borrow(),
-            IoRequest {
-                operation,
-                sector,
-                tag: Tag {
-                    slot: self.number,
-                    part,
-                },
-            },
-            self.buffer.pages(),
-            pieces,
-        );
-    }
-
     /// Returns how the I/O of copy number `index` failed, if it did: [`Flight::error`] of the batch's flight.
-    fn copy_error(&self, bow: &Bow, index: usize) -> Option<(CopyError, Status)> {
+    pub(super) fn copy_error(&self, bow: &Bow, index: usize) -> Option<(CopyError, Status)> {
         self.flight(bow)?.error(index)
     }
 
     /// Advances the batch as far as possible without waiting.
     ///
-    /// `is_first`: all batches that were begun before this one have ended. `is_next`: all of them have at
-    /// least started to write the log.
+    /// `is_first`: no other batch is writing the log, and all batches that have to come before have ended.
+    /// `is_next`: all others that have appended to the log have at least started to write the log, and so have
+    /// those that have to come before.
     pub(super) fn step(
         &mut self,
         bow: &Arc<Bow>,
@@ -409,127 +361,9 @@ impl Slot {
             .any(|index| matches!(self.copy_error(bow, index), Some((CopyError::Write, _))))
     }
 
-    /// Starts to write the backups; adjacent destinations are written by one bio. The phase cannot end before
-    /// [`append`](Self::append).
-    fn write(&mut self, bow: &Arc<Bow>) {
-        self.phase = Phase::Writing;
-        self.appended = None;
-        let Some(flight) = self.flight(bow) else {
-            return;
-        };
-        flight.launch();
-        let copies = self.batch.copies();
-        let mut first = 0;
-        while let Some(copy) = copies.get(first) {
-            if self.copy_error(bow, first).is_some() {
-                first += 1;
-                continue;
-            }
-            let joins = |index: usize| match (copies.get(index), copies.get(index + 1)) {
-                (Some(copy), Some(next)) => {
-                    copy.dest_end() == next.dest && self.copy_error(bow, index + 1).is_none()
-                }
-                _ => false,
-            };
-            let mut end = first;
-            while !self.apart && joins(end) {
-                end += 1;
-            }
-            let joined = copies.get(first..=end).unwrap_or_default();
-            let part = Part::Write {
-                first,
-                count: joined.len(),
-            };
-            let pieces = joined.iter().map(|copy| Piece {
-                page: copy.page,
-                bytes: copy.bytes() as usize,
-            });
-            flight.add();
-            self.submit(bow, IoOperation::WriteFua, copy.dest, pieces, part);
-            first = end + 1;
-        }
-    }
-
     /// Returns whether the backups are being written and their entries are not appended yet.
     pub(super) fn is_to_be_appended(&self) -> bool {
         self.phase == Phase::Writing && self.appended.is_none()
-    }
-
-    /// Computes the checksums of the old contents, appends the entries to the log in memory, and starts to
-    /// write the log blocks that this fills. To be called while the backups are being written.
-    pub(super) fn append(&mut self, bow: &Arc<Bow>, checkpoint: &mut Checkpoint) {
-        for copy in self.batch.copies_mut() {
-            let seed = entry_seed(copy.source, bow.block.bytes());
-            copy.checksum = self.buffer.crc32(seed, copy.page, copy.bytes() as usize);
-        }
-        let Some(flight) = self.flight(bow) else {
-            return;
-        };
-        if self.append_entries(flight, checkpoint).is_err() {
-            // Cannot happen; but a copy that is not in the log is no backup.
-            flight.fail_copies(Status::IO_ERROR);
-            self.batch.fail_grants();
-            self.grants_status = Status::IO_ERROR;
-        }
-        let blocks = self
-            .appended
-            .as_ref()
-            .map_or(&[][..], Appended::full_blocks);
-        for (index, &sector) in blocks.iter().enumerate() {
-            let piece = Piece {
-                page: FULL_LOG_PAGE + index,
-                bytes: bow.block.bytes() as usize,
-            };
-            flight.add();
-            self.submit(
-                bow,
-                IoOperation::WriteFua,
-                sector,
-                core::iter::once(piece),
-                Part::FullLogBlock(index),
-            );
-        }
-        // No need to wake the worker, which looks at the slot again after this.
-        flight.landed();
-    }
-
-    /// Appends entries for the copies that have not failed so far, and fills the pages that log blocks are
-    /// written from.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Checkpoint::append`], and `EINVAL` if the buffer has no such page; neither can happen.
-    fn append_entries(&mut self, flight: &Flight, checkpoint: &mut Checkpoint) -> Result {
-        let buffer = &mut self.buffer;
-        self.appended = Some(Appended::default());
-        let appended = checkpoint.append(
-            &self.batch,
-            |index| flight.error(index).is_some(),
-            crc32,
-            |number, sector| {
-                // There are pages for as many log blocks as a batch can fill.
-                let _ = buffer.write(FULL_LOG_PAGE + number, sector);
-            },
-        )?;
-        self.appended = Some(appended);
-        checkpoint.log().encode(&mut self.log, crc32);
-        self.buffer.write(LOG_PAGE, &self.log)
-    }
-
-    /// Starts to write the log block: one logical block of the underlying device, of which all but the first
-    /// sector is zero.
-    fn write_log(&mut self, bow: &Arc<Bow>) {
-        self.phase = Phase::Logging;
-        self.log_begun = Instant::now();
-        let piece = Piece {
-            page: LOG_PAGE,
-            bytes: bow.device.logical_block_size() as usize,
-        };
-        self.launch(bow, |slot, flight| {
-            flight.add();
-            let piece = core::iter::once(piece);
-            slot.submit(bow, IoOperation::WriteFua, 0, piece, Part::Log);
-        });
     }
 
     /// Ends the batch: the log is durable, or there is nothing to log.

@@ -118,7 +118,7 @@ impl Worker {
 
     /// Returns the number of bios that the worker has taken and not sent on.
     fn taken(&self) -> usize {
-        let joined = self.active.as_ref().map_or(0, |active| active.enough());
+        let joined = self.active.as_ref().map_or(0, |active| active.joined());
         self.waiting.len() + self.fresh.len() + joined
     }
 

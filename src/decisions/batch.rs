@@ -119,6 +119,8 @@ pub struct Batch {
     pub(super) copies: KVec<CopyOut>,
     /// Number of pages of the copy buffer in use.
     pub(super) pages: usize,
+    /// Number of pages of the copy buffer; none in a batch of grants alone.
+    pages_max: usize,
     /// Size in sectors of the window of each copy.
     pub(super) window: u64,
 }
@@ -131,11 +133,27 @@ impl Batch {
     ///
     /// `ENOMEM`.
     pub fn new(flags: Flags) -> Result<Self> {
+        Self::with_pages(BATCH_PAGES, flags)
+    }
+
+    /// Creates an empty batch of grants alone. Sleeps if `flags` allow it.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub fn of_grants(flags: Flags) -> Result<Self> {
+        Self::with_pages(0, flags)
+    }
+
+    /// Creates an empty batch with `pages` pages of copy buffer.
+    fn with_pages(pages_max: usize, flags: Flags) -> Result<Self> {
+        let copies = if pages_max > 0 { COPIES_MAX } else { 0 };
         Ok(Self {
             grants: KVec::with_capacity(GRANTS_MAX, flags)?,
             grants_failed: false,
-            copies: KVec::with_capacity(COPIES_MAX, flags)?,
+            copies: KVec::with_capacity(copies, flags)?,
             pages: 0,
+            pages_max,
             window: window::SIZE,
         })
     }
@@ -206,7 +224,7 @@ impl Batch {
     /// Returns the number of sectors that one more copy may have.
     pub(super) fn room(&self) -> u64 {
         if self.copies.len() < COPIES_MAX {
-            ((BATCH_PAGES - self.pages) * PAGE_BYTES / SECTOR_SIZE) as u64
+            (self.pages_max.saturating_sub(self.pages) * PAGE_BYTES / SECTOR_SIZE) as u64
         } else {
             0
         }

@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# While all batches are busy, discards, writes to free space and I/O of the first block do not wait for them.
+# While all batches are busy, discards, writes to free space and I/O of the first block do not wait for them. The
+# first write to free space waits for a log write of its own.
 # timeout: 240
 . "$(dirname "$0")/lib.sh"
 . "$here/common/bow.sh"
@@ -54,6 +55,7 @@ bow_set bow0 1 || bail "no checkpoint"
 
 delays $slow 0
 answered "old contents are read" 1 $more $more $((slow + more))
+# By now that space is granted.
 delays 0 $slow
 answered "backups are written" 17 $more $((slow + more)) $more
 

@@ -1,9 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# Discards: held back in state 0, free of I/O in state 1, where they give space back.
+# Discards: passed down in state 0 unless that is not wanted, free of I/O in state 1, where they give space back.
 . "$(dirname "$0")/lib.sh"
 . "$here/common/bow.sh"
-plan 12
+plan 15
 load_bow
 
 dev=$(slice data 65536)
@@ -11,7 +11,17 @@ exercise fill "$dev" >/dev/null || bail "cannot fill $dev"
 bow_create bow0 "$dev" || bail "no device"
 before=$(io_below "$dev")
 [ -n "$before" ] || bail "I/O is not counted"
-check "discards in state 0" exercise free /dev/mapper/bow0 --shred 100 32768+16384
+check "discards in state 0" exercise free /dev/mapper/bow0 --shred 100 40960+4096
+if [ "$(cat "/sys/class/block/$(basename "$(readlink -f "$dev")")/queue/discard_max_bytes")" -gt 0 ]; then
+    check "are passed down" test "$before" != "$(io_below "$dev")"
+else
+    skip "are passed down" "the device takes no discards"
+fi
+bow_remove bow0 || bail "cannot remove"
+bow_create bow0 "$dev" no_discard_passdown || bail "no device"
+same "the table says so" no_discard_passdown "$(dmsetup table bow0 | grep -o no_discard_passdown)"
+before=$(io_below "$dev")
+check "discards in state 0, not passed down" exercise free /dev/mapper/bow0 --shred 100 32768+16384
 same "cost no I/O" "$before" "$(io_below "$dev")"
 checkpoint bow0 || bail "no checkpoint"
 
