@@ -18,8 +18,8 @@ put() { # FIRST-SECTOR SECTORS
     dd if=/dev/urandom of=/dev/mapper/bow0 bs=$(($2 * 512)) seek=$(($1 * 512)) count=1 oflag=direct,seek_bytes \
         conv=notrunc status=none
 }
-# So far 2 sectors are taken: what comes next is aligned to 4096.
-put 800 6 || bail "cannot write"
+# So far 3 sectors are taken: what comes next is aligned to 4096.
+put 800 5 || bail "cannot write"
 next=$(bowctl log "$dev" | awk '$2 == "source" { print $5 + $7 / 512; exit }')
 same "the next backup is aligned" 0 $((next % 8))
 
