@@ -5,10 +5,16 @@
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
-use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
+use indicatif::{HumanBytes, HumanDuration, ProgressBar, ProgressStyle};
 
 /// Time between two lines where there is no terminal.
 const LINE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Bar for a number of bytes that is known.
+const BAR: &str = "{msg} [{bar:40}] {bytes}/{total_bytes}, {eta} left";
+
+/// Bar for one that is not.
+const SPINNER: &str = "{msg} {spinner} {bytes}";
 
 /// Progress through a number of bytes, on standard error.
 #[derive(Debug)]
@@ -17,6 +23,7 @@ pub struct Progress {
     what: String,
     done: u64,
     total: Option<u64>,
+    begun: Instant,
     printed: Instant,
     quiet: bool,
 }
@@ -25,34 +32,40 @@ impl Progress {
     /// Begins a progress; `total` is in bytes, if it is known.
     pub fn new(what: &str, total: Option<u64>, quiet: bool) -> Self {
         let bar = (!quiet && std::io::stderr().is_terminal()).then(|| {
-            let (bar, template) = match total {
-                Some(total) => (
-                    ProgressBar::new(total),
-                    "{msg} [{bar:40}] {bytes}/{total_bytes} {eta}",
-                ),
-                None => (ProgressBar::new_spinner(), "{msg} {spinner} {bytes}"),
-            };
-
-            bar.set_style(
-                ProgressStyle::with_template(template).unwrap_or(ProgressStyle::default_bar()),
-            );
-            bar.set_message(what.to_owned());
-            bar
+            ProgressBar::new_spinner()
+                .with_style(style(SPINNER))
+                .with_message(what.to_owned())
         });
-
-        Self {
+        let mut progress = Self {
             bar,
             what: what.to_owned(),
             done: 0,
-            total,
+            total: None,
+            begun: Instant::now(),
             printed: Instant::now(),
             quiet,
+        };
+
+        if let Some(total) = total {
+            progress.expect(total);
         }
+        progress
     }
 
     /// Makes a progress that nobody sees.
     pub fn hidden() -> Self {
         Self::new("", None, true)
+    }
+
+    /// Notes how many bytes there will be in all, as far as it is known. It may be said again.
+    pub fn expect(&mut self, total: u64) {
+        if let Some(bar) = &self.bar {
+            if self.total.is_none() {
+                bar.set_style(style(BAR));
+            }
+            bar.set_length(total);
+        }
+        self.total = Some(total);
     }
 
     /// Notes that `bytes` more have been done.
@@ -62,19 +75,35 @@ impl Progress {
             Some(bar) => bar.set_position(self.done),
             None if !self.quiet && self.printed.elapsed() >= LINE_INTERVAL => {
                 self.printed = Instant::now();
-                match self.total {
-                    Some(total) => eprintln!(
-                        "{}: {} of {}",
-                        self.what,
-                        HumanBytes(self.done),
-                        HumanBytes(total)
-                    ),
-                    None => eprintln!("{}: {}", self.what, HumanBytes(self.done)),
-                }
+                eprintln!("{}", self.line(self.begun.elapsed()));
             }
             None => {}
         }
     }
+
+    /// Returns the line for where there is no terminal, after a time.
+    fn line(&self, elapsed: Duration) -> String {
+        let line = format!("{}: {}", self.what, HumanBytes(self.done));
+
+        match self.total {
+            Some(total) if self.done > 0 => {
+                let part = total.saturating_sub(self.done) as f64 / self.done as f64;
+                let left = Duration::try_from_secs_f64(elapsed.as_secs_f64() * part);
+
+                format!(
+                    "{line} of {}, {} left",
+                    HumanBytes(total),
+                    HumanDuration(left.unwrap_or(Duration::MAX))
+                )
+            }
+            _ => line,
+        }
+    }
+}
+
+/// Returns the style of a template.
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or(ProgressStyle::default_bar())
 }
 
 impl Drop for Progress {
@@ -82,5 +111,29 @@ impl Drop for Progress {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_says_how_long_it_will_take() {
+        let mut progress = Progress::hidden();
+
+        progress.what = "restoring".to_owned();
+        progress.advance(1 << 20);
+        assert_eq!(progress.line(Duration::from_secs(5)), "restoring: 1.00 MiB");
+        progress.expect(13 << 20);
+        assert_eq!(
+            progress.line(Duration::from_secs(5)),
+            "restoring: 1.00 MiB of 13.00 MiB, 60 seconds left"
+        );
+        progress.expect(1);
+        assert_eq!(
+            progress.line(Duration::from_secs(5)),
+            "restoring: 1.00 MiB of 1 B, 0 seconds left"
+        );
     }
 }
