@@ -4,7 +4,7 @@
 //!
 //! The library is the tool without its command line, so that tests can drive it:
 //!
-//! - [`device`]: a device as a recovery sees it, and how one is opened;
+//! - [`device`]: a device as a recovery sees it, how one is opened, and several transfers at a time;
 //! - [`recovery`]: checking a log, restoring the old state, keeping the new one;
 //! - [`signature`]: layers and file systems that must not be on a bow device;
 //! - [`users`]: who uses a block device or image;

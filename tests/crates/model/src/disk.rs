@@ -5,6 +5,10 @@
 use std::cell::Cell;
 use std::io;
 
+use bow_random::Random;
+use bowctl::crc::crc32;
+use bowctl::device::buffer::Buffer;
+use bowctl::device::copy::{CopyBack, TransferError};
 use bowctl::device::BlockDevice;
 
 /// Bytes of a sector.
@@ -24,7 +28,7 @@ pub enum Request {
     Flush,
 }
 
-/// A disk in memory.
+/// A disk in memory, which has many copies under way and does them in random order.
 #[derive(Clone, Debug)]
 pub struct Disk {
     /// Contents.
@@ -35,12 +39,17 @@ pub struct Disk {
     pub left: Option<usize>,
     /// Bytes that have been read.
     pub bytes_read: Cell<u64>,
+    random: Random,
 }
 
 impl Disk {
     /// Returns a disk that holds `data`.
     pub fn new(data: Vec<u8>) -> Self {
+        let first = &data[..data.len().min(SECTOR)];
+
         Self {
+            // Repeatable, and another order for each log.
+            random: Random::new(crc32(0, first).into()),
             data,
             requests: Vec::new(),
             left: None,
@@ -93,5 +102,32 @@ impl BlockDevice for Disk {
 
     fn flush(&mut self) -> io::Result<()> {
         self.serve(Request::Flush)
+    }
+
+    fn copy_all(
+        &mut self,
+        copies: Vec<CopyBack>,
+        done: &mut dyn FnMut(u64),
+    ) -> Result<(), TransferError> {
+        let mut waiting = copies;
+        let mut read: Vec<(CopyBack, Buffer)> = Vec::new();
+
+        while !waiting.is_empty() || !read.is_empty() {
+            let index = self.random.index(waiting.len() + read.len());
+
+            if index < waiting.len() {
+                let copy = waiting.swap_remove(index);
+                let mut data = Buffer::new(copy.bytes());
+
+                copy.read(&mut data, |sector, data| self.read_at(sector, data))?;
+                read.push((copy, data));
+            } else {
+                let (copy, data) = read.swap_remove(index - waiting.len());
+
+                copy.write(&data, |sector, data| self.write_at(sector, data))?;
+                done(copy.bytes() as u64);
+            }
+        }
+        Ok(())
     }
 }
