@@ -6,14 +6,17 @@
 
 use bow_decisions::log::{Header, BLOCK_SIZE_MAX, SECTOR_SIZE};
 
-use bow_decisions::check::{Check, Finding, Limits, Summary, READ_MAX};
+use super::batch::Batch;
 use super::commit::Commit;
 use super::error::{CheckError, CommitError, RecoveryError};
 use super::first_block::Step;
+use super::read_ahead::{Place, ReadAhead};
 use super::restore::Restore;
 use crate::crc::crc32;
+use crate::device::copy::CopyBack;
 use crate::device::BlockDevice;
 use crate::progress::Progress;
+use bow_decisions::check::{sectors, Check, Finding, Limits, Summary};
 
 /// Limit for a log's entries in all, as a multiple of the device's size, unless the user says
 /// otherwise.
@@ -108,11 +111,14 @@ pub fn check<D: BlockDevice>(
             .saturating_mul(BUDGET_FACTOR),
         pieces: PIECES,
     });
-    let first = read_first(device)?;
-    let mut check = Box::new(Check::new(&first, sectors, limits, options.verify, crc32)?);
+    let mut block = read_first(device)?;
+    let mut check = Box::new(Check::new(&block, sectors, limits, options.verify, crc32)?);
     let header = *check.header();
+    let mut place = Place::new(header, Vec::new());
+    let mut ahead = ReadAhead::new(device);
     let mut before = None;
-    let mut buffer = vec![0; READ_MAX];
+    let mut blocks = 0;
+    let mut bytes = 0_u64;
 
     loop {
         let finding = check.next()?;
@@ -120,16 +126,30 @@ pub fn check<D: BlockDevice>(
         observe(&finding);
         match finding {
             Finding::Read { sector, len } => {
-                let data = &mut buffer[..len];
+                let data = ahead.read(sector, len, &check, &place)?;
 
-                read(device, sector, data)?;
                 check.feed(data)?;
-                progress.advance(len as u64);
+                if place.is_in_entry() {
+                    place.checked_data(len);
+                    progress.advance(len as u64);
+                } else {
+                    block = data.to_vec();
+                }
             }
-            Finding::Entry { index: 0, entry } => {
-                before.get_or_insert(entry.dest);
+            Finding::Block { header, .. } => {
+                place = Place::new(header, std::mem::take(&mut block));
+                blocks += 1;
+                bytes = bytes.saturating_add(place.bytes());
+                // Those still to come are taken to be like these.
+                let rest = (bytes / blocks).saturating_mul(header.sequence.into());
+                progress.expect(bytes.saturating_add(rest));
             }
-            Finding::Block { .. } | Finding::Entry { .. } => {}
+            Finding::Entry { index, entry } => {
+                place.checked_entry(index);
+                if index == 0 {
+                    before.get_or_insert(entry.dest);
+                }
+            }
             Finding::Valid(summary) => {
                 return Ok(Checked {
                     header,
@@ -153,15 +173,27 @@ pub fn restore<D: BlockDevice>(
 ) -> Result<(), RecoveryError> {
     let first = read_first(device)?;
     let mut restore = Restore::new(&first, device.sectors(), crc32)?;
-    let mut buffer = vec![0; READ_MAX];
+    let mut batch = Batch::default();
 
     loop {
         let step = restore.next().map_err(changed)?;
 
-        if let Step::Copy { bytes, .. } = step {
-            copy(device, step, &mut buffer)?;
-            progress.advance(bytes.into());
-        } else if let Some(data) = carry_out(device, step)? {
+        if let Step::Copy { from, to, bytes } = step {
+            let copy = CopyBack {
+                from,
+                to,
+                sectors: sectors(bytes),
+            };
+
+            if !batch.takes(copy) {
+                copy_all(device, &mut batch, progress)?;
+            }
+            batch.push(copy);
+            continue;
+        }
+        // No other step begins before all copies have ended.
+        copy_all(device, &mut batch, progress)?;
+        if let Some(data) = carry_out(device, step)? {
             restore.feed(&data).map_err(changed)?;
         } else if step == Step::Done {
             return Ok(());
@@ -283,26 +315,11 @@ fn carry_out<D: BlockDevice>(
     Ok(None)
 }
 
-/// Carries out a copy.
-fn copy<D: BlockDevice>(
+/// Carries out the copies of a batch, and leaves it empty.
+fn copy_all<D: BlockDevice>(
     device: &mut D,
-    step: Step<'_>,
-    buffer: &mut [u8],
+    batch: &mut Batch,
+    progress: &mut Progress,
 ) -> Result<(), RecoveryError> {
-    let Step::Copy { from, to, bytes } = step else {
-        return Ok(());
-    };
-    let bytes = bytes as usize;
-    let mut done = 0;
-
-    while done < bytes {
-        let len = buffer.len().min(bytes - done);
-        let data = &mut buffer[..len];
-        let sectors = (done / SECTOR_SIZE) as u64;
-
-        read(device, from + sectors, data)?;
-        write(device, to + sectors, data)?;
-        done += len;
-    }
-    Ok(())
+    Ok(device.copy_all(batch.take(), &mut |bytes| progress.advance(bytes))?)
 }

@@ -9,6 +9,8 @@ use thiserror::Error;
 
 pub use bow_decisions::check_error::{CheckError, EntryError};
 
+use crate::device::copy::TransferError;
+
 /// Reason why the new state cannot be kept.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum CommitError {
@@ -71,6 +73,15 @@ impl From<CheckError> for RecoveryError {
             } => Self::NoLog,
             CheckError::NoMemory => Self::NoMemory,
             invalid => Self::Invalid(invalid),
+        }
+    }
+}
+
+impl From<TransferError> for RecoveryError {
+    fn from(error: TransferError) -> Self {
+        match error {
+            TransferError::Read { sector, len, error } => Self::Read { sector, len, error },
+            TransferError::Write { sector, len, error } => Self::Write { sector, len, error },
         }
     }
 }

@@ -6,7 +6,8 @@
 //!
 //! 1. [`carry_out`]: [`check()`], [`restore()`] and [`commit()`] on a
 //!    [`BlockDevice`](crate::device::BlockDevice). All I/O is there; what they carry out is decided
-//!    by the next three, which do none.
+//!    by the next three, which do none. `read_ahead` has the reads of a check done before they are
+//!    wanted, and `batch` those copies of a restore at once that may be.
 //! 2. [`bow_decisions::check`]: a whole restore, simulated, before a byte is written. The kernel module
 //!    resumes a checkpoint with the same code.
 //! 3. [`mod@restore`]: the steps of a restore, which may be cut off anywhere.
@@ -19,15 +20,17 @@
 //! The log itself is read by [`bow_decisions::log`], the code of the kernel module.
 
 pub mod aftermath;
+mod batch;
 pub mod carry_out;
 pub mod commit;
 pub mod error;
 pub mod first_block;
 pub mod foreign;
+mod read_ahead;
 pub mod restore;
 
+pub use bow_decisions::check::{Finding, Limits, Summary};
 pub use carry_out::{
     can_commit, check, commit, header, restore, CheckOptions, Checked, BUDGET_FACTOR, PIECES,
 };
-pub use bow_decisions::check::{Finding, Limits, Summary};
 pub use error::{CheckError, EntryError, RecoveryError};
