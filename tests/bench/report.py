@@ -124,6 +124,7 @@ class Verdicts:
                 if times:
                     self.verdict(row, f"KiB read, {times} x the data", sparse["read_kib"], times * data, True)
         self.sequential()
+        self.restore()
         for row in ("update_ext4", "update_xfs"):
             self.update(row)
         ranges = self.get("ranges_1m", "bow")
@@ -168,6 +169,13 @@ class Verdicts:
             self.verdict("seq1m_q4", f"MiB/s, 0.85 x the floor of {floor:.1f}", mine["mib_per_s"], 0.85 * floor)
         if mine and best:
             self.verdict("seq1m_q4", "MiB/s, above dm-snapshot", mine["mib_per_s"], best["mib_per_s"])
+
+    def restore(self):
+        """All saved data is read to be checked, and read and written to be restored."""
+        mine, w, r = self.get("restore", "bow"), self.get("seq1m_q4", "bare"), self.get("seqread1m_q4", "bare")
+        if mine and w and r:
+            floor = 1 / (1 / w["mib_per_s"] + 2 / r["mib_per_s"])
+            self.verdict("restore", f"MiB/s, 0.8 x the floor of {floor:.1f}", mine["mib_per_s"], 0.8 * floor)
 
     def buffered(self):
         """As fast as at depth 32, but for what the page cache costs by itself: it does with dm-linear, too."""
