@@ -71,7 +71,7 @@ fuzz_target!(|input: Input| {
 
     if !input.damage.any() {
         let mut old = Disk::new(history.disk.clone());
-        recovery::restore(&mut old, &mut Progress::hidden()).unwrap();
+        restore(&mut old).unwrap();
         history.assert(&old.data, history.rolled_back(), "rolled back");
         let mut new = Disk::new(history.disk.clone());
         recovery::commit(&mut new).unwrap();

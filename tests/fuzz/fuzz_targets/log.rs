@@ -66,7 +66,7 @@ fn read(data: &[u8], header: &Header) {
     let mut block = Block::new(0, header);
     block.entries = (0..)
         .zip(&entries)
-        .map(|(i, e)| LogEntry::new(i, *e))
+        .map(|(i, e)| LogEntry::new(header, i, *e))
         .collect();
     assert!(!block.checkpoint().is_empty());
 }

@@ -8,7 +8,7 @@ use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use bow_decisions::log::SECTOR_SIZE;
-use rustix::fs::{fadvise, Advice, OFlags};
+use rustix::fs::{fadvise, fallocate, Advice, FallocateFlags, OFlags};
 
 use crate::error::{Code, CommandError, Result};
 use crate::lock::lock;
@@ -36,6 +36,13 @@ pub trait BlockDevice {
     /// The device's.
     fn write_at(&mut self, sector: u64, data: &[u8]) -> io::Result<()>;
 
+    /// Makes `sectors` sectors from `sector` on read as zeroes. The device may unmap them.
+    ///
+    /// # Errors
+    ///
+    /// The device's.
+    fn zero(&mut self, sector: u64, sectors: u64) -> io::Result<()>;
+
     /// Makes everything written durable.
     ///
     /// # Errors
@@ -43,6 +50,9 @@ pub trait BlockDevice {
     /// The device's.
     fn flush(&mut self) -> io::Result<()>;
 }
+
+/// Zeroes to be written at once where nothing faster works.
+static ZEROES: [u8; 1 << 20] = [0; 1 << 20];
 
 /// Purpose that a device is opened for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -139,6 +149,32 @@ impl BlockDevice for FileDevice {
 
     fn write_at(&mut self, sector: u64, data: &[u8]) -> io::Result<()> {
         self.file.write_all_at(data, offset(sector)?)
+    }
+
+    fn zero(&mut self, sector: u64, sectors: u64) -> io::Result<()> {
+        let (start, length) = (offset(sector)?, offset(sectors)?);
+        // Of a block device the first unmaps and guarantees zeroes, or fails; with the second the kernel
+        // writes zeroes if the device does not make any itself.
+        let made = [FallocateFlags::PUNCH_HOLE, FallocateFlags::ZERO_RANGE]
+            .iter()
+            .any(|how| {
+                let how = *how | FallocateFlags::KEEP_SIZE;
+
+                fallocate(&self.file, how, start, length).is_ok()
+            });
+
+        if made {
+            return Ok(());
+        }
+        let end = start.saturating_add(length);
+        let mut start = start;
+        while start < end {
+            let length = ZEROES.len().min((end - start) as usize);
+
+            self.file.write_all_at(&ZEROES[..length], start)?;
+            start += length as u64;
+        }
+        Ok(())
     }
 
     fn flush(&mut self) -> io::Result<()> {

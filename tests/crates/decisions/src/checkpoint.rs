@@ -7,8 +7,8 @@
 //! The disk has a cache. A power cut undoes any of the file system's writes since the last flush, sector by
 //! sector, and finds a batch at any point of its I/O.
 
-use crate::decisions::begin::Memory;
 use crate::decisions::batch::{Batch, CopyError};
+use crate::decisions::begin::Memory;
 use crate::decisions::block_size::BlockSize;
 use crate::decisions::chain::Appended;
 use crate::decisions::checkpoint::{Checkpoint, Verdict};
@@ -19,8 +19,8 @@ use crate::decisions::ranges::{Kind, Nodes, RangeTree};
 use crate::decisions::resume::Resume;
 use bow_model::disk::{Disk, SECTOR};
 use bow_model::history::crc;
+use bow_model::restore::restore;
 use bow_random::Random;
-use bowctl::progress::Progress;
 use bowctl::recovery;
 use kernel::prelude::GFP_KERNEL;
 use std::collections::{BTreeMap, BTreeSet};
@@ -415,7 +415,7 @@ impl Device {
     /// Checks that after a power cut now both ways out hold.
     fn check(&mut self) {
         let mut disk = Disk::new(self.disk.clone());
-        recovery::restore(&mut disk, &mut Progress::hidden()).unwrap();
+        restore(&mut disk).unwrap();
         self.same("restored", &disk.data, &self.old, |sector| {
             self.free.contains(&sector)
         });

@@ -53,6 +53,7 @@ pub(super) fn log_error(path: &Path, error: RecoveryError, purpose: For) -> Comm
         | RecoveryError::NoMemory
         | RecoveryError::Read { .. }
         | RecoveryError::Write { .. }
+        | RecoveryError::Zero { .. }
         | RecoveryError::Flush(_) => CommandError::new(Code::Failed, message),
     }
 }

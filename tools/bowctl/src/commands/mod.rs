@@ -78,8 +78,9 @@ pub enum Command {
     /// a fsck(8) of the plain device, is refused unless --force is given: such writes are not undone,
     /// and the file system has to be checked afterwards. Not every such write can be noticed.
     ///
-    /// After the restore of XFS, F2FS or NILFS2, which may read what was written to free space after
-    /// the checkpoint, it says what to do before the file system is used.
+    /// What was written to free space after the checkpoint is zeroed, or unmapped where the device can
+    /// do that. If the log has no record of free space, or a damaged one, it stays there; it is said
+    /// what to do then, in particular for XFS, F2FS and NILFS2, which may read it.
     Restore(restore::Args),
     /// Check the log of a plain device or image, all saved data included. Writes nothing.
     Check(check::Args),

@@ -4,16 +4,19 @@
 //!
 //! The decisions are those of [`Check`], [`Restore`] and [`Commit`]; this carries them out.
 
+use std::ops::Range;
+
 use bow_decisions::log::{Header, BLOCK_SIZE_MAX, SECTOR_SIZE};
 
-use bow_decisions::check::{Check, Finding, Limits, Summary, READ_MAX};
 use super::commit::Commit;
 use super::error::{CheckError, CommitError, RecoveryError};
 use super::first_block::Step;
+use super::leftovers::{Leftovers, Record};
 use super::restore::Restore;
 use crate::crc::crc32;
 use crate::device::BlockDevice;
 use crate::progress::Progress;
+use bow_decisions::check::{Check, Finding, Limits, Summary, READ_MAX};
 
 /// Limit for a log's entries in all, as a multiple of the device's size, unless the user says
 /// otherwise.
@@ -22,6 +25,9 @@ pub const BUDGET_FACTOR: u64 = 64;
 /// The mean number of pieces that the data of a log's entries may lie in, unless the user says
 /// otherwise.
 pub const PIECES: u64 = 64;
+
+/// Largest range in sectors that is zeroed at once, so that progress can be shown.
+const ZERO_MAX: u64 = (64 << 20) / SECTOR_SIZE as u64;
 
 /// Options of a check.
 #[derive(Clone, Copy, Debug)]
@@ -50,6 +56,8 @@ pub struct Checked {
     pub before: u64,
     /// Totals of the log.
     pub summary: Summary,
+    /// Record of free space.
+    pub record: Record,
     check: Box<Check>,
 }
 
@@ -112,6 +120,7 @@ pub fn check<D: BlockDevice>(
     let mut check = Box::new(Check::new(&first, sectors, limits, options.verify, crc32)?);
     let header = *check.header();
     let mut before = None;
+    let mut leftovers = Leftovers::new(&header);
     let mut buffer = vec![0; READ_MAX];
 
     loop {
@@ -126,33 +135,45 @@ pub fn check<D: BlockDevice>(
                 check.feed(data)?;
                 progress.advance(len as u64);
             }
-            Finding::Entry { index: 0, entry } => {
-                before.get_or_insert(entry.dest);
+            Finding::Block { header, .. } => leftovers.add_block(&header),
+            Finding::Entry { index, entry } => {
+                if index == 0 {
+                    before.get_or_insert(entry.dest);
+                }
+                leftovers.add_entry(&entry, &check);
             }
-            Finding::Block { .. } | Finding::Entry { .. } => {}
             Finding::Valid(summary) => {
+                let record = leftovers.finish(&check, sectors, |sector, data| {
+                    progress.advance(data.len() as u64);
+                    read(device, sector, data)
+                });
+
                 return Ok(Checked {
                     header,
                     before: before.unwrap_or_default(),
                     summary,
+                    record,
                     check,
-                })
+                });
             }
         }
     }
 }
 
-/// Gives `device` back the state that it had at the checkpoint. Its log must have been checked.
+/// Gives `device` back the state that it had at the checkpoint. `log` is its log, as a [`check`] that verified
+/// the saved data has just found it.
 ///
 /// # Errors
 ///
 /// If the device errs. The restore can then be begun again, and again come to the same end.
 pub fn restore<D: BlockDevice>(
     device: &mut D,
+    log: &Checked,
     progress: &mut Progress,
 ) -> Result<(), RecoveryError> {
     let first = read_first(device)?;
-    let mut restore = Restore::new(&first, device.sectors(), crc32)?;
+    let leftovers = log.record.leftovers();
+    let mut restore = Restore::new(&first, device.sectors(), leftovers, crc32)?;
     let mut buffer = vec![0; READ_MAX];
 
     loop {
@@ -161,6 +182,8 @@ pub fn restore<D: BlockDevice>(
         if let Step::Copy { bytes, .. } = step {
             copy(device, step, &mut buffer)?;
             progress.advance(bytes.into());
+        } else if let Step::Zero { sector, sectors } = step {
+            zero(device, sector..sector.saturating_add(sectors), progress)?;
         } else if let Some(data) = carry_out(device, step)? {
             restore.feed(&data).map_err(changed)?;
         } else if step == Step::Done {
@@ -278,9 +301,33 @@ fn carry_out<D: BlockDevice>(
         }
         Step::WriteFirst(data) => write(device, 0, data)?,
         Step::Flush => device.flush().map_err(RecoveryError::Flush)?,
-        Step::Copy { .. } | Step::Done => {}
+        Step::Copy { .. } | Step::Zero { .. } | Step::Done => {}
     }
     Ok(None)
+}
+
+/// Makes the sectors of `span` read as zeroes.
+fn zero<D: BlockDevice>(
+    device: &mut D,
+    span: Range<u64>,
+    progress: &mut Progress,
+) -> Result<(), RecoveryError> {
+    let mut sector = span.start;
+
+    while sector < span.end {
+        let sectors = ZERO_MAX.min(span.end - sector);
+
+        device
+            .zero(sector, sectors)
+            .map_err(|error| RecoveryError::Zero {
+                sector,
+                sectors,
+                error,
+            })?;
+        progress.advance(sectors * SECTOR_SIZE as u64);
+        sector += sectors;
+    }
+    Ok(())
 }
 
 /// Carries out a copy.

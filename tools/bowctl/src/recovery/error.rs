@@ -57,6 +57,16 @@ pub enum RecoveryError {
         /// The device's error.
         error: io::Error,
     },
+    /// Zeroes could not be written.
+    #[error("zeroing {sectors} sectors from sector {sector} on: {error}")]
+    Zero {
+        /// First sector.
+        sector: u64,
+        /// Number of sectors.
+        sectors: u64,
+        /// The device's error.
+        error: io::Error,
+    },
     /// A flush failed.
     #[error("flushing: {0}")]
     Flush(io::Error),

@@ -200,6 +200,9 @@ impl LiveStatus {
         }
         if let Some(header) = &self.header {
             line("checkpoint", &taken(header));
+            if let Some(boot) = header.next_boot() {
+                line("next boot", &boot);
+            }
         }
         if self.state == 0 {
             let known = format!(
@@ -291,6 +294,9 @@ impl PlainStatus {
 
         if let Some(header) = &self.header {
             line("checkpoint", &taken(header));
+            if let Some(boot) = header.next_boot() {
+                line("next boot", &boot);
+            }
             let log = format!(
                 "{} log block{} of {} bytes, version {}",
                 u64::from(header.sequence) + 1,
