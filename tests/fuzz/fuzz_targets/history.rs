@@ -6,11 +6,11 @@
 #![no_main]
 
 use arbitrary::Arbitrary;
-use bow_fuzz::{block_size, tail, Damage};
+use bow_fuzz::{block_size, tail, version, Damage};
 use bow_model::disk::Disk;
-use bow_model::history::{History, Op, Version};
+use bow_model::history::{History, Op};
 use bow_model::hostile::examine;
-use bowctl::progress::Progress;
+use bow_model::restore::restore;
 use bowctl::recovery;
 use libfuzzer_sys::fuzz_target;
 
@@ -24,7 +24,7 @@ enum Act {
 
 #[derive(Arbitrary, Debug)]
 struct Input {
-    v1_1: bool,
+    version: u8,
     block_size: u8,
     seed: u8,
     /// Blocks that are free, as bits; its size is that of the device.
@@ -37,10 +37,7 @@ struct Input {
 const FREE: usize = 12;
 
 fuzz_target!(|input: Input| {
-    let version = match input.v1_1 {
-        true => Version::V1_1,
-        false => Version::V1_0,
-    };
+    let version = version(input.version);
     let block_size = block_size(input.block_size);
     let free: Vec<_> = input
         .free
@@ -72,7 +69,7 @@ fuzz_target!(|input: Input| {
     if !input.damage.any() {
         let mut old = Disk::new(history.disk.clone());
         restore(&mut old).unwrap();
-        history.assert(&old.data, history.rolled_back(), "rolled back");
+        history.assert_rolled_back(&old.data, "rolled back");
         let mut new = Disk::new(history.disk.clone());
         recovery::commit(&mut new).unwrap();
         history.assert(&new.data, history.kept(), "kept");

@@ -8,6 +8,7 @@ pub mod checksums;
 
 use arbitrary::Arbitrary;
 use bow_model::disk::SECTOR;
+use bow_model::history::Version;
 use bow_model::hostile::seal;
 
 /// Returns one of the block sizes, the smallest in most cases.
@@ -17,6 +18,16 @@ pub fn block_size(choice: u8) -> usize {
         5 => 1024,
         6 => 2048,
         _ => 4096,
+    }
+}
+
+/// Returns one of the versions.
+pub fn version(choice: u8) -> Version {
+    // The corpora began with a choice between the first two.
+    match choice % 4 {
+        0 => Version::V1_0,
+        1 => Version::V1_1,
+        _ => Version::V1_2,
     }
 }
 

@@ -173,7 +173,10 @@ impl Leftovers {
             let piece = check.restored(sector, end - sector);
             let read = piece.data..piece.data.saturating_add(piece.sectors);
 
-            if entry.checksum != 0 || read != first_block(&self.newest) {
+            let is_first_block = read == first_block(&self.newest);
+
+            // Entry 0 of a log block never moves the relocated first block.
+            if !is_first_block || entry.checksum != 0 || entry.source == 0 {
                 self.read.push(read);
             }
             sector = sector.saturating_add(piece.sectors.max(1));
