@@ -20,6 +20,7 @@ mod code {
     pub(crate) const DAMAGED: i32 = 4;
     pub(crate) const IN_USE: i32 = 5;
     pub(crate) const RESTORING: i32 = 6;
+    pub(crate) const STATE: i32 = 7;
 }
 
 /// An image with a history.
@@ -220,6 +221,44 @@ fn a_free_map_that_is_damaged() {
         .assert(&image.data(), image.history.rolled_back(), "rolled back");
 }
 
+/// What can be resumed is tested with the kernel; what cannot is refused with the reason, and what is left to
+/// do.
+#[test]
+fn checkpoints_that_cannot_be_resumed() {
+    let refused = |image: &Image, code, parts: &[&str]| {
+        let before = image.data();
+        let path = image.path.to_str().unwrap();
+        let (_, err) = ends(&bowctl(&["resume", "bowctl-test", path]), code);
+
+        for part in parts {
+            assert!(err.contains(part), "no \"{part}\" in: {err}");
+        }
+        assert!(image.data() == before, "the image was written to");
+    };
+    let ways_out = ["bowctl restore", "bowctl commit", "Nothing was written"];
+
+    for (version, shown) in [(Version::V1_0, "1.0"), (Version::V1_1, "1.1")] {
+        let parts = [&ways_out[..], &[shown]].concat();
+        refused(&Image::new(version, 1024), code::STATE, &parts);
+    }
+
+    let image = Image::new(Version::V1_2, 1024);
+    let (out, _) = ends(&image.run(&["status"]), 0);
+    assert!(out.contains("bowctl resume"), "{out}");
+    let at = image.history.map.0 as usize * 512 + 8;
+    image.damage(at, &[image.data()[at] ^ 1]);
+    let parts = [&ways_out[..], &["free map", "checksum"]].concat();
+    refused(&image, code::STATE, &parts);
+    ends(&image.run(&["restore"]), 0);
+    refused(&image, code::NO_LOG, &["bowctl create"]);
+
+    let mut image = Image::new(Version::V1_2, 1024);
+    image.history.disk[..3].copy_from_slice(b"WOB");
+    seal(&mut image.history.disk[..512]);
+    fs::write(&image.path, &image.history.disk).unwrap();
+    refused(&image, code::RESTORING, &["bowctl restore"]);
+}
+
 #[test]
 fn a_log_block_that_is_damaged() {
     let image = Image::new(Version::V1_1, 4096);
@@ -344,6 +383,7 @@ fn the_command_line() {
     }
     for command in [
         "create",
+        "resume",
         "checkpoint",
         "commit",
         "remove",

@@ -47,6 +47,8 @@ struct Device {
     batch: Batch,
     /// Blocks that were prefetched and not written since.
     prefetched: BTreeSet<u64>,
+    /// First eight bytes of each sector that was written: they tell what a restore must not leave.
+    new: BTreeSet<[u8; 8]>,
     /// Blocks that were granted and not written since.
     granted: BTreeSet<u64>,
     random: Random,
@@ -120,6 +122,7 @@ impl Device {
             checkpoint,
             batch: Batch::new(GFP_KERNEL).unwrap(),
             prefetched: BTreeSet::new(),
+            new: BTreeSet::new(),
             granted: BTreeSet::new(),
             random,
             unflushed: BTreeMap::new(),
@@ -393,6 +396,10 @@ impl Device {
                 self.unflushed.entry(sector).or_insert((old, is_unknown));
             }
         }
+        self.new.extend(
+            data.chunks(SECTOR)
+                .map(|sector| *sector.first_chunk().unwrap()),
+        );
         self.disk[bytes(&place)].copy_from_slice(&data);
         self.bare[bytes(span)].copy_from_slice(&data);
         span.clone().for_each(|sector| {
@@ -419,6 +426,13 @@ impl Device {
         self.same("restored", &disk.data, &self.old, |sector| {
             self.free.contains(&sector)
         });
+        for sector in self.free.clone() {
+            let data = &disk.data[bytes(&(sector..sector + 1))];
+            assert!(
+                !self.new.contains(data.first_chunk().unwrap()),
+                "restored: sector {sector} still has new data"
+            );
+        }
         let mut disk = Disk::new(self.disk.clone());
         recovery::commit(&mut disk).unwrap();
         self.same("kept", &disk.data, &self.bare, |sector| {

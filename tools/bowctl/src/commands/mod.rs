@@ -12,6 +12,7 @@ mod log_error;
 pub mod map;
 pub mod remove;
 pub mod restore;
+pub mod resume;
 pub mod status;
 mod subject;
 
@@ -31,6 +32,16 @@ pub enum Command {
     /// not hide: LUKS2, md, LVM, bcache, bcachefs, NILFS2, ZFS. Such layers belong below dm-bow; the
     /// message says how.
     Create(create::Args),
+    /// Go on with the checkpoint that is open on a block device, after a reboot for instance.
+    ///
+    /// Makes /dev/mapper/NAME over the device, in state 1. A rollback still leads to the state at the
+    /// checkpoint. What the file system had discarded since is not known to be free any more; `fstrim`
+    /// frees it again.
+    ///
+    /// The log is read as the target reads it, and refused with the reason if it is damaged, of a
+    /// version before 1.2, without a free map, or marked by a restore. A device that seems to have
+    /// been written to without dm-bow since the checkpoint is refused unless --force is given.
+    Resume(resume::Args),
     /// Take a checkpoint: trim the mounted file system, freeze it, enter state 1, thaw it.
     ///
     /// The file system is trimmed so that its free space is known. It is thawed also if something
@@ -121,6 +132,7 @@ pub enum Command {
 pub fn run(command: &Command) -> Result {
     match command {
         Command::Create(args) => create::run(args),
+        Command::Resume(args) => resume::run(args),
         Command::Checkpoint(args) => checkpoint::run(args),
         Command::Commit(args) => commit::run(args),
         Command::Remove(args) => remove::run(args),

@@ -7,6 +7,7 @@
 use std::ops::Range;
 
 use bow_decisions::log::{Header, BLOCK_SIZE_MAX, SECTOR_SIZE};
+use bow_decisions::resume::Resume;
 
 use super::commit::Commit;
 use super::error::{CheckError, CommitError, RecoveryError};
@@ -223,6 +224,26 @@ pub fn can_commit<D: BlockDevice>(device: &D) -> Result<Header, RecoveryError> {
 
     Commit::new(&first, device.sectors(), crc32).map_err(refused)?;
     header(device)
+}
+
+/// Checks whether the target can resume the checkpoint on `device`: reads the log as the target does. Returns the
+/// header of the newest log block. Writes nothing.
+///
+/// # Errors
+///
+/// The reason why the checkpoint cannot be resumed, or the device's.
+pub fn can_resume<D: BlockDevice>(device: &D) -> Result<Header, RecoveryError> {
+    let first = read_first(device)?;
+    let mut resume = Resume::new(&first, device.sectors(), crc32)?;
+    let mut buffer = [0; BLOCK_SIZE_MAX as usize];
+
+    while let Some(wanted) = resume.next()? {
+        let data = &mut buffer[..wanted.bytes];
+
+        read(device, wanted.sector, data)?;
+        resume.feed(data)?;
+    }
+    Ok(*resume.newest())
 }
 
 /// Reads the header of the newest log block.

@@ -275,12 +275,22 @@ impl LiveStatus {
 }
 
 impl PlainStatus {
+    /// Returns whether the log has a free map, without which a checkpoint cannot be resumed.
+    fn has_free_map(&self) -> bool {
+        self.header
+            .as_ref()
+            .is_some_and(|header| header.free_map_sector.is_some())
+    }
+
     fn text(&self) -> String {
         let mut text = format!(
             "{}: {}\n",
             self.device,
             match self.log {
                 "none" => "no checkpoint",
+                "checkpoint" if self.has_free_map() =>
+                    "an open checkpoint: `bowctl resume` goes on with it, `bowctl restore` goes back \
+                     to it, `bowctl commit` keeps the new state",
                 "checkpoint" =>
                     "an open checkpoint: `bowctl restore` goes back to it, `bowctl commit` keeps \
                      the new state",
