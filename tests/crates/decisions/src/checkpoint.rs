@@ -216,7 +216,7 @@ impl Device {
             appended = self.append(|index| failed[index].is_some());
         }
         let good = failed.iter().filter(|failed| failed.is_none()).count();
-        assert_eq!(appended.entries(), self.batch.grants() + good);
+        assert_eq!(appended.entries(), self.batch.good_grants() + good);
         if appended.entries() > 0 {
             self.write_log();
         }

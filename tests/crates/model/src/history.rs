@@ -270,6 +270,11 @@ impl History {
         }
     }
 
+    /// Returns whether the log has all that resuming it needs.
+    pub fn is_resumable(&self) -> bool {
+        self.map.0 != 0
+    }
+
     /// Returns what the log tells of each block but the first.
     pub fn told(&self) -> Vec<Told> {
         self.kinds
