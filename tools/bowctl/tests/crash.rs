@@ -219,3 +219,36 @@ fn long_logs_of_whole_blocks() {
     }
     println!("{} states", STATES.load(Ordering::Relaxed));
 }
+
+/// The relocated first block in a place that was in use at the checkpoint, was backed up, and was then discarded:
+/// the place is zeroed while the log can still give its contents back, and not after that.
+#[test]
+fn a_first_block_in_a_place_that_was_in_use() {
+    let free: Vec<_> = (0..40).map(|block| block > 4).collect();
+    let mut found = 0;
+
+    for seed in 0..64 {
+        let mut history = History::new(Version::V1_2, 1024, &free, seed).unwrap();
+        let place = (history.sector0() / 2) as usize;
+        let write = |block| Op::Write { block, blocks: 1 };
+
+        history.run(&[
+            write(0),
+            write(1),
+            Op::Discard { block: 1 },
+            write(place),
+            write(0),
+        ]);
+        if history.sector0() == 2 && history.log_blocks() == 1 {
+            sweep(
+                &history,
+                history.disk.clone(),
+                4,
+                &mut Random::new(seed),
+                &format!("seed {seed}"),
+            );
+            found += 1;
+        }
+    }
+    assert!(found > 4, "{found}");
+}
