@@ -220,7 +220,7 @@ fn uuid(text: &[u8]) -> Option<[u8; 16]> {
     for byte in &mut uuid {
         for _ in 0..2 {
             let digit = char::from(*digits.next()?).to_digit(16)?;
-            *byte = *byte << 4 | digit as u8;
+            *byte = (*byte << 4) | digit as u8;
         }
     }
     digits.next().is_none().then_some(uuid)

@@ -1,11 +1,11 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# XFS is used after a rollback and the power fails: with what bowctl restore advises it mounts again.
+# XFS is used after a rollback and the power fails: it mounts again, without a free map with what bowctl restore advises.
 # timeout: 300
 . "$(dirname "$0")/lib.sh"
 . "$here/common/fs.sh"
 need_fs xfs
-plan 14
+plan 21
 load_bow
 # The push of metadata every 30 s would write some of it, and hide a part.
 echo 720000 >/proc/sys/fs/xfs/xfssyncd_centisecs
@@ -23,7 +23,8 @@ directories() {
         for file in {1..40}; do : >"$mnt/d$dir/$1-a-name-that-is-long-enough-$file" || return; done
     done
 }
-# round NAME CURE...: the cure gets what restore said in $work/said. 7 results.
+# round NAME DAMAGE DANGERS CURE...: DAMAGE comes after the checkpoint; restore names so many DANGERS, and the cure
+# gets what it said in $work/said. 7 results.
 round() {
     local what=$1 n
     mkfs.xfs -q -f "$dev" && mount "$dev" "$mnt" || bail "no file system"
@@ -32,15 +33,16 @@ round() {
     umount "$mnt"
     bow_create bow0 "$dev" && mount /dev/mapper/bow0 "$mnt" || bail "no device"
     check "$what: checkpoint" bowctl checkpoint bow0
+    "$2" || bail "$2"
     # The update that is undone: the head of the journal goes far, then the directories.
     for n in {1..30}; do chmod "60$((n % 2 * 4))" "$mnt"/busy/* && sync -f "$mnt"; done
     directories old
     umount "$mnt"
     bow_remove bow0
     bowctl restore --quiet "$dev" 2>"$work/said"
-    same "$what: restore names the danger" 1 "$(grep -c 'This is XFS.*logformat' "$work/said")"
+    same "$what: what restore says of dangers" "$3" "$(grep -c 'This is XFS.*logformat' "$work/said")"
     sed 's/^/# /' "$work/said"
-    check "$what: what it advises can be done" "${@:2}"
+    check "$what: what is to be done can be done" "${@:4}"
     check "$what: the old file system is clean" xfs_repair -n "$dev"
     # The second try, without bow even.
     mount "$dev" "$mnt" || bail "does not mount"
@@ -61,7 +63,14 @@ advised() {
 zeroed() {
     mount "$dev" "$mnt" && fstrim "$mnt" && umount "$mnt"
 }
+# map_lost: the first block of the free map, which is still where it was written.
+map_lost() {
+    local sector
+    sector=$(bowctl log "$dev" | sed -n 's/.*free map: .* from sector \([0-9]*\) on$/\1/p')
+    [ -n "$sector" ] && dd if=/dev/zero of="$dev" seek="$sector" count=1 oflag=direct conv=notrunc status=none
+}
 dev=$(slice data $((320 << 11)))
-round "journal moved" advised
+round "free space zeroed by the restore" true 0 true
+round "no free map, journal moved" map_lost 1 advised
 blkdiscard -qfz "$dev"
-round "trimmed, discards read as zeroes" zeroed
+round "no free map, trimmed, discards read as zeroes" map_lost 1 zeroed

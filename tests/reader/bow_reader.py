@@ -7,7 +7,8 @@ no code and no idea with src/decisions or bowctl. Nothing but the standard libra
 
     bow_reader.py list IMAGE [--json]   print every log block and entry, newest first
     bow_reader.py verify IMAGE          simulate the restore, check every checksum
-    bow_reader.py restore IMAGE         verify, then restore IMAGE in place
+    bow_reader.py restore IMAGE         verify, then restore IMAGE in place; free space that the
+                                        undone update may have written to is zeroed
     bow_reader.py restore --keep IMAGE  keep the new state: relocated first block back to block 0
 
 It holds what it restores in memory and does not survive being cut off: it is an
@@ -26,6 +27,10 @@ MAGIC = 0x00574F42  # "BOW"
 MAGIC_RESTORING = 0x00424F57  # "WOB"
 HEADER = struct.Struct("<IHHIIIQ")
 ENTRY = struct.Struct("<QQII")
+# From version 1.2 on, at offset 56: where the free map is, its blocks, its checksum.
+FREE_MAP = struct.Struct("<QII")
+# Head of a block of the free map: next, its checksum, number of extents, where they begin.
+MAP_HEAD = struct.Struct("<QIIQ")
 
 
 class BadLog(Exception):
@@ -41,6 +46,10 @@ def checksum(data, source, block_size):
 class Entry:
     def __init__(self, raw, offset):
         self.source, self.dest, self.size, self.checksum = ENTRY.unpack_from(raw, offset)
+
+    def grant(self):
+        """The sectors that the entry grants, if its log block is one of version 1.2."""
+        return (self.source, self.dest) if self.size == 0 and self.source < self.dest else None
 
     def as_dict(self):
         return {
@@ -85,6 +94,12 @@ class LogBlock:
         self.entries = [
             Entry(raw, self.header_size + i * ENTRY.size) for i in range(self.count)
         ]
+        self.has_record = self.version >= 0x0102 and self.header_size >= 80
+        self.free_map = FREE_MAP.unpack_from(raw, 56) if self.has_record else (0, 0, 0)
+
+    def first_block(self):
+        """The sectors of the relocated first block."""
+        return range(self.sector0, self.sector0 + self.block_size // SECTOR)
 
     def as_dict(self):
         return {
@@ -93,6 +108,7 @@ class LogBlock:
             "block_size": self.block_size,
             "sequence": self.sequence,
             "sector0": self.sector0,
+            "free_map": self.free_map[:2] if self.free_map[0] else None,
             "entries": [e.as_dict() for e in self.entries],
         }
 
@@ -105,6 +121,8 @@ class Image:
         self.sectors = self.file.seek(0, os.SEEK_END) // SECTOR
         # Sector -> sector of the untouched device that holds its content now.
         self.moved = {}
+        # Sectors of the untouched device whose content a restore needs.
+        self.needed = set()
 
     def read(self, sector, length):
         """Read through the moves; neighbours that stayed together are read at once."""
@@ -145,11 +163,21 @@ class Image:
             first = self.read(0, size)
         return LogBlock(first, self.sectors)
 
-    def write_moves(self):
-        """Make the simulated copies real. Everything is read before a byte is written."""
-        target = [s for s in sorted(self.moved) if self.moved[s] != s and s < self.sectors]
-        data = [self.read(s, SECTOR) for s in target]
-        for sector, content in zip(target, data):
+    def need(self, sector, count):
+        """Note that a restore reads these sectors, as they are by now."""
+        self.needed.update(self.moved.get(sector + i, sector + i) for i in range(count))
+
+    def write_moves(self, zeroed):
+        """Make the simulated copies real, of a device on which some sectors have been zeroed before.
+
+        Everything is read before a byte is written.
+        """
+        zeroes = bytes(SECTOR)
+        new = {sector: zeroes for sector in zeroed}
+        for sector, origin in self.moved.items():
+            if sector < self.sectors and origin != sector:
+                new[sector] = zeroes if origin in zeroed else self.read_raw(origin, SECTOR)
+        for sector, content in sorted(new.items()):
             self.file.seek(sector * SECTOR)
             self.file.write(content)
         os.fsync(self.file.fileno())
@@ -212,9 +240,86 @@ def simulate(image):
             raise BadLog(f"log block {block.sequence}: entry 0 says nothing about block 0")
         for index in reversed(range(block.count)):
             count = check_entry(image, block, index)
-            image.copy(block.entries[index].source, block.entries[index].dest, count)
+            entry = block.entries[index]
+            moves_first_block = (
+                index > 0
+                and entry.checksum == 0
+                and entry.size == block.block_size
+                and image.moved.get(entry.dest, entry.dest) == blocks[0].sector0
+            )
+            if not moves_first_block:
+                image.need(entry.dest, count)
+            image.copy(entry.source, entry.dest, count)
         if block.sequence == 0:
             return blocks
+
+
+def number(raw, at):
+    """A number of seven bits a byte, the lowest first, and the offset behind it."""
+    value = shift = 0
+    while True:
+        if at >= len(raw):
+            raise BadLog("an extent of the free map goes on behind its block")
+        value |= (raw[at] & 0x7F) << shift
+        shift += 7
+        at += 1
+        if not raw[at - 1] & 0x80:
+            if value >> 64:
+                raise BadLog("a number in the free map has more than 64 bits")
+            return value, at
+
+
+def free_blocks(image, newest):
+    """The numbers of the blocks that were free at the checkpoint. After a simulation."""
+    place, left, expected = newest.free_map
+    size = newest.block_size
+    per_block = size // SECTOR
+    limit = image.sectors // per_block
+    free = set()
+    if left > limit:
+        raise BadLog(f"a free map of {left} blocks is larger than the device")
+    while place or left:
+        if not place or not left:
+            raise BadLog("the free map has more or fewer blocks than the header says")
+        if place % per_block or place + per_block > image.sectors:
+            raise BadLog(f"sector {place} cannot be of the free map")
+        raw = image.read(place, size)
+        if checksum(raw, place, size) != expected:
+            raise BadLog(f"the block of the free map of sector {place} has a wrong checksum")
+        image.need(place, per_block)
+        place, expected, count, start = MAP_HEAD.unpack_from(raw)
+        left -= 1
+        at, position = MAP_HEAD.size, start
+        for _ in range(count):
+            gap, at = number(raw, at)
+            length, at = number(raw, at)
+            first = position + gap
+            position = first + length
+            if first == 0 or length == 0 or position > limit:
+                raise BadLog(f"blocks {first} + {length} of the free map are not free ones")
+            free.update(range(first, position))
+        limit = min(limit, start)
+    return free
+
+
+def leftovers(image, blocks):
+    """The sectors that a restore zeroes. After a simulation; blocks are the log blocks."""
+    newest = blocks[0]
+    if not newest.free_map[0]:
+        return set()
+    per_block = newest.block_size // SECTOR
+    free = {b * per_block + i for b in free_blocks(image, newest) for i in range(per_block)}
+    sources, written = set(), set()
+    for block in blocks:
+        written.update(block.first_block())
+        for entry in block.entries:
+            sources.update(range(entry.source, entry.source + entry.size // SECTOR))
+            grant = entry.grant() if block.has_record else None
+            if grant:
+                end = min(-(-grant[1] // per_block) * per_block, image.sectors)
+                written.update(range(grant[0] // per_block * per_block, end))
+    old = (free & (sources | written)) | (set(newest.first_block()) & sources)
+    return old - image.needed - set(range(per_block))
 
 
 def keep(image):
@@ -240,6 +345,9 @@ def print_log(blocks, as_json):
             f"header {block.header_size}, {block.count} entries, sector0 {block.sector0}"
         )
         for index, e in enumerate(block.entries):
+            if block.has_record and e.grant():
+                print(f"  {index}: grant from {e.source} to {e.dest}")
+                continue
             print(
                 f"  {index}: source {e.source} dest {e.dest} "
                 f"size {e.size} checksum {e.checksum:#010x}"
@@ -267,10 +375,18 @@ def main(argv=None):
             print_log(blocks, args.json)
             return 0
         entries = sum(b.count for b in blocks)
+        try:
+            zeroed = leftovers(image, blocks)
+        except BadLog as error:
+            if args.command != "restore":
+                raise
+            # The old state comes back all the same.
+            print(f"bow_reader: {args.image}: nothing is zeroed: {error}", file=sys.stderr)
+            zeroed = set()
         if args.command == "restore":
-            image.write_moves()
+            image.write_moves(zeroed)
         done = "verified" if args.command == "verify" else "restored"
-        print(f"{done}: {len(blocks)} log blocks, {entries} entries")
+        print(f"{done}: {len(blocks)} log blocks, {entries} entries, {len(zeroed)} sectors zeroed")
         return 0
     except (BadLog, OSError) as error:
         print(f"bow_reader: {args.image}: {error}", file=sys.stderr)

@@ -28,6 +28,14 @@ def crc_bits(data, seed):
     return crc
 
 
+def leb128(value):
+    out = b""
+    while value > 0x7F:
+        out += bytes([value & 0x7F | 0x80])
+        value >>= 7
+    return out + bytes([value])
+
+
 class Writer:
     """What a device in state 1 looks like on disk, block by block."""
 
@@ -43,11 +51,16 @@ class Writer:
         self.backups = {}  # block that holds a backup -> True
         self.entries = []
         self.sequence = 0
+        self.map = (0, 0, 0)
+        self.granted = set()  # free blocks that the file system was given
+        self.new = set()  # sectors that the file system has written
         self.live = self.take()
         self.put(self.live, self.get(0))
         first = self.take()
         self.put(first, self.get(0))
         self.backups[first] = True
+        if version == 0x0102:
+            self.write_map()
         self.add(0, first)
         self.write_log()
 
@@ -62,9 +75,49 @@ class Writer:
     def take(self):
         return self.free.pop(self.rng.randrange(len(self.free)))
 
+    def write_map(self):
+        """Write the free map, a few extents in each of its blocks."""
+        extents = []
+        for block in sorted(self.free0):
+            if extents and extents[-1][1] == block:
+                extents[-1][1] += 1
+            else:
+                extents.append([block, block + 1])
+        while extents:
+            part, extents = extents[:7], extents[7:]
+            position = start = self.rng.randint(0, part[0][0]) if not self.map[0] else self.end
+            raw = struct.pack("<QIIQ", self.map[0], self.map[2], len(part), start)
+            for begin, end in part:
+                raw += leb128(begin - position) + leb128(end - begin)
+                position = self.end = end
+            place = self.take()
+            self.backups[place] = True
+            self.put(place, raw.ljust(self.bs, b"\0"))
+            self.map = (place * self.spb, self.map[1] + 1, crc_bits(self.get(place), place))
+
+    def grant(self, block):
+        """Give the file system what is free around a block."""
+        size = 1 << self.rng.randrange(4)
+        first = block // size * size
+        self.room()
+        self.entries.append((first * self.spb, (first + size) * self.spb, 0, 0))
+        self.write_log()
+        for block in range(first, first + size):
+            if block in self.free:
+                self.free.remove(block)
+                self.granted.add(block)
+
     def add(self, source, dest, blocks=1, plain=False):
         """Append an entry; the data must be at dest already."""
-        full = (self.bs - self.header_size) // 24
+        self.room()
+        crc = 0 if plain else crc_bits(self.get(dest, blocks), source)
+        self.entries.append((source * self.spb, dest * self.spb, blocks * self.bs, crc))
+        self.write_log()
+
+    def room(self):
+        """Begin another log block if this one is full."""
+        area = 512 if self.version == 0x0102 else self.bs
+        full = (area - self.header_size) // 24
         if len(self.entries) == full:
             # The log block on the device is this one: save it and start the next.
             place = self.take()
@@ -73,21 +126,23 @@ class Writer:
             self.sequence += 1
             self.entries = []
             self.add(0, place)
-        crc = 0 if plain else crc_bits(self.get(dest, blocks), source)
-        self.entries.append((source * self.spb, dest * self.spb, blocks * self.bs, crc))
-        self.write_log()
 
     def write_log(self):
         head = struct.pack(
             "<IHHIIIQ", 0x00574F42, self.version, self.header_size, self.bs,
             len(self.entries), self.sequence, self.live * self.spb,
         )
+        if self.version == 0x0102:
+            head = head.ljust(56, b"\xa5") + struct.pack("<QII", *self.map) + bytes(8)
         head += b"\xa5" * (self.header_size - len(head))
         body = b"".join(struct.pack("<QQII", *e) for e in self.entries)
         self.put(0, (head + body).ljust(self.bs, b"\0"))
 
     def write(self, block, data):
         """A file system's write of one block in state 1."""
+        self.new.update(data[at : at + SECTOR] for at in range(0, len(data), SECTOR))
+        if self.map[0] and block in self.free:
+            self.grant(block)
         if block == 0:
             self.put(self.live, data)
             return
@@ -140,6 +195,12 @@ class ReaderTest(unittest.TestCase):
                 self.assertEqual(writer.snapshot[at], image[at], f"block {block}")
         tail = len(writer.snapshot) // writer.bs * writer.bs
         self.assertEqual(writer.snapshot[tail:], image[tail:])
+
+    def assert_clean(self, writer, image):
+        """Nothing that the file system wrote is left in what was free."""
+        for block in writer.free0:
+            for at in range(block * writer.bs, (block + 1) * writer.bs, SECTOR):
+                self.assertNotIn(bytes(image[at : at + SECTOR]), writer.new, f"block {block}")
 
     def assert_refused(self, image, words, *args):
         status, out, left = self.run_reader(image, *(args or ("restore",)))
@@ -206,6 +267,43 @@ class ReaderTest(unittest.TestCase):
         writer = self.busy(5, header_size=100, version=0x0101)
         status, out, image = self.run_reader(writer.image, "restore")
         self.assertEqual(status, 0, out)
+        self.assert_rolled_back(writer, image)
+
+    def test_free_space_is_zeroed(self):
+        grants = moved = chained = 0
+        for seed in range(20):
+            size = (512, 1024, 4096)[seed % 3]
+            writer = self.busy(seed, size, 60, header_size=80, version=0x0102, tail=seed % 2 * 512 % size)
+            self.assertGreater(writer.map[1], 2)
+            status, out, image = self.run_reader(writer.image, "restore")
+            self.assertEqual(status, 0, out)
+            self.assertNotIn(" 0 sectors zeroed", out)
+            self.assert_rolled_back(writer, image)
+            self.assert_clean(writer, image)
+            status, out, image = self.run_reader(writer.image, "list")
+            grants += out.count("grant from")
+            chained += writer.sequence
+            moved += sum(e[2] > 0 and e[0] // writer.spb in writer.free0 for e in writer.entries)
+            # An older reader leaves it there.
+            old = bytearray(writer.image)
+            struct.pack_into("<H", old, 4, 0x0101)
+            status, out, image = self.run_reader(old, "restore")
+            self.assertIn(" 0 sectors zeroed", out)
+            self.assert_rolled_back(writer, image)
+            self.assertRaises(AssertionError, self.assert_clean, writer, image)
+        self.assertGreater(grants, 100)
+        self.assertGreater(moved, 5)
+        self.assertGreater(chained, 20)
+
+    def test_a_damaged_free_map_is_noticed(self):
+        writer = self.busy(12, 1024, writes=5, header_size=80, version=0x0102)
+        places = [b for b in writer.backups if b * writer.spb == writer.map[0]]
+        self.assertEqual(len(places), 1, "the first block of the map is where it was")
+        writer.image[writer.map[0] * SECTOR + 30] ^= 1
+        self.assert_refused(writer.image, "wrong checksum", "verify")
+        status, out, image = self.run_reader(writer.image, "restore")
+        self.assertEqual(status, 0, out)
+        self.assertIn("nothing is zeroed", out)
         self.assert_rolled_back(writer, image)
 
     def test_keep(self):

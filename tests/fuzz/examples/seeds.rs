@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Writes what the corpora began with to a folder: logs and devices of both versions as a target
+//! Writes what the corpora began with to a folder: logs and devices of all versions as a target
 //! leaves them, made by the model; and table lines.
 
 use std::fs;
@@ -17,7 +17,11 @@ fn main() -> std::io::Result<()> {
         fs::write(path.join(name), data)
     };
 
-    for (version, name) in [(Version::V1_0, "1.0"), (Version::V1_1, "1.1")] {
+    for (version, name) in [
+        (Version::V1_0, "1.0"),
+        (Version::V1_1, "1.1"),
+        (Version::V1_2, "1.2"),
+    ] {
         for (block_size, blocks, writes) in [(512, 24, 8), (1024, 12, 4), (4096, 40, 30)] {
             let free: Vec<_> = (0..blocks).map(|block| block % 3 > 0).collect();
             let mut history = History::new(version, block_size, &free, 7).unwrap();

@@ -5,80 +5,28 @@
 
 #![no_main]
 
-use arbitrary::Arbitrary;
-use bow_fuzz::{block_size, tail, Damage};
+use bow_fuzz::Story;
 use bow_model::disk::Disk;
-use bow_model::history::{History, Op, Version};
 use bow_model::hostile::examine;
-use bowctl::progress::Progress;
+use bow_model::restore::restore;
 use bowctl::recovery;
 use libfuzzer_sys::fuzz_target;
 
-/// Act of the file system.
-#[derive(Arbitrary, Debug)]
-enum Act {
-    Write { block: u8, blocks: u8 },
-    Discard { block: u8 },
-    EmptyEntry,
-}
-
-#[derive(Arbitrary, Debug)]
-struct Input {
-    v1_1: bool,
-    block_size: u8,
-    seed: u8,
-    /// Blocks that are free, as bits; its size is that of the device.
-    free: Vec<u8>,
-    acts: Vec<Act>,
-    damage: Damage,
-}
-
-/// Most bytes of `free`.
-const FREE: usize = 12;
-
-fuzz_target!(|input: Input| {
-    let version = match input.v1_1 {
-        true => Version::V1_1,
-        false => Version::V1_0,
-    };
-    let block_size = block_size(input.block_size);
-    let free: Vec<_> = input
-        .free
-        .iter()
-        .take(FREE)
-        .flat_map(|byte| (0..8).map(move |bit| byte >> bit & 1 != 0))
-        .collect();
-    let tail = tail(input.block_size / 8, block_size);
-    let seed = input.seed.into();
-    let Some(mut history) = History::with_tail(version, block_size, &free, tail, seed) else {
+fuzz_target!(|story: Story| {
+    let Some(history) = story.run() else {
         return;
     };
-    let ops: Vec<_> = input
-        .acts
-        .iter()
-        .map(|act| match *act {
-            Act::Write { block, blocks } => Op::Write {
-                block: block.into(),
-                blocks: usize::from(blocks) % 6,
-            },
-            Act::Discard { block } => Op::Discard {
-                block: block.into(),
-            },
-            Act::EmptyEntry => Op::EmptyEntry,
-        })
-        .collect();
-    history.run(&ops);
 
-    if !input.damage.any() {
+    if !story.damage.any() {
         let mut old = Disk::new(history.disk.clone());
-        recovery::restore(&mut old, &mut Progress::hidden()).unwrap();
-        history.assert(&old.data, history.rolled_back(), "rolled back");
+        restore(&mut old).unwrap();
+        history.assert_rolled_back(&old.data, "rolled back");
         let mut new = Disk::new(history.disk.clone());
         recovery::commit(&mut new).unwrap();
         history.assert(&new.data, history.kept(), "kept");
     }
     let mut image = history.disk;
-    input.damage.apply(&mut image, block_size);
+    story.damage.apply(&mut image, history.block_size);
     let outcome = examine(&image, 2);
-    assert!(input.damage.any() || (outcome.restored && outcome.kept));
+    assert!(story.damage.any() || (outcome.restored && outcome.kept));
 });

@@ -6,8 +6,8 @@
 #![no_main]
 
 use bow_decisions::log::{
-    probe, Entry, Header, LogError, Sector, ENTRY_SIZE, HEADER_SIZE, SECTOR_SIZE, VERSION_1_0,
-    VERSION_1_1,
+    probe, Boot, Entry, Header, LogError, Sector, ENTRY_SIZE, HEADER_SIZE, SECTOR_SIZE, VERSION_1_0,
+    VERSION_1_1, VERSION_1_2,
 };
 use bow_decisions::log_block::LogBlock;
 use bow_model::history::Version;
@@ -57,7 +57,7 @@ fn read(data: &[u8], header: &Header) {
     }
 
     by_hand(data, header, &entries);
-    if header.version == VERSION_1_1 && !header.restoring && header.sequence == 0 {
+    if header.version == VERSION_1_2 && !header.restoring && header.sequence == 0 {
         again(data, header, &entries);
     }
     mark(data, header, &entries);
@@ -66,7 +66,7 @@ fn read(data: &[u8], header: &Header) {
     let mut block = Block::new(0, header);
     block.entries = (0..)
         .zip(&entries)
-        .map(|(i, e)| LogEntry::new(i, *e))
+        .map(|(i, e)| LogEntry::new(header, i, *e))
         .collect();
     assert!(!block.checkpoint().is_empty());
 }
@@ -75,7 +75,8 @@ fn read(data: &[u8], header: &Header) {
 fn by_hand(data: &[u8], header: &Header, entries: &[Entry]) {
     let version = match header.version {
         VERSION_1_0 => Version::V1_0,
-        _ => Version::V1_1,
+        VERSION_1_1 => Version::V1_1,
+        _ => Version::V1_2,
     };
     let mut log = Log {
         version,
@@ -87,10 +88,7 @@ fn by_hand(data: &[u8], header: &Header, entries: &[Entry]) {
         entries: entries.to_vec(),
     }
     .bytes();
-    let fixed = match version {
-        Version::V1_0 => 28,
-        Version::V1_1 => 80,
-    };
+    let fixed = version.header_size();
 
     // The header may be longer or of a later minor version, and the rest of it is compared by field.
     log[4..8].copy_from_slice(&data[4..8]);
@@ -99,22 +97,30 @@ fn by_hand(data: &[u8], header: &Header, entries: &[Entry]) {
     if let Some(identity) = header.identity {
         assert_eq!(data[32..48], identity.uuid);
         assert_eq!(data[48..56], identity.time.to_le_bytes());
+    }
+    if version == Version::V1_2 {
         let map = header.free_map;
         assert_eq!(data[56..64], map.map_or(0, |map| map.sector).to_le_bytes());
         if let Some(map) = map {
             assert_eq!(data[64..68], map.blocks.to_le_bytes());
             assert_eq!(data[68..72], map.checksum.to_le_bytes());
         }
+        let boot = header.boot;
+        assert_eq!(data[72..75], [boot.action, boot.tries_left, boot.tries]);
+    } else {
+        assert_eq!(header.free_map, None);
+        assert_eq!(header.boot, Boot::default());
     }
 }
 
 /// Checks that what the target would write gives the same bytes.
 fn again(data: &[u8], header: &Header, entries: &[Entry]) {
     let Some(identity) = header.identity else {
-        panic!("version 1.1 has an identity");
+        panic!("version 1.2 has an identity");
     };
     let mut log = LogBlock::new(header.block_size, identity, header.sector0);
     log.set_free_map(header.free_map);
+    log.set_boot(header.boot);
     for entry in entries {
         log.push(*entry).unwrap();
     }

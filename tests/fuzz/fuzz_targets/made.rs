@@ -8,7 +8,7 @@
 use arbitrary::Arbitrary;
 use bow_decisions::log::Entry;
 use bow_fuzz::checksums::{fill, RIGHT, WRONG};
-use bow_fuzz::{block_size, tail, Damage};
+use bow_fuzz::{block_size, tail, version, Damage};
 use bow_model::disk::SECTOR;
 use bow_model::history::Version;
 use bow_model::hostile::{examine, Log};
@@ -38,7 +38,7 @@ struct Saved {
 
 #[derive(Arbitrary, Debug)]
 struct Input {
-    v1_1: bool,
+    version: u8,
     restoring: bool,
     block_size: u8,
     blocks: u8,
@@ -59,10 +59,7 @@ fuzz_target!(|input: Input| {
     let block_size = block_size(input.block_size);
     let sectors = (block_size / SECTOR) as u64;
     let blocks = 4 + u64::from(input.blocks) % BLOCKS;
-    let version = match input.v1_1 {
-        true => Version::V1_1,
-        false => Version::V1_0,
-    };
+    let version = version(input.version);
     let tail = tail(input.blocks / BLOCKS as u8, block_size);
     let size = blocks as usize * block_size + tail * SECTOR;
     let mut image = Random::new(input.seed.into()).bytes(size);
@@ -99,7 +96,7 @@ fuzz_target!(|input: Input| {
         };
         let room = match version {
             Version::V1_0 => block_size,
-            Version::V1_1 => SECTOR,
+            Version::V1_1 | Version::V1_2 => SECTOR,
         };
         log.entries.extend(block.entries.iter().map(|saved| {
             let (source, dest) = (1 + u64::from(saved.source) % (end - 1), place(saved.dest));

@@ -23,7 +23,8 @@ Examples:
     bowctl status /dev/vdb1          is there a checkpoint on it?
     bowctl diff /dev/vdb1            what has changed since?
     bowctl restore --dry-run /dev/vdb1
-    bowctl restore /dev/vdb1            or `bowctl commit /dev/vdb1`
+    bowctl restore /dev/vdb1         or `bowctl commit /dev/vdb1`, or
+    bowctl resume data /dev/vdb1     goes on with it
 
 Exit codes:
   0  done

@@ -20,6 +20,7 @@ mod code {
     pub(crate) const DAMAGED: i32 = 4;
     pub(crate) const IN_USE: i32 = 5;
     pub(crate) const RESTORING: i32 = 6;
+    pub(crate) const STATE: i32 = 7;
 }
 
 /// An image with a history.
@@ -37,7 +38,9 @@ impl Image {
     fn sized(version: Version, block_size: usize, blocks: usize, writes: usize) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("disk.img");
-        let free: Vec<_> = (0..blocks).map(|block| block % 4 > 1).collect();
+        // Grants take space as well.
+        let in_use = usize::from(version != Version::V1_2);
+        let free: Vec<_> = (0..blocks).map(|block| block % 4 > in_use).collect();
         let mut history = History::new(version, block_size, &free, 42).unwrap();
         let ops: Vec<_> = (0..writes)
             .map(|i| Op::Write {
@@ -75,8 +78,7 @@ impl Image {
     }
 
     fn assert_rolled_back(&self) {
-        self.history
-            .assert(&self.data(), self.history.rolled_back(), "rolled back");
+        self.history.assert_rolled_back(&self.data(), "rolled back");
     }
 
     fn assert_kept(&self) {
@@ -113,12 +115,13 @@ fn json(output: &Output, code: i32) -> Value {
 
 #[test]
 fn restore_gives_the_old_state_back() {
-    for version in [Version::V1_0, Version::V1_1] {
+    for version in Version::ALL {
         for block_size in [512, 1024, 2048, 4096] {
             let image = Image::new(version, block_size);
             let (out, _) = ends(&image.run(&["restore"]), 0);
 
             assert!(out.contains("restored"), "{out}");
+            assert_eq!(out.contains("to zero"), version == Version::V1_2, "{out}");
             image.assert_rolled_back();
             let (_, err) = ends(&image.run(&["restore"]), code::NO_LOG);
             assert!(err.contains("no checkpoint"), "{err}");
@@ -129,7 +132,7 @@ fn restore_gives_the_old_state_back() {
 
 #[test]
 fn commit_keeps_the_new_state() {
-    for version in [Version::V1_0, Version::V1_1] {
+    for version in Version::ALL {
         for block_size in [512, 4096] {
             let image = Image::new(version, block_size);
 
@@ -195,6 +198,67 @@ fn saved_data_that_is_damaged() {
     image.assert_kept();
 }
 
+/// The old state comes back, and it is said what does not go away.
+#[test]
+fn a_free_map_that_is_damaged() {
+    let image = Image::new(Version::V1_2, 1024);
+    let at = image.history.map.0 as usize * 512 + 8;
+
+    image.damage(at, &[image.data()[at] ^ 1]);
+    let damaged = image.data();
+    let (out, err) = ends(&image.run(&["check"]), code::DAMAGED);
+    assert!(out.contains("the log is good"), "{out}");
+    for part in ["free map", "checksum", "bowctl restore"] {
+        assert!(err.contains(part), "no \"{part}\" in: {err}");
+    }
+    assert!(image.data() == damaged, "the image was written to");
+    let (_, err) = ends(&image.run(&["restore"]), 0);
+    for part in ["still there", "checksum", "fstrim"] {
+        assert!(err.contains(part), "no \"{part}\" in: {err}");
+    }
+    image
+        .history
+        .assert(&image.data(), image.history.rolled_back(), "rolled back");
+}
+
+/// What can be resumed is tested with the kernel; what cannot is refused with the reason, and what is left to
+/// do.
+#[test]
+fn checkpoints_that_cannot_be_resumed() {
+    let refused = |image: &Image, code, parts: &[&str]| {
+        let before = image.data();
+        let path = image.path.to_str().unwrap();
+        let (_, err) = ends(&bowctl(&["resume", "bowctl-test", path]), code);
+
+        for part in parts {
+            assert!(err.contains(part), "no \"{part}\" in: {err}");
+        }
+        assert!(image.data() == before, "the image was written to");
+    };
+    let ways_out = ["bowctl restore", "bowctl commit", "Nothing was written"];
+
+    for (version, shown) in [(Version::V1_0, "1.0"), (Version::V1_1, "1.1")] {
+        let parts = [&ways_out[..], &[shown]].concat();
+        refused(&Image::new(version, 1024), code::STATE, &parts);
+    }
+
+    let image = Image::new(Version::V1_2, 1024);
+    let (out, _) = ends(&image.run(&["status"]), 0);
+    assert!(out.contains("bowctl resume"), "{out}");
+    let at = image.history.map.0 as usize * 512 + 8;
+    image.damage(at, &[image.data()[at] ^ 1]);
+    let parts = [&ways_out[..], &["free map", "checksum"]].concat();
+    refused(&image, code::STATE, &parts);
+    ends(&image.run(&["restore"]), 0);
+    refused(&image, code::NO_LOG, &["bowctl create"]);
+
+    let mut image = Image::new(Version::V1_2, 1024);
+    image.history.disk[..3].copy_from_slice(b"WOB");
+    seal(&mut image.history.disk[..512]);
+    fs::write(&image.path, &image.history.disk).unwrap();
+    refused(&image, code::RESTORING, &["bowctl restore"]);
+}
+
 #[test]
 fn a_log_block_that_is_damaged() {
     let image = Image::new(Version::V1_1, 4096);
@@ -231,7 +295,7 @@ fn a_restore_that_has_begun() {
 
 #[test]
 fn the_log_as_json() {
-    let image = Image::new(Version::V1_1, 512);
+    let image = Image::new(Version::V1_2, 512);
     let log = json(&image.run(&["log", "--json"]), 0);
     let blocks = log["blocks"].as_array().unwrap();
     let entries: u64 = blocks
@@ -240,10 +304,30 @@ fn the_log_as_json() {
         .sum();
 
     assert_eq!(blocks.len() as u64, image.history.log_blocks());
-    assert_eq!(entries, image.history.total_entries);
+    assert_eq!(
+        entries,
+        image.history.total_entries + image.history.grants as u64
+    );
+    let grants: usize = blocks
+        .iter()
+        .flat_map(|block| block["entries"].as_array().unwrap())
+        .filter(|entry| entry["grant"] == true && entry["size"] == 0)
+        .count();
+    assert_eq!(grants, image.history.grants);
     assert_eq!(log["summary"]["entries"], image.history.total_entries);
     assert_eq!(blocks[0]["sector"], 0);
-    assert_eq!(blocks[0]["version"], "1.1");
+    assert_eq!(blocks[0]["version"], "1.2");
+    assert_eq!(blocks[0]["free_map_sector"], image.history.map.0);
+    assert_eq!(blocks[0]["free_map_blocks"], image.history.map.1);
+    assert_eq!(blocks[0]["boot_action"], "none");
+    let free = image
+        .history
+        .free_at_checkpoint
+        .iter()
+        .filter(|free| **free);
+    let map = &log["summary"]["free_map"];
+    assert_eq!(map["free_bytes"], free.count() * 512);
+    assert!(map["zero_bytes"].as_u64().unwrap() > 0);
     assert_eq!(blocks[0]["sector0"], image.history.sector0());
     assert_eq!(blocks[0]["time"], image.history.identity().1);
     let uuid: String = image
@@ -299,6 +383,7 @@ fn the_command_line() {
     }
     for command in [
         "create",
+        "resume",
         "checkpoint",
         "commit",
         "remove",

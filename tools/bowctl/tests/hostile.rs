@@ -10,6 +10,7 @@ use bow_decisions::log::{Entry, LogError};
 use bow_model::disk::{Disk, SECTOR};
 use bow_model::history::{crc, Version};
 use bow_model::hostile::{check, examine, scattered, Log, Sparse};
+use bow_model::restore::restore;
 use bow_random::Random;
 use bowctl::progress::Progress;
 use bowctl::recovery::{self, CheckError, CheckOptions, EntryError, Limits, RecoveryError};
@@ -144,7 +145,7 @@ fn a_last_block_that_is_cut_off() {
         let length = old.len() - source;
 
         check(&disk).unwrap();
-        recovery::restore(&mut disk, &mut Progress::hidden()).unwrap();
+        restore(&mut disk).unwrap();
         assert_eq!(disk.data.len(), old.len());
         assert_eq!(disk.data[source..], old[dest..dest + length]);
         assert!(examine(&old, 1).restored);

@@ -4,6 +4,7 @@
 
 use bow_model::disk::Disk;
 use bow_model::history::{History, Version};
+use bow_model::restore::restore;
 use bow_model::strategy::{case, Case};
 use bowctl::progress::Progress;
 use bowctl::recovery::{self, CheckOptions, RecoveryError};
@@ -26,8 +27,8 @@ fn rolls_back(history: &History) {
     assert_eq!(summary.blocks, history.log_blocks());
     assert_eq!(summary.entries, history.total_entries);
     assert!(disk.requests.is_empty(), "a check writes nothing");
-    recovery::restore(&mut disk, &mut Progress::hidden()).unwrap();
-    history.assert(&disk.data, history.rolled_back(), "after the restore");
+    restore(&mut disk).unwrap();
+    history.assert_rolled_back(&disk.data, "after the restore");
     assert!(matches!(check(&disk), Err(RecoveryError::NoLog)));
 }
 
@@ -66,17 +67,20 @@ fn histories_have_chains_and_moves() {
     let chains = histories.iter().filter(|h| h.log_blocks() > 2).count();
     let moves = histories.iter().filter(|h| h.moves > 10).count();
 
+    let maps = histories.iter().filter(|h| h.map.1 > 2).count();
+    let grants = histories.iter().filter(|h| h.grants > 5).count();
+
     println!(
-        "of {}: {chains} with chains, {moves} with moves",
+        "of {}: {chains} with chains, {moves} with moves, {maps} with maps of several blocks, {grants} with grants",
         histories.len()
     );
-    assert!(chains > 25 && moves > 50);
+    assert!(chains > 25 && moves > 50 && maps > 25 && grants > 50);
 }
 
 /// A device of some size with a log of several blocks.
 #[test]
 fn a_long_chain() {
-    for version in [Version::V1_0, Version::V1_1] {
+    for version in Version::ALL {
         let free: Vec<_> = (0..2000).map(|block| block % 5 > 1).collect();
         let mut history = History::new(version, 1024, &free, 7).unwrap();
         let ops: Vec<_> = (0..1500)
@@ -97,7 +101,7 @@ fn a_long_chain() {
 #[test]
 fn allocations_that_fail() {
     let free: Vec<_> = (0..150).map(|block| block % 5 > 1).collect();
-    let mut history = History::new(Version::V1_1, 512, &free, 8).unwrap();
+    let mut history = History::new(Version::V1_2, 512, &free, 8).unwrap();
     let ops: Vec<_> = (0..70)
         .map(|i| bow_model::history::Op::Write {
             block: i * 31 % 150,
@@ -121,18 +125,19 @@ fn allocations_that_fail() {
     }
     for nth in 0.. {
         let mut disk = Disk::new(history.disk.clone());
+        let options = CheckOptions::default();
+        let log = recovery::check(&disk, options, &mut Progress::hidden(), |_| ()).unwrap();
         let injection = kernel::inject::fail_nth(nth);
-        let result = recovery::restore(&mut disk, &mut Progress::hidden());
+        let result = recovery::restore(&mut disk, &log, &mut Progress::hidden());
         let hit = injection.hit();
 
         drop(injection);
         if hit {
             assert!(matches!(result, Err(RecoveryError::NoMemory)), "{result:?}");
-            check(&disk).unwrap();
-            recovery::restore(&mut disk, &mut Progress::hidden()).unwrap();
+            restore(&mut disk).unwrap();
             sites += 1;
         }
-        history.assert(&disk.data, history.rolled_back(), "after the restore");
+        history.assert_rolled_back(&disk.data, "after the restore");
         if !hit {
             break;
         }

@@ -83,6 +83,11 @@ impl BlockDevice for Disk {
         self.0.device().write_at(sector, data)
     }
 
+    fn zero(&mut self, _: u64, _: u64) -> io::Result<()> {
+        // The logs of this file have no free map.
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     fn flush(&mut self) -> io::Result<()> {
         self.0.device().wait(0);
         Ok(())
@@ -152,7 +157,7 @@ fn measure(count: usize, blocks: usize, stride: usize) -> f64 {
     }));
     let start = Instant::now();
 
-    recovery::check(
+    let log = recovery::check(
         &disk,
         CheckOptions::default(),
         &mut Progress::hidden(),
@@ -160,7 +165,7 @@ fn measure(count: usize, blocks: usize, stride: usize) -> f64 {
     )
     .unwrap();
     let checked = start.elapsed();
-    recovery::restore(&mut disk, &mut Progress::hidden()).unwrap();
+    recovery::restore(&mut disk, &log, &mut Progress::hidden()).unwrap();
     let restored = start.elapsed();
 
     let data = disk.0.device().data.read().unwrap();

@@ -37,6 +37,10 @@ impl BlockDevice for Memory {
         Err(io::ErrorKind::PermissionDenied.into())
     }
 
+    fn zero(&mut self, _: u64, _: u64) -> io::Result<()> {
+        panic!("zeroed");
+    }
+
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }

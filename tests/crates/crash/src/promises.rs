@@ -69,7 +69,7 @@ pub(crate) fn restore(device: &mut Device<'_>) -> Result<(), String> {
     if !device.requests.is_empty() {
         return Err("the check of the log has written".into());
     }
-    recovery::restore(device, &mut progress).map_err(|error| format!("restore: {error}"))
+    recovery::restore(device, &log, &mut progress).map_err(|error| format!("restore: {error}"))
 }
 
 /// Keeps the new state of the device.

@@ -13,6 +13,8 @@ pub mod decisions;
 #[cfg(test)]
 mod checkpoint;
 #[cfg(test)]
+mod free_map;
+#[cfg(test)]
 mod free_space;
 #[cfg(test)]
 mod log;
@@ -20,6 +22,8 @@ mod log;
 mod message;
 #[cfg(test)]
 mod ranges;
+#[cfg(test)]
+mod resume;
 #[cfg(test)]
 mod state;
 #[cfg(test)]

@@ -100,6 +100,10 @@ impl BlockDevice for Disk {
         Ok(())
     }
 
+    fn zero(&mut self, sector: u64, sectors: u64) -> io::Result<()> {
+        self.write_at(sector, &vec![0; sectors as usize * SECTOR])
+    }
+
     fn flush(&mut self) -> io::Result<()> {
         self.serve(Request::Flush)
     }

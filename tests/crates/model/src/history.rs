@@ -5,6 +5,9 @@
 //! It works in whole blocks and writes everything at once: what is tested with it is how a log is
 //! read and restored, not how one is written under power cuts.
 
+use std::collections::HashSet;
+use std::ops::Range;
+
 use crate::disk::SECTOR;
 use bow_random::Random;
 
@@ -15,6 +18,30 @@ pub enum Version {
     V1_0,
     /// Ours: 80 bytes of header, entries to the end of the first sector.
     V1_1,
+    /// Ours with a record of free space.
+    V1_2,
+}
+
+impl Version {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::V1_0, Self::V1_1, Self::V1_2];
+
+    /// Returns the bytes of the header's version field.
+    pub fn bytes(self) -> [u8; 2] {
+        match self {
+            Self::V1_0 => [0, 1],
+            Self::V1_1 => [1, 1],
+            Self::V1_2 => [2, 1],
+        }
+    }
+
+    /// Returns the size of the header in bytes.
+    pub fn header_size(self) -> usize {
+        match self {
+            Self::V1_0 => 28,
+            Self::V1_1 | Self::V1_2 => 80,
+        }
+    }
 }
 
 /// State of a block.
@@ -77,6 +104,29 @@ pub struct History {
     pub total_entries: u64,
     /// Moves of backups and of the relocated first block.
     pub moves: usize,
+    /// The fields of the free map: sector, blocks, checksum; zeroes if there is none.
+    pub map: (u64, u32, u32),
+    /// Blocks that are or were [`Kind::Changed`]: a log does not tell what was discarded since.
+    touched: Vec<bool>,
+    /// Grants.
+    pub grants: usize,
+    /// First eight bytes of each sector that the file system wrote: they tell what must be undone.
+    written: HashSet<u64>,
+}
+
+/// State of a block as a log of version 1.2 tells it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Told {
+    /// As at the checkpoint, and needed for a rollback.
+    Unchanged,
+    /// May have been written since the checkpoint.
+    Writable,
+    /// Free, and never written since the checkpoint.
+    Free,
+    /// Holds a backup, a full log block, or a block of the free map.
+    Backup,
+    /// Holds the relocated first block.
+    FirstBlock,
 }
 
 impl History {
@@ -129,7 +179,6 @@ impl History {
             old: disk.clone(),
             new: disk.clone(),
             disk,
-            free_at_checkpoint: free,
             kinds,
             first_block: 0,
             sequence: 0,
@@ -139,6 +188,11 @@ impl History {
             random,
             total_entries: 0,
             moves: 0,
+            map: (0, 0, 0),
+            touched: vec![false; free.len()],
+            grants: 0,
+            written: HashSet::new(),
+            free_at_checkpoint: free,
         };
 
         if history.free() < 2 {
@@ -150,6 +204,9 @@ impl History {
         let backup = history.place(1, Kind::Backup)?;
         history.copy(0, backup, 1);
         history.entry(0, backup, 1, true)?;
+        if version == Version::V1_2 {
+            history.write_map();
+        }
         history.write_log();
         Some(history)
     }
@@ -194,6 +251,43 @@ impl History {
             .chunks(self.block_size)
             .zip(&self.free_at_checkpoint)
             .map(|(data, free)| (!free).then_some(data))
+    }
+
+    /// Panics unless `disk` holds what it must after a rollback, of which a test says `what` it is: in what
+    /// was free, too, nothing is left of what the file system has written.
+    pub fn assert_rolled_back(&self, disk: &[u8], what: &str) {
+        self.assert(disk, self.rolled_back(), what);
+        if self.map.0 == 0 {
+            return;
+        }
+        for (block, data) in disk.chunks(self.block_size).enumerate() {
+            let left = self.free_at_checkpoint[block]
+                && data
+                    .chunks(SECTOR)
+                    .any(|sector| self.written.contains(&begin(sector)));
+
+            assert!(!left, "block {block} still has new data: {what}");
+        }
+    }
+
+    /// Returns whether the log has all that resuming it needs.
+    pub fn is_resumable(&self) -> bool {
+        self.map.0 != 0
+    }
+
+    /// Returns what the log tells of each block but the first.
+    pub fn told(&self) -> Vec<Told> {
+        self.kinds
+            .iter()
+            .zip(&self.touched)
+            .map(|(kind, touched)| match kind {
+                Kind::Unchanged => Told::Unchanged,
+                Kind::Free if !touched => Told::Free,
+                Kind::Free | Kind::Changed => Told::Writable,
+                Kind::Backup => Told::Backup,
+                Kind::FirstBlock => Told::FirstBlock,
+            })
+            .collect()
     }
 
     /// Returns what the disk must hold when the new state is kept, block by block; `None` where it
@@ -243,6 +337,7 @@ impl History {
                     block += self.prepare(block, end - block)?;
                 }
                 let data = self.random.bytes((end - first) * self.block_size);
+                self.written.extend(data.chunks(SECTOR).map(begin));
                 for (block, data) in (first..end).zip(data.chunks(self.block_size)) {
                     let place = if block == 0 { self.first_block } else { block };
 
@@ -263,6 +358,12 @@ impl History {
                     self.random.index(self.blocks()),
                 );
 
+                // One that is no grant.
+                let (source, dest) = match self.version {
+                    Version::V1_2 => (source.max(dest), source.min(dest)),
+                    _ => (source, dest),
+                };
+
                 // Not where a backup must stand.
                 if self.entries.len() > 1 {
                     self.entry(source, dest, 0, true)?;
@@ -280,6 +381,7 @@ impl History {
         match kind {
             _ if block == 0 => return Some(1),
             Kind::Changed => return Some(1),
+            Kind::Free if self.map.0 > 0 => return self.grant(block),
             Kind::Free => {
                 self.changed(block, 1);
                 return Some(1);
@@ -314,6 +416,85 @@ impl History {
         Some(blocks)
     }
 
+    /// Grants a window of free space around a free block, and gives the file system what is free there.
+    fn grant(&mut self, block: usize) -> Option<usize> {
+        // Free again after it was written: the log says already that it may be.
+        if self.touched[block] && !self.random.once_in(4) {
+            self.changed(block, 1);
+            return Some(1);
+        }
+        let mut size = 1 << self.random.index(6);
+        // Smaller when space is short.
+        while size > 1 && size * 8 > self.free() {
+            size /= 2;
+        }
+        let start = block / size * size;
+        let window = start..(start + size).min(self.blocks());
+
+        self.append_grant(&window)?;
+        for block in window {
+            if self.kinds[block] == Kind::Free {
+                self.changed(block, 1);
+            }
+        }
+        // The log may have grown into the block itself, which is then to be moved.
+        Some(usize::from(self.kinds[block] == Kind::Changed))
+    }
+
+    /// Appends a grant of the blocks of `window`.
+    fn append_grant(&mut self, window: &Range<usize>) -> Option<()> {
+        self.make_room()?;
+        let mut entry = [0; 24];
+
+        entry[..8].copy_from_slice(&self.sector(window.start).to_le_bytes());
+        entry[8..16].copy_from_slice(&self.sector(window.end).to_le_bytes());
+        self.entries.push(entry);
+        self.grants += 1;
+        Some(())
+    }
+
+    /// Writes the free map, if there is room for it.
+    fn write_map(&mut self) {
+        let mut extents: Vec<Range<usize>> = Vec::new();
+        for block in 0..self.blocks() {
+            match extents.last_mut() {
+                _ if !self.free_at_checkpoint[block] => {}
+                Some(last) if last.end == block => last.end += 1,
+                _ => extents.push(block..block + 1),
+            }
+        }
+        // Few in each block, so that small devices have maps of several blocks.
+        let most = 1 + self.random.index(20);
+        let pieces: Vec<_> = extents.chunks(most).map(<[_]>::to_vec).collect();
+        if self.free() < pieces.len() {
+            return;
+        }
+        let mut below = 0;
+        for piece in pieces {
+            let Some(place) = self.place(1, Kind::Backup) else {
+                return;
+            };
+            let (sector, blocks, sum) = self.map;
+            let start = self.random.index(piece[0].start - below + 1) + below;
+            let mut data = Vec::new();
+
+            data.extend(sector.to_le_bytes());
+            data.extend(sum.to_le_bytes());
+            data.extend((piece.len() as u32).to_le_bytes());
+            data.extend((start as u64).to_le_bytes());
+            let mut position = start;
+            for extent in &piece {
+                number(&mut data, extent.start - position);
+                number(&mut data, extent.len());
+                position = extent.end;
+            }
+            data.resize(self.block_size, 0);
+            below = position;
+            put(&mut self.disk, place, &data);
+            self.map = (self.sector(place), blocks + 1, crc(place as u32, &data));
+        }
+    }
+
     /// Gives blocks to the file system. If space runs out before it has written to them, it finds
     /// there what there is.
     fn changed(&mut self, block: usize, blocks: usize) {
@@ -322,6 +503,7 @@ impl History {
 
         self.new[bytes.clone()].copy_from_slice(&self.disk[bytes]);
         self.kinds[block..block + blocks].fill(Kind::Changed);
+        self.touched[block..block + blocks].fill(true);
     }
 
     /// Returns whether there is a free run of so many blocks.
@@ -368,12 +550,19 @@ impl History {
     fn room(&self) -> usize {
         match self.version {
             Version::V1_0 => (self.block_size - 28) / 24,
-            Version::V1_1 => (512 - 80) / 24,
+            Version::V1_1 | Version::V1_2 => (512 - 80) / 24,
         }
     }
 
-    /// Appends an entry, and begins a new log block if need be.
+    /// Appends an entry, in a new log block if need be.
     fn entry(&mut self, source: usize, dest: usize, blocks: usize, summed: bool) -> Option<()> {
+        self.make_room()?;
+        self.append(source, dest, blocks, summed);
+        Some(())
+    }
+
+    /// Begins a new log block if there is no room in this one.
+    fn make_room(&mut self) -> Option<()> {
         if self.entries.len() == self.room() {
             self.write_log();
             let rest = self.place(1, Kind::Backup)?;
@@ -382,7 +571,6 @@ impl History {
             self.entries.clear();
             self.append(0, rest, 1, true);
         }
-        self.append(source, dest, blocks, summed);
         Some(())
     }
 
@@ -405,30 +593,47 @@ impl History {
         let mut log = Vec::new();
 
         log.extend(*b"BOW\0");
-        log.extend(match self.version {
-            Version::V1_0 => [0, 1, 28, 0],
-            Version::V1_1 => [1, 1, 80, 0],
-        });
+        log.extend(self.version.bytes());
+        log.extend((self.version.header_size() as u16).to_le_bytes());
         log.extend((self.block_size as u32).to_le_bytes());
         log.extend((self.entries.len() as u32).to_le_bytes());
         log.extend(self.sequence.to_le_bytes());
         log.extend(self.sector(self.first_block).to_le_bytes());
-        if self.version == Version::V1_1 {
+        if self.version != Version::V1_0 {
+            let (sector, blocks, sum) = self.map;
+
             log.extend([0; 4]);
             log.extend(&self.uuid);
             log.extend(self.time.to_le_bytes());
-            log.extend([0; 24]);
+            log.extend(sector.to_le_bytes());
+            log.extend(blocks.to_le_bytes());
+            log.extend(sum.to_le_bytes());
+            log.extend([0; 8]);
         }
         for entry in &self.entries {
             log.extend(entry);
         }
-        if self.version == Version::V1_1 {
+        if self.version != Version::V1_0 {
             let sum = crc(!0, &log);
             log[28..32].copy_from_slice(&sum.to_le_bytes());
         }
         log.resize(self.block_size, 0);
         put(&mut self.disk, 0, &log);
     }
+}
+
+/// Returns the first eight bytes of a sector.
+fn begin(sector: &[u8]) -> u64 {
+    u64::from_le_bytes(sector[..8].try_into().unwrap())
+}
+
+/// Appends a number to a free map: seven bits a byte, the lowest first.
+fn number(data: &mut Vec<u8>, mut number: usize) {
+    while number > 0x7f {
+        data.push(number as u8 & 0x7f | 0x80);
+        number >>= 7;
+    }
+    data.push(number as u8);
 }
 
 /// Puts a block's data in its place, as far as the device has it.

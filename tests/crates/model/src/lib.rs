@@ -6,6 +6,7 @@
 //!   as the format's description has it. It shares no code with the decision layer, and knows what
 //!   the device must hold after a rollback and after a commit.
 //! - [`disk`]: a disk in memory that records what is written to it.
+//! - [`mod@restore`]: a restore as `bowctl` does it.
 //! - [`crash`]: what a power cut may leave of such a recording.
 //! - [`hostile`]: logs that somebody made up, and what must hold of any bytes on a disk.
 //! - [`strategy`]: histories for property tests.
@@ -14,4 +15,5 @@ pub mod crash;
 pub mod disk;
 pub mod history;
 pub mod hostile;
+pub mod restore;
 pub mod strategy;

@@ -66,7 +66,7 @@ pub fn case(blocks: usize, ops: usize) -> impl Strategy<Value = Case> {
     ];
 
     (
-        prop_oneof![Just(Version::V1_0), Just(Version::V1_1)],
+        prop_oneof![1 => Just(Version::V1_0), 1 => Just(Version::V1_1), 3 => Just(Version::V1_2)],
         prop_oneof![Just(512), Just(1024), Just(2048), Just(4096usize)],
         0..8usize,
         (4..blocks, 0.3..0.95)

@@ -7,14 +7,21 @@ use std::path::{Path, PathBuf};
 use super::log_error::{log_error, For};
 use super::{print, print_json};
 use crate::device::{Access, FileDevice};
-use crate::error::Result;
+use crate::error::{Code, CommandError, Result};
 use crate::progress::Progress;
+use crate::recovery::leftovers::Record;
 use crate::recovery::{self, CheckOptions, Checked, Limits};
 use crate::report::Totals;
 
 const JSON: &str = "\
 JSON:
-  log_blocks, entries, bytes (to copy back)";
+  log_blocks, entries, bytes (to copy back)
+  free_map    null if the log has none
+  A free_map has
+    error       what is damaged; null if nothing is
+    free_bytes  free at the checkpoint
+    granted_bytes  of that, what the file system may have written to
+    zero_bytes  what a restore zeroes";
 
 /// `bowctl check`.
 #[derive(Debug, clap::Args)]
@@ -38,16 +45,26 @@ pub struct Args {
 
 pub(super) fn run(args: &Args) -> Result {
     let device = FileDevice::open(&args.device, Access::Check)?;
-    let totals = checked(&device, &args.device, args.no_limit, args.quiet, For::Check)?.summary;
+    let log = checked(&device, &args.device, args.no_limit, args.quiet, For::Check)?;
+    let totals = Totals::from(&log);
+    let path = args.device.display();
 
     if args.json {
-        return print_json(&Totals::from(totals));
+        print_json(&totals)?;
+    } else {
+        print(&format!("{path}: the log is good: {}\n", totals.text()))?;
     }
-    print(&format!(
-        "{}: the log is good: {}\n",
-        args.device.display(),
-        Totals::from(totals).text()
-    ))
+    match log.record {
+        Record::None | Record::Good(_) => Ok(()),
+        Record::Damaged(error) => Err(CommandError::new(
+            Code::Damaged,
+            format!("{path}: the record of free space is damaged: {error}."),
+        )
+        .advise(format!(
+            "`bowctl restore {path}` gives the old state back all the same, but what was written to free \
+             space after the checkpoint stays there."
+        ))),
+    }
 }
 
 fn options(no_limit: bool) -> CheckOptions {

@@ -39,7 +39,7 @@ pub struct Args {
 }
 
 /// Reads a policy by the word that a table line has for it.
-fn on_full() -> impl TypedValueParser<Value = OnFull> {
+pub(super) fn on_full() -> impl TypedValueParser<Value = OnFull> {
     let words = [OnFull::Error, OnFull::Commit, OnFull::Wait].map(|policy| {
         PossibleValue::new(policy.word()).help(match policy {
             OnFull::Error => "The write fails with ENOSPC; rollback stays possible",
@@ -81,8 +81,10 @@ pub(super) fn run(args: &Args) -> Result {
             ),
         )
         .advise(format!(
-            "`bowctl restore {0}` goes back to it, `bowctl commit {0}` keeps the new state.",
-            args.device.display()
+            "`bowctl resume {1} {0}` goes on with it, `bowctl restore {0}` goes back to it, `bowctl commit {0}` \
+             keeps the new state.",
+            args.device.display(),
+            args.name
         )));
     }
     if !args.force {
@@ -101,16 +103,21 @@ pub(super) fn run(args: &Args) -> Result {
         options.push("no_discard_passdown".to_owned());
     }
 
+    make(&args.name, &path, sectors, &options)
+}
+
+/// Makes the device-mapper device `name` over the block device `path`, of `sectors` sectors, with these
+/// arguments of the table line. Prints the line and the block size.
+pub(super) fn make(name: &str, path: &Path, sectors: u64, options: &[String]) -> Result {
     let mut table = format!("0 {sectors} bow {}", path.display());
     if !options.is_empty() {
         table.push_str(&format!(" {} {}", options.len(), options.join(" ")));
     }
-    live::create(&args.name, &table)?;
-    print(&format!("/dev/mapper/{}: {table}\n", args.name))?;
-    match Live::find(Path::new(&args.name)).and_then(|live| live.figures()) {
+    live::create(name, &table)?;
+    print(&format!("/dev/mapper/{name}: {table}\n"))?;
+    match Live::find(Path::new(name)).and_then(|live| live.figures()) {
         Some(figures) => print(&format!(
-            "{}: {}\n",
-            args.name,
+            "{name}: {}\n",
             blocks(figures.block_size, sectors)
         )),
         None => Ok(()),

@@ -21,11 +21,15 @@ JSON:
     sector, version, restoring, sequence, count, sector0, uuid
     block_size  in bytes
     time        of the checkpoint, in seconds since the epoch
+    free_map_sector, free_map_blocks  null if there is no free map
+    boot_action \"none\", \"try\", \"restore\"
+    boot_tries_left, boot_tries
     entries     left out if there are none
   An entry has
     index, checksum
     source, dest  in sectors
-    size        in bytes";
+    size        in bytes
+    grant       true if it grants the sectors from source to dest";
 
 /// `bowctl log`.
 #[derive(Debug, clap::Args)]
@@ -55,15 +59,22 @@ pub(super) fn run(args: &Args) -> Result {
             pieces: PIECES,
         }),
     };
+    let mut header = None;
     let result = recovery::check(
         &device,
         options,
         &mut Progress::hidden(),
         |finding| match *finding {
-            Finding::Block { sector, header } => log.blocks.push(Block::new(sector, &header)),
+            Finding::Block {
+                sector,
+                header: found,
+            } => {
+                log.blocks.push(Block::new(sector, &found));
+                header = Some(found);
+            }
             Finding::Entry { index, entry } => {
-                if let Some(block) = log.blocks.last_mut() {
-                    block.entries.push(LogEntry::new(index, entry));
+                if let (Some(block), Some(header)) = (log.blocks.last_mut(), &header) {
+                    block.entries.push(LogEntry::new(header, index, entry));
                 }
             }
             Finding::Read { .. } | Finding::Valid(_) => {}
@@ -71,7 +82,7 @@ pub(super) fn run(args: &Args) -> Result {
     );
 
     match &result {
-        Ok(checked) => log.summary = Some(checked.summary.into()),
+        Ok(checked) => log.summary = Some(checked.into()),
         Err(error) => log.error = Some(error.to_string()),
     }
     if args.json {

@@ -12,6 +12,7 @@ use crate::recovery::RecoveryError;
 pub(super) enum For {
     Restore,
     Commit,
+    Resume,
     Check,
 }
 
@@ -21,6 +22,10 @@ pub(super) fn log_error(path: &Path, error: RecoveryError, purpose: For) -> Comm
     let message = format!("{shown}: {error}.");
 
     match error {
+        RecoveryError::NoLog if purpose == For::Resume => CommandError::new(Code::NoLog, message).advise(
+            "There is no checkpoint on this device: it was committed or restored, or never taken. \
+             `bowctl create` makes a bow device over it.",
+        ),
         RecoveryError::NoLog => CommandError::new(Code::NoLog, message).advise(
             "There is no checkpoint on this device: it was committed or restored, or never taken. \
              Nothing was written.",
@@ -34,7 +39,7 @@ pub(super) fn log_error(path: &Path, error: RecoveryError, purpose: For) -> Comm
                     "The log does not say where the first block is, so that the new state cannot \
                      be completed by this tool. Keep an image of the device.",
                 ),
-                For::Restore | For::Check => failure.advise(format!(
+                For::Restore | For::Resume | For::Check => failure.advise(format!(
                     "The old state cannot be restored from this log. \
                      `bowctl commit {shown}` keeps the new state, \
                      if no restore had begun (`bowctl status {shown}`)."
@@ -49,10 +54,17 @@ pub(super) fn log_error(path: &Path, error: RecoveryError, purpose: For) -> Comm
                 ),
             )
         }
+        RecoveryError::NotResumable(_) => {
+            CommandError::new(Code::State, format!("{message} Nothing was written.")).advise(format!(
+                "The target cannot go on with this checkpoint. `bowctl restore {shown}` goes back to it, \
+                 `bowctl commit {shown}` keeps the new state."
+            ))
+        }
         RecoveryError::Changed(_)
         | RecoveryError::NoMemory
         | RecoveryError::Read { .. }
         | RecoveryError::Write { .. }
+        | RecoveryError::Zero { .. }
         | RecoveryError::Flush(_) => CommandError::new(Code::Failed, message),
     }
 }

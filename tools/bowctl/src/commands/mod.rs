@@ -12,6 +12,7 @@ mod log_error;
 pub mod map;
 pub mod remove;
 pub mod restore;
+pub mod resume;
 pub mod status;
 mod subject;
 
@@ -31,6 +32,16 @@ pub enum Command {
     /// not hide: LUKS2, md, LVM, bcache, bcachefs, NILFS2, ZFS. Such layers belong below dm-bow; the
     /// message says how.
     Create(create::Args),
+    /// Go on with the checkpoint that is open on a block device, after a reboot for instance.
+    ///
+    /// Makes /dev/mapper/NAME over the device, in state 1. A rollback still leads to the state at the
+    /// checkpoint. What the file system had discarded since is not known to be free any more; `fstrim`
+    /// frees it again.
+    ///
+    /// The log is read as the target reads it, and refused with the reason if it is damaged, of a
+    /// version before 1.2, without a free map, or marked by a restore. A device that seems to have
+    /// been written to without dm-bow since the checkpoint is refused unless --force is given.
+    Resume(resume::Args),
     /// Take a checkpoint: trim the mounted file system, freeze it, enter state 1, thaw it.
     ///
     /// The file system is trimmed so that its free space is known. It is thawed also if something
@@ -78,8 +89,9 @@ pub enum Command {
     /// a fsck(8) of the plain device, is refused unless --force is given: such writes are not undone,
     /// and the file system has to be checked afterwards. Not every such write can be noticed.
     ///
-    /// After the restore of XFS, F2FS or NILFS2, which may read what was written to free space after
-    /// the checkpoint, it says what to do before the file system is used.
+    /// What was written to free space after the checkpoint is zeroed, or unmapped where the device can
+    /// do that. If the log has no record of free space, or a damaged one, it stays there; it is said
+    /// what to do then, in particular for XFS, F2FS and NILFS2, which may read it.
     Restore(restore::Args),
     /// Check the log of a plain device or image, all saved data included. Writes nothing.
     Check(check::Args),
@@ -120,6 +132,7 @@ pub enum Command {
 pub fn run(command: &Command) -> Result {
     match command {
         Command::Create(args) => create::run(args),
+        Command::Resume(args) => resume::run(args),
         Command::Checkpoint(args) => checkpoint::run(args),
         Command::Commit(args) => commit::run(args),
         Command::Remove(args) => remove::run(args),

@@ -47,7 +47,8 @@ pub(super) fn run(args: &Args) -> Result {
     };
     let mut device = FileDevice::open(path, access)?;
     let log = checked(&device, path, args.no_limit, args.quiet, For::Restore)?;
-    let totals = log.summary;
+    let totals = Totals::from(&log);
+    let zeroes = totals.free_map.as_ref().map_or(0, |map| map.zero_bytes);
     let failed = |error| log_error(path, error, For::Restore);
     let traces = foreign::traces(&device, &log).map_err(failed)?;
     let advice = aftermath::advice(&device, &log, &path.display().to_string()).map_err(failed)?;
@@ -61,12 +62,16 @@ pub(super) fn run(args: &Args) -> Result {
         return print(&format!(
             "{}: the log is good: {}. Nothing was written.\n",
             path.display(),
-            Totals::from(totals).text()
+            totals.text()
         ));
     }
 
-    let mut progress = Progress::new("restoring", Some(totals.bytes), args.quiet);
-    recovery::restore(&mut device, &mut progress).map_err(|error| {
+    let mut progress = Progress::new(
+        "restoring",
+        Some(totals.bytes.saturating_add(zeroes)),
+        args.quiet,
+    );
+    recovery::restore(&mut device, &log, &mut progress).map_err(|error| {
         CommandError::new(Code::Failed, format!("{}: {error}", path.display())).advise(format!(
             "The restore is not complete. When the cause is mended, run `bowctl restore {}` \
              again; it takes up where it was.",
@@ -77,7 +82,7 @@ pub(super) fn run(args: &Args) -> Result {
     print(&format!(
         "{}: restored: {}\n",
         path.display(),
-        Totals::from(totals).text()
+        totals.text()
     ))?;
     if !traces.is_empty() {
         eprintln!(

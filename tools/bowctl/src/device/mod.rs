@@ -18,7 +18,7 @@ use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use bow_decisions::log::SECTOR_SIZE;
-use rustix::fs::{fadvise, ioctl_blksszget, Advice, OFlags};
+use rustix::fs::{fadvise, fallocate, ioctl_blksszget, Advice, FallocateFlags, OFlags};
 
 use self::buffer::Buffer;
 use self::copy::{CopyBack, TransferError};
@@ -26,6 +26,9 @@ use self::queue::{Queue, SharedDevice};
 use crate::error::{Code, CommandError, Result};
 use crate::lock::lock;
 use crate::users;
+
+/// Bytes of zeroes to be written at once where nothing faster works.
+const ZERO_BYTES: usize = 1 << 20;
 
 /// A block device, or what stands for one. Addresses are in sectors; a write is durable only after
 /// a flush, and may be torn at a sector when power fails before.
@@ -48,6 +51,13 @@ pub trait BlockDevice {
     ///
     /// The device's.
     fn write_at(&mut self, sector: u64, data: &[u8]) -> io::Result<()>;
+
+    /// Makes `sectors` sectors from `sector` on read as zeroes. The device may unmap them.
+    ///
+    /// # Errors
+    ///
+    /// The device's.
+    fn zero(&mut self, sector: u64, sectors: u64) -> io::Result<()>;
 
     /// Makes everything written durable.
     ///
@@ -253,6 +263,33 @@ impl BlockDevice for FileDevice {
 
     fn write_at(&mut self, sector: u64, data: &[u8]) -> io::Result<()> {
         self.queue.device().write_at(sector, data)
+    }
+
+    fn zero(&mut self, sector: u64, sectors: u64) -> io::Result<()> {
+        let device = self.queue.device();
+        let (start, length) = (offset(sector)?, offset(sectors)?);
+        // Of a block device the first unmaps and guarantees zeroes, or fails; with the second the kernel
+        // writes zeroes if the device does not make any itself.
+        let made = [FallocateFlags::PUNCH_HOLE, FallocateFlags::ZERO_RANGE]
+            .iter()
+            .any(|how| {
+                let how = *how | FallocateFlags::KEEP_SIZE;
+
+                fallocate(&device.file, how, start, length).is_ok()
+            });
+
+        if made {
+            return Ok(());
+        }
+        let zeroes = Buffer::new(ZERO_BYTES);
+        let mut done = 0;
+        while done < length {
+            let length = zeroes.len().min((length - done) as usize);
+
+            device.write_at(sector + done / SECTOR_SIZE as u64, &zeroes[..length])?;
+            done += length as u64;
+        }
+        Ok(())
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -1,18 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Dangers of a rollback that depend on the file system.
+//! Dangers of a rollback without a record of free space, which depend on the file system.
 //!
-//! A restore gives back what was not free at the checkpoint. What has been written to free space
-//! since stays there, and some file systems read free space later on.
+//! A restore gives back what was not free at the checkpoint, and zeroes what has been written to free
+//! space since. If the log does not say what that is, it stays there, and some file systems read free
+//! space later on.
 
 use bow_decisions::log::SECTOR_SIZE;
 
 use super::carry_out::{read, Checked};
 use super::error::RecoveryError;
+use super::leftovers::Record;
 use crate::device::BlockDevice;
 
-/// Returns what the user is to be told after the restore of a device that is opened by `shown`. To
-/// be called before it.
+/// Returns what the user is to be told after the restore of a device that is opened by `shown`: nothing if
+/// the log has a good record of free space. To be called before the restore.
 ///
 /// # Errors
 ///
@@ -22,29 +24,39 @@ pub fn advice<D: BlockDevice>(
     log: &Checked,
     shown: &str,
 ) -> Result<Option<String>, RecoveryError> {
+    let reason = match &log.record {
+        Record::Good(_) => return Ok(None),
+        Record::None => "the log has no record of it".to_owned(),
+        Record::Damaged(error) => error.to_string(),
+    };
+    let danger = danger(device, log, shown)?;
+
+    Ok(Some(format!(
+        "What was written to free space after the checkpoint is still there, because {reason}. {danger}"
+    )))
+}
+
+/// Returns what follows for the file system that was there at the checkpoint.
+fn danger<D: BlockDevice>(device: &D, log: &Checked, shown: &str) -> Result<String, RecoveryError> {
     let mut start = [0; 4 * SECTOR_SIZE];
 
-    if device.sectors() < 4 {
-        return Ok(None);
+    if device.sectors() >= 4 {
+        log.read_old(device, 0, &mut start)?;
     }
-    log.read_old(device, 0, &mut start)?;
     if start.starts_with(b"XFSB") {
-        return xfs(device, &start, shown).map(Some);
+        return xfs(device, &start, shown);
     }
     Ok(match (&start[1024..1028], &start[1030..1032]) {
-        (b"\x10\x20\xf5\xf2", _) => Some(format!(
-            "This is F2FS, which at a mount looks for files in blocks that it calls free, and what \
-             was written there after the checkpoint is still there. Mount it by `mount -o \
-             ro,norecovery {shown}`, which shows what it held at the checkpoint, copy that, and \
-             make a new file system."
-        )),
-        (_, b"\x34\x34") => Some(
-            "This is NILFS2, which at a mount goes on to the newest log segment that it finds, in \
-             free space too: what was to be undone may come back. Look at what is there before it \
-             is used."
-                .to_owned(),
+        (b"\x10\x20\xf5\xf2", _) => format!(
+            "This is F2FS, which at a mount looks for files in blocks that it calls free. Mount it by \
+             `mount -o ro,norecovery {shown}`, which shows what it held at the checkpoint, copy that, \
+             and make a new file system."
         ),
-        _ => None,
+        (_, b"\x34\x34") => "This is NILFS2, which at a mount goes on to the newest log segment that it \
+             finds, in free space too: what was to be undone may come back. Look at what is there \
+             before it is used."
+            .to_owned(),
+        _ => "`fstrim`, once the file system is mounted again, discards it.".to_owned(),
     })
 }
 
@@ -68,9 +80,8 @@ fn xfs<D: BlockDevice>(device: &D, start: &[u8], shown: &str) -> Result<String, 
     };
 
     Ok(format!(
-        "This is XFS. Metadata that was written to free space after the checkpoint is still there, \
-         and after a power cut the journal's recovery could take it for newer than the journal; the \
-         file system would then not mount. {cure}"
+        "This is XFS: after a power cut the journal's recovery could take metadata there for newer than \
+         the journal; the file system would then not mount. {cure}"
     ))
 }
 

@@ -4,12 +4,16 @@
 //!
 //! The decisions are those of [`Check`], [`Restore`] and [`Commit`]; this carries them out.
 
+use std::ops::Range;
+
 use bow_decisions::log::{Header, BLOCK_SIZE_MAX, SECTOR_SIZE};
+use bow_decisions::resume::Resume;
 
 use super::batch::Batch;
 use super::commit::Commit;
 use super::error::{CheckError, CommitError, RecoveryError};
 use super::first_block::Step;
+use super::leftovers::{Leftovers, Record};
 use super::read_ahead::{Place, ReadAhead};
 use super::restore::Restore;
 use crate::crc::crc32;
@@ -25,6 +29,9 @@ pub const BUDGET_FACTOR: u64 = 64;
 /// The mean number of pieces that the data of a log's entries may lie in, unless the user says
 /// otherwise.
 pub const PIECES: u64 = 64;
+
+/// Largest range in sectors that is zeroed at once, so that progress can be shown.
+const ZERO_MAX: u64 = (64 << 20) / SECTOR_SIZE as u64;
 
 /// Options of a check.
 #[derive(Clone, Copy, Debug)]
@@ -53,6 +60,8 @@ pub struct Checked {
     pub before: u64,
     /// Totals of the log.
     pub summary: Summary,
+    /// Record of free space.
+    pub record: Record,
     check: Box<Check>,
 }
 
@@ -119,6 +128,7 @@ pub fn check<D: BlockDevice>(
     let mut before = None;
     let mut blocks = 0;
     let mut bytes = 0_u64;
+    let mut leftovers = Leftovers::new(&header);
 
     loop {
         let finding = check.next()?;
@@ -137,6 +147,7 @@ pub fn check<D: BlockDevice>(
                 }
             }
             Finding::Block { header, .. } => {
+                leftovers.add_block(&header);
                 place = Place::new(header, std::mem::take(&mut block));
                 blocks += 1;
                 bytes = bytes.saturating_add(place.bytes());
@@ -149,30 +160,40 @@ pub fn check<D: BlockDevice>(
                 if index == 0 {
                     before.get_or_insert(entry.dest);
                 }
+                leftovers.add_entry(&entry, &check);
             }
             Finding::Valid(summary) => {
+                let record = leftovers.finish(&check, sectors, |sector, data| {
+                    progress.advance(data.len() as u64);
+                    read(device, sector, data)
+                });
+
                 return Ok(Checked {
                     header,
                     before: before.unwrap_or_default(),
                     summary,
+                    record,
                     check,
-                })
+                });
             }
         }
     }
 }
 
-/// Gives `device` back the state that it had at the checkpoint. Its log must have been checked.
+/// Gives `device` back the state that it had at the checkpoint. `log` is its log, as a [`check`] that verified
+/// the saved data has just found it.
 ///
 /// # Errors
 ///
 /// If the device errs. The restore can then be begun again, and again come to the same end.
 pub fn restore<D: BlockDevice>(
     device: &mut D,
+    log: &Checked,
     progress: &mut Progress,
 ) -> Result<(), RecoveryError> {
     let first = read_first(device)?;
-    let mut restore = Restore::new(&first, device.sectors(), crc32)?;
+    let leftovers = log.record.leftovers();
+    let mut restore = Restore::new(&first, device.sectors(), leftovers, crc32)?;
     let mut batch = Batch::default();
 
     loop {
@@ -193,7 +214,9 @@ pub fn restore<D: BlockDevice>(
         }
         // No other step begins before all copies have ended.
         copy_all(device, &mut batch, progress)?;
-        if let Some(data) = carry_out(device, step)? {
+        if let Step::Zero { sector, sectors } = step {
+            zero(device, sector..sector.saturating_add(sectors), progress)?;
+        } else if let Some(data) = carry_out(device, step)? {
             restore.feed(&data).map_err(changed)?;
         } else if step == Step::Done {
             return Ok(());
@@ -232,6 +255,26 @@ pub fn can_commit<D: BlockDevice>(device: &D) -> Result<Header, RecoveryError> {
 
     Commit::new(&first, device.sectors(), crc32).map_err(refused)?;
     header(device)
+}
+
+/// Checks whether the target can resume the checkpoint on `device`: reads the log as the target does. Returns the
+/// header of the newest log block. Writes nothing.
+///
+/// # Errors
+///
+/// The reason why the checkpoint cannot be resumed, or the device's.
+pub fn can_resume<D: BlockDevice>(device: &D) -> Result<Header, RecoveryError> {
+    let first = read_first(device)?;
+    let mut resume = Resume::new(&first, device.sectors(), crc32)?;
+    let mut buffer = [0; BLOCK_SIZE_MAX as usize];
+
+    while let Some(wanted) = resume.next()? {
+        let data = &mut buffer[..wanted.bytes];
+
+        read(device, wanted.sector, data)?;
+        resume.feed(data)?;
+    }
+    Ok(*resume.newest())
 }
 
 /// Reads the header of the newest log block.
@@ -310,9 +353,33 @@ fn carry_out<D: BlockDevice>(
         }
         Step::WriteFirst(data) => write(device, 0, data)?,
         Step::Flush => device.flush().map_err(RecoveryError::Flush)?,
-        Step::Copy { .. } | Step::Done => {}
+        Step::Copy { .. } | Step::Zero { .. } | Step::Done => {}
     }
     Ok(None)
+}
+
+/// Makes the sectors of `span` read as zeroes.
+fn zero<D: BlockDevice>(
+    device: &mut D,
+    span: Range<u64>,
+    progress: &mut Progress,
+) -> Result<(), RecoveryError> {
+    let mut sector = span.start;
+
+    while sector < span.end {
+        let sectors = ZERO_MAX.min(span.end - sector);
+
+        device
+            .zero(sector, sectors)
+            .map_err(|error| RecoveryError::Zero {
+                sector,
+                sectors,
+                error,
+            })?;
+        progress.advance(sectors * SECTOR_SIZE as u64);
+        sector += sectors;
+    }
+    Ok(())
 }
 
 /// Carries out the copies of a batch, and leaves it empty.

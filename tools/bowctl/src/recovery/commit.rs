@@ -11,9 +11,9 @@
 
 use bow_decisions::log::Crc32;
 
-use bow_decisions::check::block_sectors;
 use super::error::{CheckError, CommitError};
 use super::first_block::{parse, Block, Replace, Step};
+use bow_decisions::check::block_sectors;
 
 /// Keeping the new state, under way. See the [module](self).
 pub struct Commit {

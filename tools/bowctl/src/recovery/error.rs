@@ -5,6 +5,7 @@
 use std::io;
 
 use bow_decisions::log::LogError;
+use bow_decisions::resume::ResumeError;
 use thiserror::Error;
 
 pub use bow_decisions::check_error::{CheckError, EntryError};
@@ -32,6 +33,9 @@ pub enum RecoveryError {
     /// A restore has begun.
     #[error("a restore has begun and has not finished")]
     Restoring,
+    /// The log is good, but does not have what resuming the checkpoint needs.
+    #[error("{0}")]
+    NotResumable(ResumeError),
     /// The log that was checked is no longer what is found. This is a bug, or somebody else writes
     /// to the device.
     #[error("the log changed while it was being restored: {0}")]
@@ -59,9 +63,32 @@ pub enum RecoveryError {
         /// The device's error.
         error: io::Error,
     },
+    /// Zeroes could not be written.
+    #[error("zeroing {sectors} sectors from sector {sector} on: {error}")]
+    Zero {
+        /// First sector.
+        sector: u64,
+        /// Number of sectors.
+        sectors: u64,
+        /// The device's error.
+        error: io::Error,
+    },
     /// A flush failed.
     #[error("flushing: {0}")]
     Flush(io::Error),
+}
+
+impl From<ResumeError> for RecoveryError {
+    fn from(error: ResumeError) -> Self {
+        match error {
+            ResumeError::Check(invalid) => invalid.into(),
+            ResumeError::Restoring => Self::Restoring,
+            ResumeError::NoMemory => Self::NoMemory,
+            error @ (ResumeError::Version(_) | ResumeError::NoFreeMap | ResumeError::Map(_)) => {
+                Self::NotResumable(error)
+            }
+        }
+    }
 }
 
 impl From<CheckError> for RecoveryError {

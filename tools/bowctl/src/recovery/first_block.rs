@@ -23,6 +23,13 @@ pub enum Step<'a> {
         /// Bytes; whole sectors.
         bytes: u32,
     },
+    /// Make sectors read as zeroes.
+    Zero {
+        /// First sector.
+        sector: u64,
+        /// Number of sectors.
+        sectors: u64,
+    },
     /// Read `len` bytes, a block, from `sector` on, and give them to `feed`.
     Read {
         /// First sector.

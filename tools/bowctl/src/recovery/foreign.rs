@@ -50,6 +50,11 @@ fn first_block<D: BlockDevice>(device: &D, log: &Checked) -> Result<Option<Strin
     if header.version < ONE_SECTOR || len <= SECTOR_SIZE {
         return Ok(None);
     }
+    // A restore that has begun has zeroed the relocated first block, which a commit that was cut off may have
+    // begun to put here before.
+    if header.restoring && header.has_record() {
+        return Ok(None);
+    }
 
     let block = |sector| -> Result<Vec<u8>, RecoveryError> {
         let mut data = vec![0; len];

@@ -2,8 +2,8 @@
 
 //! A restore of a device that the target has let go of, step by step.
 //!
-//! [`Restore`] says what to copy, what to write to the first block and when to flush. It does no
-//! I/O: the caller carries the steps out, each before it asks for the next.
+//! [`Restore`] says what to zero and to copy, what to write to the first block and when to flush. It does
+//! no I/O: the caller carries the steps out, each before it asks for the next.
 //!
 //! # Why a restore can be cut off anywhere
 //!
@@ -22,6 +22,8 @@
 //!   copy writes again.
 //! - **The first copy is preceded by a mark** as well, which turns the magic to "WOB": from then on
 //!   the device is in neither state, and nobody may keep the new one any more.
+//! - **Between the two, free space is zeroed,** and flushed: [`leftovers`](super::leftovers) says which of
+//!   it, and why then.
 //! - **The first block is replaced last and in two writes**, when its count is 1: first the sectors
 //!   after the first, with the first as it is, then, after a flush, the first. The write in between
 //!   costs nothing that counts: what stands there has no meaning while the first sector is that of
@@ -30,18 +32,25 @@
 //!
 //! The mark before entry 0 is always needed, since entry 0 overwrites the log.
 
+use std::ops::Range;
+
 use bow_decisions::log::{Crc32, Entry, Header, SECTOR_SHIFT, SECTOR_SIZE};
 use kernel::prelude::*;
 
-use bow_decisions::check::{check_first, sectors, source_end};
 use super::error::CheckError;
 use super::first_block::{parse, Block, Replace, Step, BLOCK_MAX};
+use super::sector_set::SectorSet;
+use bow_decisions::check::{check_first, sectors, source_end};
 
 /// Next action of a [`Restore`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum State {
     /// Flush: what this restore finds may be in a cache only, if an earlier one was killed.
     Begin,
+    /// Zero what is left of the leftovers, then do the entry before this index.
+    Zero {
+        before: u32,
+    },
     /// Do the entry before this index.
     Entries {
         before: u32,
@@ -76,6 +85,10 @@ pub struct Restore {
     header: Header,
     /// Block that will replace the first block.
     next: Block,
+    /// Sectors to be zeroed.
+    leftovers: std::vec::IntoIter<Range<u64>>,
+    /// True if sectors were zeroed since the last flush.
+    has_zeroed: bool,
     /// Sector ranges that were read from since the last mark.
     used: KVec<(u64, u64)>,
     /// True once what follows the first block in the last entry of all has been copied.
@@ -85,14 +98,19 @@ pub struct Restore {
 
 impl Restore {
     /// Begins, or takes up again, to restore a device of `device` sectors whose first block is
-    /// `first`.
+    /// `first`, and to zero `leftovers`.
     ///
     /// The log must have been checked ([`bow_decisions::check::Check`]).
     ///
     /// # Errors
     ///
     /// If `first` is no log block.
-    pub fn new(first: &[u8], device: u64, crc32: Crc32) -> Result<Self, CheckError> {
+    pub fn new(
+        first: &[u8],
+        device: u64,
+        leftovers: SectorSet,
+        crc32: Crc32,
+    ) -> Result<Self, CheckError> {
         let header = parse(first, crc32)?;
         let first = Block::new(first, header.block_size as usize).ok_or(CheckError::Unexpected)?;
 
@@ -105,6 +123,8 @@ impl Restore {
                 bytes: [0; BLOCK_MAX],
                 len: 0,
             },
+            leftovers: leftovers.into_iter(),
+            has_zeroed: false,
             used: KVec::new(),
             rest_copied: false,
             state: State::Begin,
@@ -131,11 +151,24 @@ impl Restore {
                     let count = self.header.count;
 
                     self.state = if self.header.restoring {
-                        State::Entries { before: count }
+                        State::Zero { before: count }
                     } else {
                         State::MarkWrite { count }
                     };
                     return Ok(Step::Flush);
+                }
+                State::Zero { before } => {
+                    if let Some(span) = self.leftovers.next() {
+                        self.has_zeroed = true;
+                        return Ok(Step::Zero {
+                            sector: span.start,
+                            sectors: span.end.saturating_sub(span.start),
+                        });
+                    }
+                    self.state = State::Entries { before };
+                    if std::mem::take(&mut self.has_zeroed) {
+                        return Ok(Step::Flush);
+                    }
                 }
                 State::Entries { before } => {
                     let index = before.checked_sub(1).ok_or(CheckError::Unexpected)?;
@@ -155,7 +188,7 @@ impl Restore {
                 }
                 State::Marked { count } => {
                     self.used.clear();
-                    self.state = State::Entries { before: count };
+                    self.state = State::Zero { before: count };
                     return Ok(Step::Flush);
                 }
                 State::Load { entry } => {

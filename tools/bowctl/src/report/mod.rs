@@ -7,11 +7,13 @@
 
 use std::fmt::Write as _;
 
-use bow_decisions::log::{Entry, Header, Identity};
+use bow_decisions::log::{Entry, Header, Identity, SECTOR_SIZE};
 use bow_decisions::state::State;
 use serde::Serialize;
 
-use crate::recovery::Summary;
+use crate::recovery::leftovers::Record;
+use crate::recovery::sector_set::SectorSet;
+use crate::recovery::Checked;
 
 mod status;
 
@@ -38,6 +40,16 @@ pub struct Block {
     pub uuid: Option<String>,
     /// Seconds since the epoch at which the checkpoint was taken; none in version 1.0.
     pub time: Option<u64>,
+    /// Sector that the first block of the free map belongs at; none if there is no free map.
+    pub free_map_sector: Option<u64>,
+    /// Number of blocks of the free map; none if there is none.
+    pub free_map_blocks: Option<u32>,
+    /// Action to be taken at the next boot: `none`, `try` or `restore`.
+    pub boot_action: &'static str,
+    /// Number of boots that may still be tried.
+    pub boot_tries_left: u8,
+    /// Number of boots that may be tried in all.
+    pub boot_tries: u8,
     /// The entries, in the order in which a restore does them. Empty in a status.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub entries: Vec<LogEntry>,
@@ -56,6 +68,8 @@ pub struct LogEntry {
     pub size: u32,
     /// Checksum; 0 if not recorded.
     pub checksum: u32,
+    /// The entry is a grant of the sectors from source to dest.
+    pub grant: bool,
 }
 
 /// A log.
@@ -72,7 +86,7 @@ pub struct Log {
 }
 
 /// Totals of a log.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Totals {
     /// Log blocks.
     pub log_blocks: u64,
@@ -80,14 +94,46 @@ pub struct Totals {
     pub entries: u64,
     /// Bytes that a restore copies.
     pub bytes: u64,
+    /// Record of free space; none if the log has no free map.
+    pub free_map: Option<FreeMap>,
 }
 
-impl From<Summary> for Totals {
-    fn from(summary: Summary) -> Self {
+/// Record of free space, all in bytes.
+#[derive(Clone, Debug, Serialize)]
+pub struct FreeMap {
+    /// Description of the damage; the other fields are 0 then.
+    pub error: Option<String>,
+    /// Space that was free at the checkpoint.
+    pub free_bytes: u64,
+    /// Space of that which grants have handed to the file system.
+    pub granted_bytes: u64,
+    /// Space that a restore zeroes.
+    pub zero_bytes: u64,
+}
+
+impl From<&Checked> for Totals {
+    fn from(log: &Checked) -> Self {
+        let bytes = |set: &SectorSet| set.sectors().saturating_mul(SECTOR_SIZE as u64);
+
         Self {
-            log_blocks: summary.blocks,
-            entries: summary.entries,
-            bytes: summary.bytes,
+            log_blocks: log.summary.blocks,
+            entries: log.summary.entries,
+            bytes: log.summary.bytes,
+            free_map: match &log.record {
+                Record::None => None,
+                Record::Damaged(error) => Some(FreeMap {
+                    error: Some(error.to_string()),
+                    free_bytes: 0,
+                    granted_bytes: 0,
+                    zero_bytes: 0,
+                }),
+                Record::Good(space) => Some(FreeMap {
+                    error: None,
+                    free_bytes: bytes(&space.free),
+                    granted_bytes: bytes(&space.granted),
+                    zero_bytes: bytes(&space.leftovers),
+                }),
+            },
         }
     }
 }
@@ -116,6 +162,15 @@ impl Block {
             sector0: header.sector0,
             uuid: header.identity.map(|identity| uuid(&identity)),
             time: header.identity.map(|identity| identity.time),
+            free_map_sector: header.free_map.map(|map| map.sector),
+            free_map_blocks: header.free_map.map(|map| map.blocks),
+            boot_action: match header.boot.action {
+                1 => "try",
+                2 => "restore",
+                _ => "none",
+            },
+            boot_tries_left: header.boot.tries_left,
+            boot_tries: header.boot.tries,
             entries: Vec::new(),
         }
     }
@@ -127,17 +182,30 @@ impl Block {
             _ => "checkpoint of unknown time (log version 1.0)".to_owned(),
         }
     }
+
+    /// Returns what is to be done at the next boot, in words; [`None`] if that is nothing.
+    fn next_boot(&self) -> Option<String> {
+        let is_set = self.boot_action != "none" || self.boot_tries > 0;
+
+        is_set.then(|| {
+            format!(
+                "{}, {} of {} tries left",
+                self.boot_action, self.boot_tries_left, self.boot_tries
+            )
+        })
+    }
 }
 
 impl LogEntry {
-    /// Makes an entry at an index.
-    pub fn new(index: u32, entry: Entry) -> Self {
+    /// Makes an entry at an index of the log block that has this header.
+    pub fn new(header: &Header, index: u32, entry: Entry) -> Self {
         Self {
             index,
             source: entry.source,
             dest: entry.dest,
             size: entry.size,
             checksum: entry.checksum,
+            grant: header.has_record() && entry.granted().is_some(),
         }
     }
 }
@@ -145,8 +213,16 @@ impl LogEntry {
 impl Totals {
     /// Describes the totals in words.
     pub fn text(&self) -> String {
+        let zeroes = match &self.free_map {
+            None => ", no record of free space".to_owned(),
+            Some(FreeMap {
+                error: Some(error), ..
+            }) => format!(", no usable record of free space: {error}"),
+            Some(map) => format!(", {} bytes of free space to zero", map.zero_bytes),
+        };
+
         format!(
-            "{} log block{}, {} entr{}, {} bytes to copy back",
+            "{} log block{}, {} entr{}, {} bytes to copy back{zeroes}",
             self.log_blocks,
             if self.log_blocks == 1 { "" } else { "s" },
             self.entries,
@@ -178,6 +254,14 @@ impl Log {
                 }
             );
             for entry in &block.entries {
+                if entry.grant {
+                    let _ = writeln!(
+                        text,
+                        "  {:>3}: grant from {:>10} to {:>14}",
+                        entry.index, entry.source, entry.dest
+                    );
+                    continue;
+                }
                 let _ = writeln!(
                     text,
                     "  {:>3}: source {:>12} dest {:>12} size {:>8} checksum {:08x}",
@@ -187,6 +271,12 @@ impl Log {
         }
         if let Some(block) = self.blocks.first() {
             let _ = writeln!(text, "{}", block.checkpoint());
+            if let (Some(sector), Some(blocks)) = (block.free_map_sector, block.free_map_blocks) {
+                let _ = writeln!(text, "free map of {blocks} blocks, from sector {sector} on");
+            }
+            if let Some(boot) = block.next_boot() {
+                let _ = writeln!(text, "next boot: {boot}");
+            }
         }
         if let Some(totals) = &self.summary {
             let _ = writeln!(text, "{}", totals.text());

@@ -200,6 +200,9 @@ impl LiveStatus {
         }
         if let Some(header) = &self.header {
             line("checkpoint", &taken(header));
+            if let Some(boot) = header.next_boot() {
+                line("next boot", &boot);
+            }
         }
         if self.state == 0 {
             let known = format!(
@@ -272,12 +275,22 @@ impl LiveStatus {
 }
 
 impl PlainStatus {
+    /// Returns whether the log has a free map, without which a checkpoint cannot be resumed.
+    fn has_free_map(&self) -> bool {
+        self.header
+            .as_ref()
+            .is_some_and(|header| header.free_map_sector.is_some())
+    }
+
     fn text(&self) -> String {
         let mut text = format!(
             "{}: {}\n",
             self.device,
             match self.log {
                 "none" => "no checkpoint",
+                "checkpoint" if self.has_free_map() =>
+                    "an open checkpoint: `bowctl resume` goes on with it, `bowctl restore` goes back \
+                     to it, `bowctl commit` keeps the new state",
                 "checkpoint" =>
                     "an open checkpoint: `bowctl restore` goes back to it, `bowctl commit` keeps \
                      the new state",
@@ -291,6 +304,9 @@ impl PlainStatus {
 
         if let Some(header) = &self.header {
             line("checkpoint", &taken(header));
+            if let Some(boot) = header.next_boot() {
+                line("next boot", &boot);
+            }
             let log = format!(
                 "{} log block{} of {} bytes, version {}",
                 u64::from(header.sequence) + 1,
