@@ -197,7 +197,7 @@ impl Worker {
                 State::Committed => self.commit(bow),
                 State::Tracking => {
                     // The record of free space has been kept all along.
-                    *bow.report.lock() = Report::default();
+                    *bow.report.lock() = Report::of_state(State::Tracking);
                     bow.set_mode(Mode::State(State::Tracking));
                     Ok(())
                 }
@@ -348,7 +348,7 @@ impl Worker {
         }
         *bow.tracker.lock() = Some(active.take_tracker());
         bow.granted.store(0, Relaxed);
-        *bow.report.lock() = Report::of_committed();
+        *bow.report.lock() = Report::of_state(State::Committed);
         bow.set_mode(Mode::State(State::Committed));
         self.active = None;
         bow.in_flight.replace(None);

@@ -83,7 +83,6 @@ use crate::{
     },
     decisions::{
         block_size::BlockSize,
-        free_space::FreeSpace,
         ranges::Nodes,
         state::State,
         table::{
@@ -324,24 +323,15 @@ impl Bow {
         let on_full = arguments.on_full.unwrap_or(OnFull::Error);
         let no_discard_passdown = arguments.no_discard_passdown;
         let queue = ReclaimQueue::new(c"dm-bow")?;
-        let (state, report, active, writable, tracker) = match resumed {
-            Some(Resumed { active, writable }) => (
-                State::Checkpoint,
-                active.report(),
-                Some(active),
-                Some(writable),
-                None,
-            ),
-            None => (
-                State::Tracking,
-                Report::default(),
-                None,
-                None,
-                Some(Tracker {
-                    space: FreeSpace::new(),
-                    nodes: Nodes::new(Tracker::NODES, GFP_KERNEL)?,
-                }),
-            ),
+        let (state, active, writable) = match resumed {
+            Some(Resumed { active, writable }) => (State::Checkpoint, Some(active), Some(writable)),
+            None => (State::Tracking, None, None),
+        };
+        // Of a checkpoint the worker reports the rest when the table goes live.
+        let report = Report::of_state(state);
+        let nodes = match state {
+            State::Tracking => Some(Nodes::new(Tracker::NODES, GFP_KERNEL)?),
+            _ => None,
         };
         Ok(try_pin_init!(Self {
             in_flight <- SrcuCell::new(writable),
@@ -356,7 +346,7 @@ impl Bow {
             mode: Atomic::new(Mode::State(state).to_raw()),
             hits: Atomic::new(0),
             granted: Atomic::new(0),
-            tracker <- new_spinlock!(tracker, "dm_bow_tracker"),
+            tracker <- new_spinlock!(nodes.map(Tracker::new), "dm_bow_tracker"),
             deferred <- new_spinlock!(Deferred::new(), "dm_bow_deferred"),
             room <- new_condvar!("dm_bow_room"),
             first_block_io: Atomic::new(0),

@@ -29,14 +29,13 @@ use crate::{
         log::{
             self,
             Header,
-            Identity,
             Sector,
-            BLOCK_SIZE_MAX,
             SECTOR_SIZE, //
         },
         ranges::{
             Kind,
-            Nodes, //
+            Nodes,
+            RangeTree, //
         },
         resume::{
             Resume,
@@ -97,101 +96,128 @@ impl Reader<'_> {
     }
 }
 
+/// A log that was read.
+struct Log {
+    header: Header,
+    ranges: RangeTree,
+    /// First sector of the newest log block.
+    newest: KBox<Sector>,
+}
+
+impl Log {
+    /// Reads the log on `device`, of which the target has `sectors` sectors. Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// A [`CtrError`] that says why the checkpoint cannot be resumed.
+    #[inline(never)]
+    fn read(
+        device: &Device,
+        sectors: u64,
+        arguments: &Arguments,
+        wanted: ResumeOf,
+    ) -> Result<Self, CtrError> {
+        let cannot_read = |error| CtrError(error, c"the device cannot be read");
+        let mut reader = Reader {
+            device,
+            buffer: Buffer::new(1).map_err(no_memory)?,
+            bytes: KVec::new(),
+        };
+        let mut newest = KBox::new([0; SECTOR_SIZE], GFP_KERNEL).map_err(|_| no_memory(ENOMEM))?;
+        // What can be read now must not be lost by a power cut once more is built on it.
+        device.flush().map_err(cannot_read)?;
+        reader
+            .read(0, SECTOR_SIZE)
+            .map_err(cannot_read)?
+            .iter()
+            .zip(newest.iter_mut())
+            .for_each(|(from, to)| *to = *from);
+        if log::probe(&*newest).is_none() {
+            return Err(CtrError(
+                EINVAL,
+                c"there is no checkpoint on the device to be resumed",
+            ));
+        }
+        let refuse = |error| refused(device, error);
+        let mut resume = Resume::new(&*newest, sectors, crc32).map_err(refuse)?;
+        check_wanted(resume.newest(), device, arguments, wanted)?;
+        while let Some(read) = resume.next().map_err(refuse)? {
+            let bytes = reader.read(read.sector, read.bytes).map_err(cannot_read)?;
+            resume.feed(bytes).map_err(refuse)?;
+        }
+        Ok(Self {
+            header: *resume.newest(),
+            ranges: resume.finish().map_err(refuse)?,
+            newest,
+        })
+    }
+}
+
 impl Resumed {
     /// Resumes the checkpoint on `device`, of which the target has `sectors` sectors. Sleeps.
     ///
     /// # Errors
     ///
     /// A [`CtrError`] that says why not.
+    #[inline(never)]
     pub(super) fn read(
         device: &Device,
         sectors: u64,
         arguments: &Arguments,
         wanted: ResumeOf,
     ) -> Result<(Self, BlockSize), CtrError> {
-        let no_memory = |_| CtrError(ENOMEM, c"not enough memory");
-        let cannot_read = |error| CtrError(error, c"the device cannot be read");
-        let mut reader = Reader {
-            device,
-            buffer: Buffer::new(1).map_err(no_memory)?,
-            bytes: KVec::with_capacity(BLOCK_SIZE_MAX as usize, GFP_KERNEL)
-                .map_err(|_| CtrError(ENOMEM, c"not enough memory"))?,
-        };
-        // What can be read now must not be lost by a power cut once more is built on it.
-        device.flush().map_err(cannot_read)?;
-        let mut newest: Sector = [0; SECTOR_SIZE];
-        reader
-            .read(0, SECTOR_SIZE)
-            .map_err(cannot_read)?
-            .iter()
-            .zip(&mut newest)
-            .for_each(|(from, to)| *to = *from);
-        if log::probe(&newest).is_none() {
-            return Err(CtrError(
-                EINVAL,
-                c"there is no checkpoint on the device to be resumed",
-            ));
-        }
-        let mut resume =
-            Resume::new(&newest, sectors, crc32).map_err(|error| refused(device, error))?;
-        check_wanted(resume.newest(), arguments, wanted)?;
-        if resume.newest().block_size < device.logical_block_size() {
-            return Err(CtrError(
-                EINVAL,
-                c"the checkpoint has blocks smaller than the device's logical blocks",
-            ));
-        }
-        while let Some(read) = resume.next().map_err(|error| refused(device, error))? {
-            let bytes = reader.read(read.sector, read.bytes).map_err(cannot_read)?;
-            resume.feed(bytes).map_err(|error| refused(device, error))?;
-        }
-        let header = *resume.newest();
-        let block = resume.block();
-        let ranges = resume.finish().map_err(|error| refused(device, error))?;
-        let identity = header.identity.unwrap_or(Identity {
-            uuid: [0; 16],
-            time: 0,
-        });
-        let memory = Memory::new(block, identity, GFP_KERNEL).map_err(no_memory)?;
-        let checkpoint = Checkpoint::resume(
-            ranges,
-            block,
-            sectors,
-            memory,
-            &header,
-            header.entries(&newest),
-        );
-        Self::of(checkpoint, newest, block, sectors)
-            .map(|resumed| (resumed, block))
-            .map_err(no_memory)
+        let log = Log::read(device, sectors, arguments, wanted)?;
+        // A header with another block size has been refused.
+        let block = BlockSize::from_bytes(log.header.block_size).unwrap_or(BlockSize::MAX);
+        let resumed = Self::of(log, block, sectors).map_err(no_memory)?;
+        Ok((resumed, block))
     }
 
-    /// Makes a device in state 1 of a checkpoint whose newest log block is `newest`. Sleeps.
-    fn of(
-        mut checkpoint: Checkpoint,
-        newest: Sector,
-        block: BlockSize,
-        sectors: u64,
-    ) -> Result<Self> {
+    /// Makes a device in state 1 of a log. Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    #[inline(never)]
+    fn of(log: Log, block: BlockSize, sectors: u64) -> Result<Self> {
+        let Log {
+            header,
+            ranges,
+            newest,
+        } = log;
+        let identity = header.identity.ok_or(EINVAL)?;
+        let memory = Memory::new(block, identity, GFP_KERNEL)?;
+        let entries = header.entries(&*newest);
+        let mut checkpoint = Checkpoint::resume(ranges, block, sectors, memory, &header, entries);
         let writable = KBox::new(WritableMap::new(sectors, block)?, GFP_KERNEL)?;
         checkpoint.for_each(|run| {
             if run.kind == Some(Kind::Writable) {
                 writable.set(&(run.start..run.end.min(sectors)));
             }
         });
+        let mut nodes = Nodes::new(Tracker::NODES, GFP_KERNEL)?;
+        nodes.fill(GFP_KERNEL)?;
         let place = KBox::new_uninit(GFP_KERNEL)?;
         let slots = Slot::all(GFP_KERNEL)?;
         let buffer = Buffer::new(2)?;
-        let mut nodes = Nodes::new(Tracker::NODES, GFP_KERNEL)?;
-        nodes.fill(GFP_KERNEL)?;
         let Ok(mut active) = place.write_init(Active::new(checkpoint, slots, buffer, nodes));
-        active.durable = newest;
+        active.durable = *newest;
         Ok(Self { active, writable })
     }
 }
 
-/// Checks that the newest log block, which has `header`, is of the checkpoint that is wanted.
-fn check_wanted(header: &Header, arguments: &Arguments, wanted: ResumeOf) -> Result<(), CtrError> {
+/// Returns the error for a lack of memory.
+fn no_memory(error: Error) -> CtrError {
+    CtrError(error, c"not enough memory")
+}
+
+/// Checks that the newest log block, which has `header`, is of the checkpoint that is wanted, and fits `device`.
+fn check_wanted(
+    header: &Header,
+    device: &Device,
+    arguments: &Arguments,
+    wanted: ResumeOf,
+) -> Result<(), CtrError> {
     let is_wanted = match wanted {
         ResumeOf::Any => true,
         ResumeOf::Uuid(uuid) => header
@@ -202,6 +228,12 @@ fn check_wanted(header: &Header, arguments: &Arguments, wanted: ResumeOf) -> Res
         return Err(CtrError(
             EINVAL,
             c"the checkpoint on the device has another UUID than the one to be resumed",
+        ));
+    }
+    if header.block_size < device.logical_block_size() {
+        return Err(CtrError(
+            EINVAL,
+            c"the checkpoint has blocks smaller than the device's logical blocks",
         ));
     }
     match arguments.block_size {

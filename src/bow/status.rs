@@ -59,23 +59,6 @@ pub(super) struct Report {
     failed: bool,
 }
 
-impl Default for Report {
-    fn default() -> Self {
-        Self {
-            state: State::Tracking,
-            free: 0,
-            writable: 0,
-            backup: 0,
-            sequence: 0,
-            entries: 0,
-            moved: 0,
-            ranges: 0,
-            full: false,
-            failed: false,
-        }
-    }
-}
-
 impl Report {
     /// Returns the figures of a checkpoint.
     pub(super) fn of_checkpoint(checkpoint: &Checkpoint, full: bool, failed: bool) -> Self {
@@ -94,11 +77,19 @@ impl Report {
         }
     }
 
-    /// Returns the report of a device in state 2, of which all figures are 0.
-    pub(super) fn of_committed() -> Self {
+    /// Returns the report of a device in `state`, of which all figures are 0.
+    pub(super) fn of_state(state: State) -> Self {
         Self {
-            state: State::Committed,
-            ..Self::default()
+            state,
+            free: 0,
+            writable: 0,
+            backup: 0,
+            sequence: 0,
+            entries: 0,
+            moved: 0,
+            ranges: 0,
+            full: false,
+            failed: false,
         }
     }
 

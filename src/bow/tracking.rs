@@ -39,6 +39,14 @@ impl Tracker {
     /// Number of tree nodes kept in stock, for changes for which none can be allocated.
     pub(super) const NODES: usize = 4 * RangeTree::NODES_PER_SET;
 
+    /// Creates the record of a device of which no sector is known to be free.
+    pub(super) fn new(nodes: Nodes) -> Self {
+        Self {
+            space: FreeSpace::new(),
+            nodes,
+        }
+    }
+
     /// Returns the number of free sectors, and the number of ranges that they form.
     pub(super) fn figures(&self) -> (u64, usize) {
         (self.space.sectors(), self.space.ranges())

@@ -3,7 +3,6 @@
 //! Copies of old contents that share a log write.
 
 use super::{
-    grants::GRANTS_MAX,
     log::{
         ENTRIES_MAX,
         SECTOR_SIZE, //
@@ -25,6 +24,9 @@ pub const PAGE_BYTES: usize = 4096;
 
 /// Maximum number of copies in a batch.
 pub const COPIES_MAX: usize = 64;
+
+/// Maximum number of grants in a batch.
+pub(super) const GRANTS_MAX: usize = 16;
 
 /// Number of pages of copy buffer in a batch.
 pub const BATCH_PAGES: usize = 256;

@@ -44,7 +44,9 @@ use kernel::{
 pub struct Memory {
     nodes: Nodes,
     chain: Chain,
-    grants: Grants,
+    // Boxed, so that a stack has room for a checkpoint.
+    grants: KBox<Grants>,
+    discards: KBox<Discards>,
 }
 
 impl Memory {
@@ -57,7 +59,8 @@ impl Memory {
         Ok(Self {
             nodes: Ranges::stock(flags)?,
             chain: Chain::new(block, identity, flags)?,
-            grants: Grants::new(flags)?,
+            grants: KBox::new(Grants::new(flags)?, flags)?,
+            discards: KBox::new(Discards::default(), flags)?,
         })
     }
 }
@@ -73,6 +76,7 @@ impl Checkpoint {
             nodes,
             chain,
             grants,
+            discards,
         } = memory;
         // INVARIANT: All ranges are free, so none is writable or a backup; their bounds are as the caller
         // says.
@@ -83,7 +87,7 @@ impl Checkpoint {
             grants,
             block,
             first_block: 0,
-            discards: Discards::default(),
+            discards,
             moved: 0,
             sectors: block.up(sectors),
             window: Window::new(),

@@ -83,12 +83,12 @@ pub struct Checkpoint {
     /// The log blocks.
     pub(super) chain: Chain,
     /// Free space handed to the file system.
-    pub(super) grants: Grants,
+    pub(super) grants: KBox<Grants>,
     pub(super) block: BlockSize,
     /// First sector of the relocated first block.
     pub(super) first_block: u64,
     /// Discarded space that is not free yet.
-    pub(super) discards: Discards,
+    pub(super) discards: KBox<Discards>,
     /// Number of sectors of backups that were moved so far, since the file system wrote to their place.
     pub(super) moved: u64,
     /// Size of the device in sectors, rounded up to whole blocks.
@@ -456,6 +456,7 @@ impl Checkpoint {
 
     /// Makes the source of `copy` writable. Returns the new kind of its destination.
     fn keep(&mut self, copy: &CopyOut) -> Kind {
+        // INVARIANT: The log entry of the copy is durable.
         self.set_copied(copy.source..copy.source_end(), Some(Kind::Writable));
         match copy.from {
             Some(Kind::FirstBlock) => {

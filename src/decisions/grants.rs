@@ -13,6 +13,7 @@
 //! more than a grant.
 
 use super::{
+    batch::GRANTS_MAX,
     ranges::Kind,
     spans::Spans,
     stock::Ranges, //
@@ -22,9 +23,6 @@ use kernel::{
     alloc::Flags,
     prelude::*, //
 };
-
-/// Maximum number of grants that share a log write.
-pub(super) const GRANTS_MAX: usize = 16;
 
 /// Maximum number of grants whose log write has not completed.
 const PENDING_MAX: usize = 2 * GRANTS_MAX;

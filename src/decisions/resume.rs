@@ -136,7 +136,7 @@ pub struct Read {
 
 /// A checkpoint that is being rebuilt. See the [module](self).
 pub struct Resume {
-    check: Check,
+    check: KBox<Check>,
     crc32: Crc32,
     /// Header of the newest log block.
     newest: Header,
@@ -160,8 +160,8 @@ impl Resume {
     /// # Errors
     ///
     /// A [`ResumeError`].
-    pub fn new(first: &[u8], sectors: u64, crc32: Crc32) -> Result<Self, ResumeError> {
-        let check = Check::new(first, sectors, LIMITS, false, crc32)?;
+    pub fn new(first: &[u8], sectors: u64, crc32: Crc32) -> Result<KBox<Self>, ResumeError> {
+        let check = Self::check(first, sectors, crc32)?;
         let newest = *check.header();
         if newest.version != VERSION_1_2 {
             return Err(ResumeError::Version(newest.version));
@@ -174,7 +174,7 @@ impl Resume {
         }
         // A header with another block size has been refused.
         let block = BlockSize::from_bytes(newest.block_size).unwrap_or(BlockSize::MAX);
-        let mut resume = Self {
+        let resume = Self {
             check,
             crc32,
             newest,
@@ -186,18 +186,21 @@ impl Resume {
             map: None,
         };
         let first_block = newest.sector0..newest.sector0.saturating_add(block.sectors());
+        let mut resume = KBox::new(resume, GFP_KERNEL).map_err(|_| ResumeError::NoMemory)?;
         resume.set(first_block, Kind::FirstBlock)?;
         Ok(resume)
+    }
+
+    /// Begins to check the log. Not inlined, for the sake of the stack.
+    #[inline(never)]
+    fn check(first: &[u8], sectors: u64, crc32: Crc32) -> Result<KBox<Check>, ResumeError> {
+        let check = Check::new(first, sectors, LIMITS, false, crc32)?;
+        KBox::new(check, GFP_KERNEL).map_err(|_| ResumeError::NoMemory)
     }
 
     /// Returns the header of the newest log block.
     pub fn newest(&self) -> &Header {
         &self.newest
-    }
-
-    /// Returns the block size.
-    pub fn block(&self) -> BlockSize {
-        self.block
     }
 
     /// Goes on as far as possible. Returns what has to be read and [fed](Self::feed) next; [`None`] when all has
@@ -206,6 +209,7 @@ impl Resume {
     /// # Errors
     ///
     /// The first thing that is wrong, as a [`ResumeError`].
+    #[expect(clippy::should_implement_trait, reason = "an iterator cannot be fed")]
     #[expect(clippy::should_implement_trait, reason = "an iterator cannot be fed")]
     pub fn next(&mut self) -> Result<Option<Read>, ResumeError> {
         if let Some(map) = &self.map {
@@ -266,7 +270,7 @@ impl Resume {
     /// # Errors
     ///
     /// [`ResumeError::NoMemory`].
-    pub fn finish(mut self) -> Result<RangeTree, ResumeError> {
+    pub fn finish(&mut self) -> Result<RangeTree, ResumeError> {
         while let Some(source) = self.check.take_source() {
             let source = source.start.max(self.block.sectors())..source.end;
             self.fill(source, &[None, Some(Kind::Free)], Kind::Writable)?;
@@ -276,7 +280,7 @@ impl Resume {
             self.fill(run.start..run.end, &[Some(Kind::Free)], Kind::Writable)?;
             position = run.end;
         }
-        Ok(self.ranges)
+        Ok(core::mem::replace(&mut self.ranges, RangeTree::new()))
     }
 
     /// Adds an entry of a good log. All newer entries have been added.

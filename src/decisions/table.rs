@@ -104,7 +104,7 @@ pub enum ArgumentError {
     OnFull,
     /// `resume` was given twice.
     ResumeRepeated,
-    /// What follows `resume:` is no UUID.
+    /// The word after `resume:` is no UUID.
     Uuid,
     /// `no_discard_passdown` was given twice.
     NoDiscardPassdownRepeated,

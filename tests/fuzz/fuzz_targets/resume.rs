@@ -42,7 +42,7 @@ fn resume(disk: &[u8]) -> Result<RangeTree, ResumeError> {
         // Each log block once, each block of the map once.
         reads += 1;
         assert!(reads <= 2 * sectors);
-        assert_eq!(wanted.bytes as u32, resume.block().bytes());
+        assert_eq!(wanted.bytes as u32, resume.newest().block_size);
         resume.feed(&disk[start..start + wanted.bytes])?;
     }
     resume.finish()

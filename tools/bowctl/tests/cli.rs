@@ -221,8 +221,7 @@ fn a_free_map_that_is_damaged() {
         .assert(&image.data(), image.history.rolled_back(), "rolled back");
 }
 
-/// What can be resumed is tested with the kernel; what cannot is refused with the reason, and what is left to
-/// do.
+/// Refusals to resume say the reason, and what is left to do. Resuming itself is tested with the kernel.
 #[test]
 fn checkpoints_that_cannot_be_resumed() {
     let refused = |image: &Image, code, parts: &[&str]| {

@@ -290,7 +290,7 @@ impl Device {
             let start = read.sector as usize * SECTOR;
             resume.feed(&self.disk[start..start + read.bytes]).unwrap();
         }
-        assert_eq!(resume.block(), self.block);
+        assert_eq!(resume.newest().block_size, self.block.bytes());
         let header = *resume.newest();
         let ranges = resume.finish().unwrap();
         let memory = Memory::new(self.block, header.identity.unwrap(), GFP_KERNEL).unwrap();
