@@ -227,7 +227,7 @@ impl Check {
     /// # Errors
     ///
     /// The first thing that is wrong with the log. The check is then over.
-    #[expect(clippy::should_implement_trait, reason = "an iterator cannot be fed")]
+    #[allow(clippy::should_implement_trait, reason = "an iterator cannot be fed")]
     pub fn next(&mut self) -> Result<Finding, CheckError> {
         loop {
             match self.state {

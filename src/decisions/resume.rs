@@ -209,8 +209,7 @@ impl Resume {
     /// # Errors
     ///
     /// The first thing that is wrong, as a [`ResumeError`].
-    #[expect(clippy::should_implement_trait, reason = "an iterator cannot be fed")]
-    #[expect(clippy::should_implement_trait, reason = "an iterator cannot be fed")]
+    #[allow(clippy::should_implement_trait, reason = "an iterator cannot be fed")]
     pub fn next(&mut self) -> Result<Option<Read>, ResumeError> {
         if let Some(map) = &self.map {
             let Some(sector) = map.next() else {
