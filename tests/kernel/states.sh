@@ -3,7 +3,7 @@
 # The state file and the messages take the next state and nothing else.
 . "$(dirname "$0")/lib.sh"
 . "$here/common/bow.sh"
-plan 41
+plan 49
 load_bow
 
 dev=$(slice data 4096)
@@ -51,9 +51,16 @@ fails "state 1 refuses the message checkpoint" "bow.*(accept|takes)" bow_message
 
 check "2 is taken, as a message" bow_message bow0 commit
 same "and read back" 2 "$(cat "$file")"
-refuses 2 0 1 2 3
+refuses 2 1 2 3
 fails "state 2 refuses the message commit" "bow.*(accept|takes)" bow_message bow0 commit
 fails "and checkpoint" "bow.*(accept|takes)" bow_message bow0 checkpoint
+check "2 is followed by 0" bow_set bow0 0
+same "which is read back" 0 "$(cat "$file")"
+refuses 0 0 2
+check "the next checkpoint needs no trim" bow_set bow0 1
+check "and is committed" bow_set bow0 2
+check "the message track goes on from there" bow_message bow0 track
+same "and the state is 0 again" 0 "$(cat "$file")"
 check "remove" bow_remove bow0
 no_log "afterwards" "$dev"
 
