@@ -12,7 +12,9 @@ use crate::decisions::resume::{Resume, ResumeError};
 
 /// Resumes what `disk` holds. Returns the ranges, and how many reads it took.
 fn resume(disk: &[u8]) -> Result<(RangeTree, usize), ResumeError> {
-    let mut resume = Resume::new(&disk[..SECTOR], (disk.len() / SECTOR) as u64, crc)?;
+    // The entries of version 1.0 fill the block.
+    let first = &disk[..disk.len().min(4096)];
+    let mut resume = Resume::new(first, (disk.len() / SECTOR) as u64, crc)?;
     let mut reads = 0;
 
     while let Some(wanted) = resume.next()? {

@@ -388,6 +388,8 @@ impl History {
             }
             Kind::Unchanged | Kind::Backup | Kind::FirstBlock => {}
         }
+        // Before the copy, so that there is none that no entry names.
+        self.make_room()?;
 
         let run = self.kinds[block..]
             .iter()
