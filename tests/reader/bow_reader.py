@@ -309,16 +309,15 @@ def leftovers(image, blocks):
         return set()
     per_block = newest.block_size // SECTOR
     free = {b * per_block + i for b in free_blocks(image, newest) for i in range(per_block)}
-    sources, written = set(), set()
+    sources, granted = set(), set()
     for block in blocks:
-        written.update(block.first_block())
         for entry in block.entries:
             sources.update(range(entry.source, entry.source + entry.size // SECTOR))
             grant = entry.grant() if block.has_record else None
             if grant:
                 end = min(-(-grant[1] // per_block) * per_block, image.sectors)
-                written.update(range(grant[0] // per_block * per_block, end))
-    old = (free & (sources | written)) | (set(newest.first_block()) & sources)
+                granted.update(range(grant[0] // per_block * per_block, end))
+    old = ((free & granted) - sources) | (set(newest.first_block()) & (free | sources))
     return old - image.needed - set(range(per_block))
 
 

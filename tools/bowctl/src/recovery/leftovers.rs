@@ -9,15 +9,14 @@
 //!
 //! # Sectors that are zeroed
 //!
-//! - Of the free map: what a grant has, what is the source of an entry (something was moved away because the
-//!   file system wanted the place), and the place of the relocated first block.
-//! - The place of the relocated first block outside the free map, if it is the source of an entry: otherwise
-//!   the restore would copy its contents, which are new, to the places that it was moved from.
+//! - Of the free map: what a grant has, unless an entry names it. The source of an entry needs no zeroes, since
+//!   the restore writes to it. The dest of one, unless it is a source too, holds a backup or a full log block.
+//! - The place of the relocated first block, if it is in the free map or the source of an entry. The restore
+//!   copies what is there, which is new, to the places that it was moved from; so it copies zeroes.
 //!
 //! But nothing that the restore reads: the places of backups, full log blocks and blocks of the free map.
 //! These hold what is as old as the checkpoint, or the log's own data, and stay. An entry that moves the
-//! relocated first block does read it, but nothing depends on the contents, which have no checksum; with
-//! zeroes in its last place the restore copies zeroes to the places before.
+//! relocated first block does read it, but nothing depends on the contents, which have no checksum.
 //!
 //! # Why zeroes come first
 //!
@@ -29,7 +28,8 @@
 //!   same set.
 //! - *Power fails later.* Everything has been zeroed, and the copies that followed have written nothing but
 //!   saved data, log blocks, blocks of the map, and zeroes. The next restore zeroes what the rest of the log
-//!   leads it to; that need not be everything.
+//!   leads it to; that need not be everything. The source of an entry has been written to when the entry is no
+//!   longer counted, and will be until then.
 //!
 //! # Why zeroes destroy nothing
 //!
@@ -128,8 +128,6 @@ pub struct Leftovers {
     read: Vec<Range<u64>>,
     /// Sources of entries.
     sources: Vec<Range<u64>>,
-    /// Places of the relocated first block.
-    first_blocks: Vec<Range<u64>>,
     granted: Vec<Range<u64>>,
 }
 
@@ -141,7 +139,6 @@ impl Leftovers {
             header: *newest,
             read: Vec::new(),
             sources: Vec::new(),
-            first_blocks: Vec::new(),
             granted: Vec::new(),
         }
     }
@@ -149,7 +146,6 @@ impl Leftovers {
     /// Takes the header of a log block that `check` has found.
     pub fn add_block(&mut self, header: &Header) {
         self.header = *header;
-        self.first_blocks.push(first_block(header));
     }
 
     /// Takes an entry that `check` has just found.
@@ -237,22 +233,20 @@ impl Leftovers {
             .collect();
         let granted = granted.intersection(&free);
         let sources: SectorSet = self.sources.into_iter().collect();
-        let newest: SectorSet = std::iter::once(first_block(&self.newest)).collect();
+        let first_block: SectorSet = std::iter::once(first_block(&self.newest)).collect();
         // The first block of the device is the log's, and replaced at the end.
         let needed: SectorSet = self
             .read
             .into_iter()
             .chain(std::iter::once(0..block.sectors()))
             .collect();
-        let written: SectorSet = self.first_blocks.into_iter().collect();
         let leftovers: SectorSet = [
-            &granted,
-            &free.intersection(&sources),
-            &free.intersection(&written),
-            &newest.intersection(&sources),
+            granted.difference(&sources),
+            first_block.intersection(&free),
+            first_block.intersection(&sources),
         ]
         .into_iter()
-        .flat_map(|set| set.spans().iter().cloned())
+        .flatten()
         .collect();
 
         FreeSpace {
