@@ -7,6 +7,7 @@ use crate::cut;
 use crate::device::Device;
 use crate::ext4;
 use crate::fsck;
+use crate::go_on::{self, GoneOn};
 use crate::promises::{self, Found};
 use crate::recording::Recording;
 use crate::trace::Time;
@@ -106,6 +107,8 @@ pub(crate) struct Outcome {
     pub(crate) files: usize,
     /// File systems that e2fsck found clean.
     pub(crate) clean: usize,
+    /// Resumes, and what was written after them.
+    pub(crate) gone_on: GoneOn,
 }
 
 /// Checks of a state beyond the promises that are always checked.
@@ -113,6 +116,8 @@ pub(crate) struct Outcome {
 pub(crate) struct Extra<'a> {
     /// Read the files that must be there.
     pub(crate) files: bool,
+    /// Resume the checkpoint and go on.
+    pub(crate) resume: bool,
     /// Have e2fsck check the file system, as a file in this folder.
     pub(crate) fsck: Option<&'a Path>,
     /// Tell what is drawn.
@@ -142,6 +147,11 @@ pub(crate) fn run(recording: &Recording, seed: Seed, extra: Extra<'_>) -> Result
         ..Outcome::default()
     };
     let mut kept = device.clone();
+    if found == Found::Log && extra.resume {
+        let mut random = Random::new((u64::from(seed.random) << 32) | u64::from(seed.cut));
+        outcome.gone_on = go_on::go_on(recording, &mut device.clone(), seed.cut, &mut random)
+            .map_err(|error| told(format!("going on: {error}")))?;
+    }
     if found == Found::Log {
         let mut restored = device;
         promises::restore(&mut restored)

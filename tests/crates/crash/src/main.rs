@@ -5,8 +5,8 @@
 //! In a guest, `tests/crash/record` runs a workload on a bow device between two dm-log-writes and
 //! traces the bios of both. On the host this program reads such a [`recording`], works out what a
 //! device with a volatile cache may hold at each moment ([`timeline`]), draws one of these states
-//! ([`cut`]), and does to it what a user would: rolls back, or keeps the new state ([`case`],
-//! [`promises`]). No state is ever written to a disk, so that there can be thousands a minute.
+//! ([`cut`]), and does to it what a user would: rolls back, keeps the new state ([`case`],
+//! [`promises`]), or resumes the checkpoint and goes on until power fails again ([`go_on`]). No state is ever written to a disk, so that there can be thousands a minute.
 
 #![deny(unsafe_code)]
 
@@ -17,6 +17,7 @@ mod device;
 mod ext4;
 mod files;
 mod fsck;
+mod go_on;
 mod log_writes;
 mod promises;
 mod reach;
@@ -274,6 +275,7 @@ fn carry_out(command: Command) -> Result<bool, String> {
         } => {
             let recording = Recording::load(&recording)?;
             let extra = Extra {
+                resume: true,
                 files: true,
                 fsck: fsck.as_deref(),
                 tell: true,

@@ -34,6 +34,9 @@ const FILES_EVERY: usize = 5;
 /// Of so many states some are looked at in every way.
 const EVERY_KIND: usize = 200;
 
+/// One state in so many is resumed.
+const RESUME_EVERY: usize = 3;
+
 /// e2fsck checks one state out of so many.
 const FSCK_EVERY: usize = 31;
 
@@ -66,6 +69,12 @@ pub(crate) struct Coverage {
     pub(crate) files: usize,
     /// File systems that e2fsck found clean.
     pub(crate) clean: usize,
+    /// States that were resumed.
+    pub(crate) resumed: usize,
+    /// Resumes of all these.
+    pub(crate) lives: usize,
+    /// Writes after them.
+    pub(crate) writes: usize,
 }
 
 impl AddAssign for Coverage {
@@ -80,6 +89,9 @@ impl AddAssign for Coverage {
         self.commits_cut_off += other.commits_cut_off;
         self.files += other.files;
         self.clean += other.clean;
+        self.resumed += other.resumed;
+        self.lives += other.lives;
+        self.writes += other.writes;
     }
 }
 
@@ -90,6 +102,8 @@ impl Coverage {
         let enough = self.states > EVERY_KIND;
         if self.logs == 0 {
             Some("no state with a log")
+        } else if enough && self.resumed == 0 {
+            Some("no state that was resumed")
         } else if plan.cut_offs > 0 && self.restores_cut_off == 0 {
             Some("no restore that was cut off")
         } else if is_ext4 && enough && self.files == 0 {
@@ -116,6 +130,11 @@ impl fmt::Display for Coverage {
             self.restores_cut_off,
             self.every_request,
             self.commits_cut_off
+        )?;
+        write!(
+            f,
+            "; {} of the states resumed, {} times in all, with {} writes",
+            self.resumed, self.lives, self.writes
         )?;
         if self.files > 0 {
             write!(f, "; files read in {}", self.files)?;
@@ -149,6 +168,9 @@ pub(crate) fn sweep(recording: &Recording, plan: Plan<'_>) -> (Coverage, Vec<Bro
         coverage.torn += outcome.torn;
         coverage.files += usize::from(outcome.files > 0);
         coverage.clean += outcome.clean;
+        coverage.resumed += usize::from(outcome.gone_on.lives > 0);
+        coverage.lives += outcome.gone_on.lives;
+        coverage.writes += outcome.gone_on.writes;
     }
     let (second, every_request) = cut_offs(&seeds, &outcomes, plan.cut_offs, &mut random);
     seeds.sort_unstable_by_key(|seed| seed.cut);
@@ -337,6 +359,7 @@ fn run_all(
                 };
                 let extra = Extra {
                     files: at % FILES_EVERY == 0,
+                    resume: at % RESUME_EVERY == 0,
                     fsck: plan.fsck.filter(|_| at % FSCK_EVERY == 0),
                     tell: false,
                 };
