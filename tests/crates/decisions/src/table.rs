@@ -114,14 +114,14 @@ fn the_default_is_4096_whatever_the_size() {
             .map(BlockSize::bytes)
     };
 
-    for sectors in [24, 31, 131_071, 131_072, u64::MAX] {
+    for sectors in [32, 39, 131_071, 131_072, u64::MAX] {
         for logical in [512, 1024, 2048, 4096] {
             assert_eq!(chosen(sectors, logical), Ok(4096));
         }
     }
     assert_eq!(chosen(131_072, 8192), Err(ArgumentError::BlockSizeTooSmall));
-    // A checkpoint takes three blocks.
-    for sectors in [0, 1, 7, 8, 23] {
+    // A checkpoint takes four blocks.
+    for sectors in [0, 1, 7, 8, 24, 31] {
         assert_eq!(chosen(sectors, 512), Err(ArgumentError::DeviceTooSmall));
     }
 
