@@ -83,12 +83,12 @@ fn same(found: &[u8], value: &[u8]) -> bool {
         .is_some_and(|zeroes| zeroes.iter().all(|byte| *byte == b'0'))
 }
 
-/// Checks that the block size is the one given, or the largest, and that the device has three such
+/// Checks that the block size is the one given, or the largest, and that the device has four such
 /// blocks.
 fn fits(arguments: &Arguments, sectors: u64, logical: u32) {
     let wanted = match arguments.block_size.map_or(4096, BlockSize::bytes) {
         bytes if bytes < logical => Err(ArgumentError::BlockSizeTooSmall),
-        bytes if sectors < u64::from(3 * bytes / 512) => Err(ArgumentError::DeviceTooSmall),
+        bytes if sectors < u64::from(4 * bytes / 512) => Err(ArgumentError::DeviceTooSmall),
         bytes => Ok(bytes),
     };
 
