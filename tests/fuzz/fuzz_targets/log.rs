@@ -6,8 +6,8 @@
 #![no_main]
 
 use bow_decisions::log::{
-    probe, Boot, Entry, Header, LogError, Sector, ENTRY_SIZE, HEADER_SIZE, SECTOR_SIZE, VERSION_1_0,
-    VERSION_1_1, VERSION_1_2,
+    probe, Boot, Entry, Header, LogError, Sector, ENTRY_SIZE, HEADER_SIZE, SECTOR_SIZE,
+    VERSION_1_0, VERSION_1_1, VERSION_1_2,
 };
 use bow_decisions::log_block::LogBlock;
 use bow_model::history::Version;

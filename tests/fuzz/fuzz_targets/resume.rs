@@ -61,6 +61,10 @@ fn same(history: &History, ranges: &RangeTree) {
             Told::FirstBlock => Some(Kind::FirstBlock),
         };
 
-        assert_eq!(ranges.run_at(index as u64 * block).kind, wanted, "block {index}");
+        assert_eq!(
+            ranges.run_at(index as u64 * block).kind,
+            wanted,
+            "block {index}"
+        );
     }
 }

@@ -49,7 +49,11 @@ fn accepted(arguments: &Arguments, words: Vec<&[u8]>) {
     };
 
     if let Some(size) = arguments.block_size {
-        take(&mut left, b"block_size:", size.bytes().to_string().as_bytes());
+        take(
+            &mut left,
+            b"block_size:",
+            size.bytes().to_string().as_bytes(),
+        );
     }
     if let Some(policy) = arguments.on_full {
         take(&mut left, b"on_full:", policy.word().as_bytes());
@@ -66,7 +70,8 @@ fn accepted(arguments: &Arguments, words: Vec<&[u8]>) {
                 .iter()
                 .position(|word| {
                     let text = word.strip_prefix(b"resume:").unwrap_or_default();
-                    let found: Vec<u8> = text.iter().copied().filter(|byte| *byte != b'-').collect();
+                    let found: Vec<u8> =
+                        text.iter().copied().filter(|byte| *byte != b'-').collect();
                     found.eq_ignore_ascii_case(digits.as_bytes())
                 })
                 .unwrap();

@@ -72,8 +72,7 @@ impl Story {
             .collect();
         let tail = tail(self.block_size / 8, block_size);
         let seed = self.seed.into();
-        let mut history =
-            History::with_tail(version(self.version), block_size, &free, tail, seed)?;
+        let mut history = History::with_tail(version(self.version), block_size, &free, tail, seed)?;
         let ops: Vec<_> = self
             .acts
             .iter()
