@@ -46,9 +46,9 @@ argument "argument" "2 block_size:512"
 argument "argument" "x block_size:512"
 argument "argument|twice|repeat|already" "3 block_size:512 on_full:error block_size:512"
 
-# One sector is missing from the three blocks that a checkpoint takes.
-small=$(slice small 23)
-refused "a block_size that the device is too small for" "three blocks" "0 23 bow $small 1 block_size:4096"
+# One sector is missing from the four blocks that a checkpoint takes.
+small=$(slice small 31)
+refused "a block_size that the device is too small for" "four blocks" "0 31 bow $small 1 block_size:4096"
 large=$(slice large 16384 "$(test_disk 4096)")
 refused "a block_size below the logical block" "block_size" "0 16384 bow $large 1 block_size:2048"
 
