@@ -16,6 +16,7 @@ oracle for images, not a recovery tool. Exit status: 0 done, 1 the log is bad, 2
 """
 
 import argparse
+import bisect
 import json
 import os
 import struct
@@ -168,15 +169,21 @@ class Image:
         self.needed.update(self.moved.get(sector + i, sector + i) for i in range(count))
 
     def write_moves(self, zeroed):
-        """Make the simulated copies real, of a device on which some sectors have been zeroed before.
+        """Make the simulated copies real, of a device on which some spans have been zeroed before.
 
         Everything is read before a byte is written.
         """
-        zeroes = bytes(SECTOR)
-        new = {sector: zeroes for sector in zeroed}
+        new = {}
         for sector, origin in self.moved.items():
             if sector < self.sectors and origin != sector:
-                new[sector] = zeroes if origin in zeroed else self.read_raw(origin, SECTOR)
+                is_zero = contains(zeroed, origin)
+                new[sector] = bytes(SECTOR) if is_zero else self.read_raw(origin, SECTOR)
+        for start, end in zeroed:
+            while start < end:
+                some = min(end - start, 2048)
+                self.file.seek(start * SECTOR)
+                self.file.write(bytes(some * SECTOR))
+                start += some
         for sector, content in sorted(new.items()):
             self.file.seek(sector * SECTOR)
             self.file.write(content)
@@ -269,13 +276,52 @@ def number(raw, at):
             return value, at
 
 
-def free_blocks(image, newest):
-    """The numbers of the blocks that were free at the checkpoint. After a simulation."""
+def merge(spans):
+    """Spans in order, of which none touches another, that have all sectors of these."""
+    merged = []
+    for start, end in sorted(span for span in spans if span[0] < span[1]):
+        if merged and start <= merged[-1][1]:
+            merged[-1][1] = max(merged[-1][1], end)
+        else:
+            merged.append([start, end])
+    return merged
+
+
+def subtract(spans, others):
+    """The part of merged spans that is in none of the others."""
+    left, others, at = [], merge(others), 0
+    for start, end in merge(spans):
+        while at < len(others) and others[at][1] <= start:
+            at += 1
+        next_one = at
+        while next_one < len(others) and others[next_one][0] < end:
+            if start < others[next_one][0]:
+                left.append([start, others[next_one][0]])
+            start = max(start, others[next_one][1])
+            next_one += 1
+        if start < end:
+            left.append([start, end])
+    return left
+
+
+def intersect(spans, others):
+    """The part of spans that is in one of the others."""
+    return subtract(spans, subtract(spans, others))
+
+
+def contains(merged, sector):
+    """Whether one of these merged spans has the sector."""
+    at = bisect.bisect_right(merged, sector, key=lambda span: span[0])
+    return at > 0 and sector < merged[at - 1][1]
+
+
+def free_extents(image, newest):
+    """The spans of sectors that were free at the checkpoint. After a simulation."""
     place, left, expected = newest.free_map
     size = newest.block_size
     per_block = size // SECTOR
     limit = image.sectors // per_block
-    free = set()
+    free = []
     if left > limit:
         raise BadLog(f"a free map of {left} blocks is larger than the device")
     while place or left:
@@ -297,28 +343,32 @@ def free_blocks(image, newest):
             position = first + length
             if first == 0 or length == 0 or position > limit:
                 raise BadLog(f"blocks {first} + {length} of the free map are not free ones")
-            free.update(range(first, position))
+            free.append((first * per_block, position * per_block))
         limit = min(limit, start)
     return free
 
 
 def leftovers(image, blocks):
-    """The sectors that a restore zeroes. After a simulation; blocks are the log blocks."""
+    """The spans that a restore zeroes. After a simulation; blocks are the log blocks."""
     newest = blocks[0]
     if not newest.free_map[0]:
-        return set()
+        return []
     per_block = newest.block_size // SECTOR
-    free = {b * per_block + i for b in free_blocks(image, newest) for i in range(per_block)}
-    sources, granted = set(), set()
+    free = free_extents(image, newest)
+    sources, granted = [], []
     for block in blocks:
         for entry in block.entries:
-            sources.update(range(entry.source, entry.source + entry.size // SECTOR))
+            sources.append((entry.source, entry.source + entry.size // SECTOR))
             grant = entry.grant() if block.has_record else None
             if grant:
                 end = min(-(-grant[1] // per_block) * per_block, image.sectors)
-                granted.update(range(grant[0] // per_block * per_block, end))
-    old = ((free & granted) - sources) | (set(newest.first_block()) & (free | sources))
-    return old - image.needed - set(range(per_block))
+                granted.append((grant[0] // per_block * per_block, end))
+    first = newest.first_block()
+    spans = subtract(intersect(granted, free), sources) + intersect(
+        [(first[0], first[-1] + 1)], free + sources
+    )
+    needed = [(sector, sector + 1) for sector in image.needed]
+    return subtract(spans, needed + [(0, per_block)])
 
 
 def keep(image):
@@ -381,11 +431,12 @@ def main(argv=None):
                 raise
             # The old state comes back all the same.
             print(f"bow_reader: {args.image}: nothing is zeroed: {error}", file=sys.stderr)
-            zeroed = set()
+            zeroed = []
         if args.command == "restore":
             image.write_moves(zeroed)
         done = "verified" if args.command == "verify" else "restored"
-        print(f"{done}: {len(blocks)} log blocks, {entries} entries, {len(zeroed)} sectors zeroed")
+        count = sum(end - start for start, end in zeroed)
+        print(f"{done}: {len(blocks)} log blocks, {entries} entries, {count} sectors zeroed")
         return 0
     except (BadLog, OSError) as error:
         print(f"bow_reader: {args.image}: {error}", file=sys.stderr)
