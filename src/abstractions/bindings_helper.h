@@ -40,7 +40,7 @@ unsigned int helper_bdev_logical_block_size(struct block_device *bdev);
 sector_t helper_bdev_nr_sectors(struct block_device *bdev);
 bool helper_bdev_read_only(struct block_device *bdev);
 bool helper_bdev_is_zoned(struct block_device *bdev);
-bool helper_bdev_discards(struct block_device *bdev);
+unsigned int helper_bdev_max_discard_sectors(struct block_device *bdev);
 struct kobject *helper_disk_kobject(struct gendisk *disk);
 void helper_sysfs_attr_init(struct attribute *attr);
 u32 helper_crc32_le(u32 crc, const void *data, size_t len);

@@ -42,9 +42,9 @@ bool helper_bdev_is_zoned(struct block_device *bdev)
 	return bdev_is_zoned(bdev);
 }
 
-bool helper_bdev_discards(struct block_device *bdev)
+unsigned int helper_bdev_max_discard_sectors(struct block_device *bdev)
 {
-	return bdev_max_discard_sectors(bdev) > 0;
+	return bdev_max_discard_sectors(bdev);
 }
 
 struct kobject *helper_disk_kobject(struct gendisk *disk)

@@ -51,7 +51,7 @@ impl Bow {
         drop(ticket);
     }
 
-    /// Takes granted blocks of `span` back: [`WritableMap::take_back`]. Called by the worker only.
+    /// Takes granted blocks of `span` back: [`WritableMap::take_back`](super::writable_map::WritableMap::take_back). Called by the worker only.
     pub(super) fn take_back(&self, span: &Range<u64>, mut taken: impl FnMut(Range<u64>) -> bool) {
         let ticket = self.in_flight.enter();
         if let Some(writable) = self.in_flight.get(&ticket) {

@@ -67,8 +67,8 @@ drop_caches
 same "the last block is as it was" "$tail" "$(digest "$dev" $((size - 3)) 3)"
 
 # Too small for a checkpoint.
-small=$(slice small 23)
-fails "a device of less than three blocks is refused" "three blocks" bow_create bow0 "$small"
+small=$(slice small 31)
+fails "a device of less than four blocks is refused" "four blocks" bow_create bow0 "$small"
 check "but not with smaller ones" bow_create bow0 "$small" block_size:2048
 bow_remove bow0
 

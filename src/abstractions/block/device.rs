@@ -159,7 +159,7 @@ impl Device {
             // SAFETY: As above.
             let is_zoned = unsafe { dm_bindings::helper_bdev_is_zoned(bdev) };
             // SAFETY: As above.
-            let discards = unsafe { dm_bindings::helper_bdev_discards(bdev) };
+            let discards = unsafe { dm_bindings::helper_bdev_max_discard_sectors(bdev) } > 0;
             Ok(Facts {
                 sectors,
                 is_read_only,

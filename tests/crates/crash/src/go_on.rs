@@ -31,7 +31,7 @@ const LIVES_MAX: usize = 4;
 /// Writes that come together, at most.
 const TOGETHER_MAX: usize = 6;
 
-/// What became of a device that went on.
+/// Outcome of going on.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct GoneOn {
     /// Resumes.
@@ -46,7 +46,7 @@ struct Live<'a, 'b> {
     block: BlockSize,
     checkpoint: Checkpoint,
     batch: Batch,
-    /// What sectors held that were written since the last flush.
+    /// Old contents of the sectors that were written since the last flush.
     unflushed: BTreeMap<usize, Id>,
 }
 
@@ -172,14 +172,16 @@ impl<'a, 'b> Live<'a, 'b> {
         for _ in 0..20 {
             self.checkpoint.open(&mut self.batch, waiting.len());
             let mut ready = Vec::new();
-            waiting.retain(|span| match self.checkpoint.prepare(span, Some(&mut self.batch)) {
-                Verdict::Writable => {
-                    ready.push(span.clone());
-                    false
-                }
-                Verdict::Joined | Verdict::Later => true,
-                Verdict::NoSpace => false,
-            });
+            waiting.retain(
+                |span| match self.checkpoint.prepare(span, Some(&mut self.batch)) {
+                    Verdict::Writable => {
+                        ready.push(span.clone());
+                        false
+                    }
+                    Verdict::Joined | Verdict::Later => true,
+                    Verdict::NoSpace => false,
+                },
+            );
             self.checkpoint.close();
             for span in ready {
                 for sector in span {
@@ -231,7 +233,12 @@ impl<'a, 'b> Live<'a, 'b> {
         let mut full: Vec<Sector> = Vec::new();
         let appended = self
             .checkpoint
-            .append(&self.batch, |_| false, crc32, |_, sector| full.push(*sector))
+            .append(
+                &self.batch,
+                |_| false,
+                crc32,
+                |_, sector| full.push(*sector),
+            )
             .expect("there is room for the entries");
         for (&place, sector) in appended.full_blocks().iter().zip(&full) {
             let mut block = sector.to_vec();
