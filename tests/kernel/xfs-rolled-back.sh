@@ -54,6 +54,10 @@ round() {
     umount "$mnt" 2>/dev/null
     check "$what: and it is clean" xfs_repair -n "$dev"
 }
+# replayed: the journal of the old file system is carried out, which a checkpoint leaves in it.
+replayed() {
+    mount "$dev" "$mnt" && umount "$mnt"
+}
 # advised: the journal is emptied, then the command that restore has printed.
 advised() {
     mount "$dev" "$mnt" && umount "$mnt" || return
@@ -66,11 +70,11 @@ zeroed() {
 # map_lost: the first block of the free map, which is still where it was written.
 map_lost() {
     local sector
-    sector=$(bowctl log "$dev" | sed -n 's/.*free map: .* from sector \([0-9]*\) on$/\1/p')
+    sector=$(bowctl log --json "$dev" | sed -n 's/.*"free_map_sector": *\([0-9]\+\).*/\1/p' | head -n 1)
     [ -n "$sector" ] && dd if=/dev/zero of="$dev" seek="$sector" count=1 oflag=direct conv=notrunc status=none
 }
 dev=$(slice data $((320 << 11)))
-round "free space zeroed by the restore" true 0 true
+round "free space zeroed by the restore" true 0 replayed
 round "no free map, journal moved" map_lost 1 advised
 blkdiscard -qfz "$dev"
 round "no free map, trimmed, discards read as zeroes" map_lost 1 zeroed
