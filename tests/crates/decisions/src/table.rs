@@ -128,8 +128,8 @@ fn the_default_is_4096_whatever_the_size() {
     let given = parse("1 block_size:2048").unwrap();
     let chosen = |sectors, logical| given.block_size_for(sectors, logical);
     assert_eq!(chosen(131_071, 512), Ok(given.block_size.unwrap()));
-    assert_eq!(chosen(12, 512), Ok(given.block_size.unwrap()));
-    assert_eq!(chosen(11, 512), Err(ArgumentError::DeviceTooSmall));
+    assert_eq!(chosen(16, 512), Ok(given.block_size.unwrap()));
+    assert_eq!(chosen(15, 512), Err(ArgumentError::DeviceTooSmall));
     assert_eq!(chosen(131_072, 4096), Err(ArgumentError::BlockSizeTooSmall));
 }
 
