@@ -43,6 +43,7 @@ use crate::{
         table::OnFull,
     },
 };
+use core::ops::Range;
 use kernel::{
     prelude::*,
     sync::{
@@ -246,13 +247,13 @@ impl Active {
     /// Advances one batch by a step. Returns whether there was one that could advance. Bios that need another
     /// batch are put into `again`.
     fn step(&mut self, bow: &Arc<Bow>, again: &mut BioList) -> bool {
-        let is_any = |slots: &[Slot], is: fn(&Slot) -> bool| slots.iter().any(is);
-        let (batches, grants) = self.slots.split_at(BATCHES);
-        let grants_are_first = !is_any(batches, Slot::is_logging);
-        let grants_are_next = !is_any(batches, Slot::is_writing);
+        let batches = || self.slots.iter().take(BATCHES);
+        let grants = self.slots.get(GRANTS);
+        let grants_are_first = !batches().any(Slot::is_logging);
+        let grants_are_next = !batches().any(Slot::is_writing);
         // Grants come before batches that have not begun to append, since they have no copies to wait for.
-        let mut is_next = !is_any(grants, Slot::is_reading) && !is_any(grants, Slot::is_writing);
-        let mut is_first = !is_any(grants, Slot::is_logging);
+        let mut is_next = !grants.is_some_and(|slot| slot.is_reading() || slot.is_writing());
+        let mut is_first = !grants.is_some_and(Slot::is_logging);
         for turn in 0..SLOTS {
             let (index, first, next) = match turn {
                 GRANTS => (GRANTS, grants_are_first, grants_are_next),
@@ -310,19 +311,24 @@ impl Active {
         slot.clear(&mut self.checkpoint);
     }
 
+    /// Fails all first writes from now on, since a log write has failed.
+    pub(super) fn fail(&mut self, bow: &Bow) {
+        if core::mem::replace(&mut self.failed, true) {
+            return;
+        }
+        pr_err!(
+            "{}: the log cannot be written; writes to unchanged blocks fail from now on, rollback stays \
+             possible\n",
+            bow.device.name()
+        );
+        *bow.report.lock() = self.report();
+        bow.events.raise();
+    }
+
     /// Fails the bios of slot `index` after a log write has failed, and all first writes from now on. The log
     /// in memory may differ from the one on the device; `durable` is the last one known to be written.
     fn log_failed(&mut self, bow: &Arc<Bow>, index: usize, status: Status) {
-        if !self.failed {
-            self.failed = true;
-            pr_err!(
-                "{}: the log cannot be written; writes to unchanged blocks fail from now on, \
-                 rollback stays possible\n",
-                bow.device.name()
-            );
-            *bow.report.lock() = self.report();
-            bow.events.raise();
-        }
+        self.fail(bow);
         if let Some(slot) = self.slots.get_mut(index) {
             // A batch that was not writing the log block has not changed what the device says.
             self.first_block_unknown |= slot.is_logging() && slot.moves_first_block();
@@ -446,14 +452,14 @@ impl Active {
             return Fate::Gone;
         }
         // Copies are of no use once the log cannot be written.
-        let open = open.filter(|_| !self.failed);
-        let slot = open.and_then(|index| self.slots.get_mut(index));
-        let batch = slot.map(|slot| &mut slot.batch);
-        let mut verdict = self.checkpoint.prepare(&span, batch);
+        let joins = match open {
+            _ if self.failed => None,
+            Some(index) => Some(index),
+            None => self.open_grants(bow),
+        };
+        let mut verdict = self.prepare(&span, joins);
         if verdict == Verdict::NoSpace && self.take_back(bow) {
-            let slot = open.and_then(|index| self.slots.get_mut(index));
-            let batch = slot.map(|slot| &mut slot.batch);
-            verdict = self.checkpoint.prepare(&span, batch);
+            verdict = self.prepare(&span, joins);
         }
         match verdict {
             Verdict::Writable => {
@@ -464,14 +470,14 @@ impl Active {
                 bio.end(Status::IO_ERROR);
                 Fate::Gone
             }
-            Verdict::Later if open.is_none() => self.join_grants(bow, bio),
             Verdict::Later => Fate::Waits(bio),
-            Verdict::Joined => match open.and_then(|index| self.slots.get_mut(index)) {
-                Some(slot) => {
+            Verdict::Joined => match joins.and_then(|index| self.slots.get_mut(index)) {
+                // A write that needs no grant waits for the copies of other batches, not for this one.
+                Some(slot) if open.is_some() || slot.batch.entries() > 0 => {
                     slot.bios.push(bio);
                     Fate::Joined
                 }
-                None => Fate::Waits(bio),
+                _ => Fate::Waits(bio),
             },
             // Writes from before the discards must have completed before the discarded space is used.
             Verdict::NoSpace if self.begin_reclaim(bow) => Fate::Waits(bio),
@@ -479,24 +485,20 @@ impl Active {
         }
     }
 
-    /// Decides about a write when no batch is open: lets the write join the batch of grants if it needs a grant.
-    fn join_grants(&mut self, bow: &Arc<Bow>, bio: Bio) -> Fate {
-        let Some(slot) = self.slots.get_mut(GRANTS) else {
-            return Fate::Waits(bio);
-        };
+    /// Calls [`Checkpoint::prepare`] with the batch of slot `joins`.
+    fn prepare(&mut self, span: &Range<u64>, joins: Option<usize>) -> Verdict {
+        let slot = joins.and_then(|index| self.slots.get_mut(index));
+        self.checkpoint
+            .prepare(span, slot.map(|slot| &mut slot.batch))
+    }
+
+    /// Returns the slot of the batch of grants, if writes may join that.
+    fn open_grants(&mut self, bow: &Bow) -> Option<usize> {
+        let slot = self.slots.get_mut(GRANTS)?;
         if slot.is_idle() {
             slot.open(bow, &mut self.checkpoint, 0);
         }
-        if !slot.is_open() {
-            return Fate::Waits(bio);
-        }
-        let verdict = self.checkpoint.prepare(&bio.span(), Some(&mut slot.batch));
-        // A write that waits for the copies of other batches is looked at again when those have ended.
-        if verdict != Verdict::Joined || slot.batch.entries() == 0 {
-            return Fate::Waits(bio);
-        }
-        slot.bios.push(bio);
-        Fate::Joined
+        slot.is_open().then_some(GRANTS)
     }
 
     /// Takes back some of the space that was granted and that the file system has not written to. Returns whether

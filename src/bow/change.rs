@@ -3,8 +3,10 @@
 //! Changes of state: 0 → 1 takes the checkpoint, 1 → 2 commits, 2 → 0 makes ready for the next checkpoint.
 //!
 //! States 0 and 2 differ in name only: the record of free space is kept in both, and begins at a commit with
-//! what is free then. The worker carries out the other two changes while every bio that could tell the difference is deferred, after those in
-//! flight have completed ([`Mode::Changing`] and a drain). One write decides each change: that
+//! what is free then.
+//!
+//! The worker carries out the other two changes while every bio that could tell the difference is deferred,
+//! after those in flight have completed ([`Mode::Changing`] and a drain). One write decides each change: that
 //! of the device's first sector, which a device writes wholly or not at all. A block may have several
 //! sectors. So the other sectors of the first block are always durable *before* the first sector that makes
 //! them count:
@@ -103,7 +105,7 @@ impl Bow {
     /// `EINVAL` except in state 1; errors of the underlying device.
     pub(super) fn set_boot(self: &Arc<Self>, boot: Boot) -> Result {
         let requests = self.requests.lock();
-        self.request(&requests, Change::Boot(boot))
+        self.request(&requests, Change::Log(Some(boot)))
     }
 
     /// Makes the worker carry out `change` when no batch is in flight, and waits for the result. The caller
@@ -148,19 +150,11 @@ impl Worker {
     #[cold]
     #[inline(never)]
     pub(super) fn carry_out(&mut self, bow: &Arc<Bow>, change: Change) {
-        let had_failed = self.has_failed();
         let wanted = match change {
             Change::None => return bow.reply(Ok(())),
-            Change::Resume => {
-                if let Some(active) = &mut self.active {
-                    let boot = active.checkpoint.log().boot();
-                    let _ = active.write_boot(bow, boot);
-                }
-                return bow.reply(Ok(()));
-            }
-            Change::Boot(boot) => {
+            Change::Log(boot) => {
                 let result = match &mut self.active {
-                    Some(active) => active.write_boot(bow, boot),
+                    Some(active) => active.write_log_again(bow, boot),
                     None => {
                         pr_err!(
                             "{}: has no checkpoint to restore at boot\n",
@@ -169,15 +163,12 @@ impl Worker {
                         Err(EINVAL)
                     }
                 };
-                self.publish(bow);
-                if self.has_failed() != had_failed {
-                    bow.events.raise();
-                }
                 return bow.reply(result);
             }
             Change::Requested(state) => state,
             Change::Policy => State::Committed,
         };
+        let had_failed = self.has_failed();
         let state = bow.report.lock().state;
         let result = if state.next() != wanted {
             pr_err!(
@@ -416,31 +407,25 @@ impl Active {
         Ok(())
     }
 
-    /// Writes the log block again, with `boot`. No batch is in flight.
+    /// Writes the log block again, with `boot` if that changes. No batch is in flight.
     ///
     /// # Errors
     ///
     /// `EIO` if a log write has failed before; errors of the underlying device, after which first writes fail.
-    fn write_boot(&mut self, bow: &Bow, boot: Boot) -> Result {
+    fn write_log_again(&mut self, bow: &Bow, boot: Option<Boot>) -> Result {
         if self.failed {
             return Err(EIO);
         }
-        self.checkpoint.set_boot(boot);
+        if let Some(boot) = boot {
+            self.checkpoint.set_boot(boot);
+        }
         self.checkpoint.log().encode(&mut self.durable, crc32);
         self.buffer.fill(LOG, &self.durable)?;
         // The whole block: a power cut in a change of state may have left contents of the file system there.
         let bytes = bow.block.bytes() as usize;
         bow.device
             .commit(0, &self.buffer, LOG, bytes)
-            .inspect_err(|error| {
-                self.failed = true;
-                pr_err!(
-                    "{}: the log cannot be written: error {}; writes to unchanged blocks fail from now on, \
-                     rollback stays possible\n",
-                    bow.device.name(),
-                    error.to_errno()
-                );
-            })
+            .inspect_err(|_| self.fail(bow))
     }
 
     /// Copies the relocated first block back over the log. The last of these writes decides.

@@ -5,8 +5,8 @@
 //! # Bound
 //!
 //! At most about [`DEFERRED_MAX`] bios are deferred or in the worker's batches. The submitter of one more
-//! sleeps until half of them have been sent on, unless the bio needs no batch; a bio that must not wait (`REQ_NOWAIT`) ends with
-//! [`Status::AGAIN`]. If the submitting thread has other bios on their way through the block layer, the bio
+//! sleeps until half of them have been sent on, unless the bio needs no batch; a bio that must not wait
+//! (`REQ_NOWAIT`) ends with [`Status::AGAIN`]. If the submitting thread has other bios on their way through the block layer, the bio
 //! is always accepted: the worker may have to wait for those bios, so the thread must not sleep before it has
 //! submitted them.
 

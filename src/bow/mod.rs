@@ -6,7 +6,7 @@
 //! - [`ctr`]: conversion of a table line into a [`Bow`].
 //! - [`resume`]: going on with a checkpoint after a reboot.
 //! - [`map`]: handling of a bio in its submitter's context.
-//! - [`tracking`]: state 0, the record of free space.
+//! - [`tracking`]: states 0 and 2, the record of free space.
 //! - [`deferred`]: bios handed to the worker.
 //! - [`worker`]: the device's one worker.
 //! - [`active`]: state 1, batches of first writes.

@@ -89,7 +89,7 @@ impl Target for Bow {
         if directory.is_none() {
             if this.state() == State::Checkpoint {
                 let requests = this.requests.lock();
-                let _ = this.request(&requests, Change::Resume);
+                let _ = this.request(&requests, Change::Log(None));
             }
             match Directory::new(this.clone(), table) {
                 Ok(new) => *directory = Some(new),

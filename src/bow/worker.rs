@@ -62,10 +62,9 @@ pub(super) enum Change {
     Requested(State),
     /// A commit because of `on_full:commit`; nobody waits for the result.
     Policy,
-    /// The first log write of a checkpoint that was resumed; the requester waits for its end.
-    Resume,
-    /// A change of what the log says of the next boot; the requester waits for the result.
-    Boot(Boot),
+    /// The log block is written again, with what is to be done at the next boot if that changes; the requester
+    /// waits for the result.
+    Log(Option<Boot>),
 }
 
 /// Runs the worker. Process context; sleeps.

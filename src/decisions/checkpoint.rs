@@ -210,7 +210,8 @@ impl Checkpoint {
                     position = end;
                 }
                 None | Some(Kind::Backup | Kind::FirstBlock) => {
-                    let Some(batch) = batch.as_deref_mut() else {
+                    // A batch of grants alone has no room for any, and must not cost nodes either.
+                    let Some(batch) = batch.as_deref_mut().filter(|batch| batch.room() > 0) else {
                         return Verdict::Later;
                     };
                     if !self.find_nodes() {
