@@ -3,7 +3,10 @@
 //! Conversion of a table line into a [`Bow`], or a reason why the line is refused.
 
 use super::{
-    resume::Resumed,
+    resume::{
+        read_bytes,
+        Resumed, //
+    },
     Bow, //
 };
 use crate::{
@@ -201,9 +204,7 @@ impl Line {
 fn refuse_log(device: &Device) -> Result<(), CtrError> {
     let mut buffer = Buffer::new(1).map_err(|error| CtrError(error, c"not enough memory"))?;
     let mut sector = [0; SECTOR_SIZE];
-    device
-        .read(0, &mut buffer, 0, device.logical_block_size() as usize)
-        .and_then(|()| buffer.read(0, &mut sector))
+    read_bytes(device, &mut buffer, 0, &mut sector)
         .map_err(|error| CtrError(error, c"the device's first block cannot be read"))?;
     if log::probe(&sector).is_none() {
         return Ok(());

@@ -77,23 +77,21 @@ fn refused(device: &Device, error: ResumeError) -> CtrError {
     }
 }
 
-/// Reader of blocks of the underlying device.
-struct Reader<'a> {
-    device: &'a Device,
-    buffer: Buffer,
-    bytes: KVec<u8>,
-}
-
-impl Reader<'_> {
-    /// Reads `bytes` bytes, at most a page, from `sector`. Sleeps.
-    fn read(&mut self, sector: u64, bytes: usize) -> Result<&[u8]> {
-        // Whole logical blocks; the first bytes of the page are those asked for.
-        let whole = bytes.max(self.device.logical_block_size() as usize);
-        self.device.read(sector, &mut self.buffer, 0, whole)?;
-        self.bytes.resize(bytes, 0, GFP_KERNEL)?;
-        self.buffer.read(0, &mut self.bytes)?;
-        Ok(&self.bytes)
-    }
+/// Fills `bytes`, at most a page, from `sector` of `device`, by way of the first page of `buffer`. Sleeps.
+///
+/// # Errors
+///
+/// Those of the device.
+pub(super) fn read_bytes(
+    device: &Device,
+    buffer: &mut Buffer,
+    sector: u64,
+    bytes: &mut [u8],
+) -> Result {
+    // Whole logical blocks; the first bytes of the page are those asked for.
+    let whole = bytes.len().max(device.logical_block_size() as usize);
+    device.read(sector, buffer, 0, whole)?;
+    buffer.read(0, bytes)
 }
 
 /// A log that was read.
@@ -118,20 +116,14 @@ impl Log {
         wanted: ResumeOf,
     ) -> Result<Self, CtrError> {
         let cannot_read = |error| CtrError(error, c"the device cannot be read");
-        let mut reader = Reader {
-            device,
-            buffer: Buffer::new(1).map_err(no_memory)?,
-            bytes: KVec::new(),
+        let mut buffer = Buffer::new(1).map_err(no_memory)?;
+        let mut read = |sector, bytes: &mut [u8]| {
+            read_bytes(device, &mut buffer, sector, bytes).map_err(cannot_read)
         };
         let mut newest = KBox::new([0; SECTOR_SIZE], GFP_KERNEL).map_err(|_| no_memory(ENOMEM))?;
         // What can be read now must not be lost by a power cut once more is built on it.
         device.flush().map_err(cannot_read)?;
-        reader
-            .read(0, SECTOR_SIZE)
-            .map_err(cannot_read)?
-            .iter()
-            .zip(newest.iter_mut())
-            .for_each(|(from, to)| *to = *from);
+        read(0, &mut *newest)?;
         if log::probe(&*newest).is_none() {
             return Err(CtrError(
                 EINVAL,
@@ -141,10 +133,7 @@ impl Log {
         let refuse = |error| refused(device, error);
         let mut resume = Resume::new(&*newest, sectors, crc32).map_err(refuse)?;
         check_wanted(resume.newest(), device, arguments, wanted)?;
-        while let Some(read) = resume.next().map_err(refuse)? {
-            let bytes = reader.read(read.sector, read.bytes).map_err(cannot_read)?;
-            resume.feed(bytes).map_err(refuse)?;
-        }
+        resume.read_all(read)?.map_err(refuse)?;
         Ok(Self {
             header: *resume.newest(),
             ranges: resume.finish().map_err(refuse)?,
@@ -167,8 +156,7 @@ impl Resumed {
         wanted: ResumeOf,
     ) -> Result<(Self, BlockSize), CtrError> {
         let log = Log::read(device, sectors, arguments, wanted)?;
-        // A header with another block size has been refused.
-        let block = BlockSize::from_bytes(log.header.block_size).unwrap_or(BlockSize::MAX);
+        let block = BlockSize::of(&log.header);
         let resumed = Self::of(log, block, sectors).map_err(no_memory)?;
         Ok((resumed, block))
     }

@@ -3,6 +3,7 @@
 //! Block size, the unit of backup; rounding to blocks.
 
 use super::log::{
+    Header,
     BLOCK_SIZE_MAX,
     BLOCK_SIZE_MIN,
     SECTOR_SHIFT, //
@@ -33,6 +34,11 @@ impl BlockSize {
         valid.then(|| Self {
             shift: bytes.trailing_zeros().saturating_sub(SECTOR_SHIFT),
         })
+    }
+
+    /// Returns the block size of a log block, whose header was found valid.
+    pub fn of(header: &Header) -> Self {
+        Self::from_bytes(header.block_size).unwrap_or(Self::MAX)
     }
 
     /// Returns the number of bytes in a block.

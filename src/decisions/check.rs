@@ -178,7 +178,7 @@ impl Check {
     ) -> Result<Self, CheckError> {
         let header =
             Header::parse(first, crc32).map_err(|error| CheckError::Block { sector: 0, error })?;
-        let blocks = block_size(&header).number(device);
+        let blocks = BlockSize::of(&header).number(device);
 
         if u64::from(header.sequence) >= blocks {
             return Err(CheckError::TooLong {
@@ -428,7 +428,7 @@ impl Check {
 
     /// Checks where an entry of a size other than 0 lies.
     fn check_bounds(&self, entry: Entry) -> Result<(), EntryError> {
-        let block = block_size(&self.header);
+        let block = BlockSize::of(&self.header);
         let length = sectors(entry.size);
         let dest_end = entry.dest.checked_add(length);
 
@@ -455,7 +455,7 @@ impl Check {
 
     /// Returns whether `sector` is the first of a block of the device other than the first block.
     fn is_block(&self, sector: u64, header: &Header) -> bool {
-        let block = block_size(header);
+        let block = BlockSize::of(header);
 
         sector > 0
             && block.down(sector) == sector
@@ -492,7 +492,7 @@ pub fn check_first(header: &Header, index: u32, entry: Entry) -> Result<(), Entr
 /// It is on the device, of `device` sectors, but for this: if the end of the device cuts off the last
 /// block, the sectors that this has less are padding.
 pub fn source_end(header: &Header, device: u64, entry: Entry) -> Result<u64, EntryError> {
-    let most = block_size(header).up(device);
+    let most = BlockSize::of(header).up(device);
 
     entry
         .source
@@ -508,10 +508,5 @@ pub fn sectors(bytes: u32) -> u64 {
 
 /// Returns the sectors of a block.
 pub fn block_sectors(header: &Header) -> u64 {
-    block_size(header).sectors()
-}
-
-/// Returns the block size of a header, which [`Header::parse`] has found valid.
-fn block_size(header: &Header) -> BlockSize {
-    BlockSize::from_bytes(header.block_size).unwrap_or(BlockSize::MAX)
+    BlockSize::of(header).sectors()
 }

@@ -183,12 +183,12 @@ impl MapReader {
         if u64::from(map.blocks) > reader.limit {
             return Err(MapError::Damaged { sector: map.sector });
         }
-        reader.expect(map, sectors)?;
+        reader.set_next(map, sectors)?;
         Ok(reader)
     }
 
     /// Makes `map` what comes next.
-    fn expect(&mut self, map: FreeMap, sectors: u64) -> Result<(), MapError> {
+    fn set_next(&mut self, map: FreeMap, sectors: u64) -> Result<(), MapError> {
         let is_place = map.sector > 0
             && self.block.down(map.sector) == map.sector
             && map.sector <= sectors.saturating_sub(self.block.sectors());
@@ -248,7 +248,7 @@ impl MapReader {
         self.limit = self.limit.min(start);
         match (map.blocks.saturating_sub(1), next) {
             (0, 0) => Ok(()),
-            (blocks, sector) => Ok(self.expect(
+            (blocks, sector) => Ok(self.set_next(
                 FreeMap {
                     sector,
                     blocks,

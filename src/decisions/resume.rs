@@ -127,11 +127,11 @@ impl From<Error> for ResumeError {
 
 /// Read that [`Resume::next`] asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Read {
+struct Read {
     /// First sector.
-    pub sector: u64,
+    sector: u64,
     /// Number of bytes: one block.
-    pub bytes: usize,
+    bytes: usize,
 }
 
 /// A checkpoint that is being rebuilt. See the [module](self).
@@ -172,8 +172,7 @@ impl Resume {
         if newest.free_map.is_none() {
             return Err(ResumeError::NoFreeMap);
         }
-        // A header with another block size has been refused.
-        let block = BlockSize::from_bytes(newest.block_size).unwrap_or(BlockSize::MAX);
+        let block = BlockSize::of(&newest);
         let resume = Self {
             check,
             crc32,
@@ -203,14 +202,40 @@ impl Resume {
         &self.newest
     }
 
+    /// Reads all of the log and of the free map: calls `read` with the sector of each block, and with the bytes to be
+    /// filled. Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// That of `read`, or else, within the result, the first thing that is wrong, as a [`ResumeError`].
+    pub fn read_all<E>(
+        &mut self,
+        mut read: impl FnMut(u64, &mut [u8]) -> Result<(), E>,
+    ) -> Result<Result<(), ResumeError>, E> {
+        let mut block = KVec::new();
+        loop {
+            let wanted = match self.next() {
+                Ok(Some(wanted)) => wanted,
+                Ok(None) => return Ok(Ok(())),
+                Err(error) => return Ok(Err(error)),
+            };
+            if block.resize(wanted.bytes, 0, GFP_KERNEL).is_err() {
+                return Ok(Err(ResumeError::NoMemory));
+            }
+            read(wanted.sector, &mut block)?;
+            if let Err(error) = self.feed(&block) {
+                return Ok(Err(error));
+            }
+        }
+    }
+
     /// Goes on as far as possible. Returns what has to be read and [fed](Self::feed) next; [`None`] when all has
     /// been read. Sleeps.
     ///
     /// # Errors
     ///
     /// The first thing that is wrong, as a [`ResumeError`].
-    #[allow(clippy::should_implement_trait, reason = "an iterator cannot be fed")]
-    pub fn next(&mut self) -> Result<Option<Read>, ResumeError> {
+    fn next(&mut self) -> Result<Option<Read>, ResumeError> {
         if let Some(map) = &self.map {
             let Some(sector) = map.next() else {
                 return Ok(None);
@@ -252,7 +277,7 @@ impl Resume {
     /// # Errors
     ///
     /// The first thing that is wrong, as a [`ResumeError`].
-    pub fn feed(&mut self, bytes: &[u8]) -> Result<(), ResumeError> {
+    fn feed(&mut self, bytes: &[u8]) -> Result<(), ResumeError> {
         let Some(mut map) = self.map.take() else {
             return Ok(self.check.feed(bytes)?);
         };

@@ -36,15 +36,18 @@ fn resume(disk: &[u8]) -> Result<RangeTree, ResumeError> {
     let mut resume = Resume::new(first, sectors as u64, crc32)?;
     let mut reads = 0;
 
-    while let Some(wanted) = resume.next()? {
-        let start = wanted.sector as usize * SECTOR;
+    let block_size = resume.newest().block_size;
+    let Ok(read) = resume.read_all(|sector, bytes| {
+        let start = sector as usize * SECTOR;
 
         // Each log block once, each block of the map once.
         reads += 1;
         assert!(reads <= 2 * sectors);
-        assert_eq!(wanted.bytes as u32, resume.newest().block_size);
-        resume.feed(&disk[start..start + wanted.bytes])?;
-    }
+        assert_eq!(bytes.len() as u32, block_size);
+        bytes.copy_from_slice(&disk[start..start + bytes.len()]);
+        Ok::<_, std::convert::Infallible>(())
+    });
+    read?;
     resume.finish()
 }
 

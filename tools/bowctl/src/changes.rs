@@ -8,6 +8,7 @@ use bow_decisions::check::{block_sectors, READ_MAX};
 use bow_decisions::log::{Header, SECTOR_SIZE};
 
 use crate::device::BlockDevice;
+use crate::recovery::carry_out::read;
 use crate::recovery::{Checked, RecoveryError};
 
 /// Reads what `sector` and those that follow hold now, as a bow device would. They are all in the
@@ -22,19 +23,12 @@ pub fn read_now<D: BlockDevice>(
     sector: u64,
     data: &mut [u8],
 ) -> Result<(), RecoveryError> {
-    let len = data.len();
     let place = match sector < block_sectors(header) {
         true => header.sector0.saturating_add(sector),
         false => sector,
     };
 
-    device
-        .read_at(place, data)
-        .map_err(|error| RecoveryError::Read {
-            sector: place,
-            len,
-            error,
-        })
+    read(device, place, data)
 }
 
 /// Returns whether the first block is not what it was at the checkpoint.

@@ -12,13 +12,14 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use bow_decisions::block_size::BlockSize;
-use bow_decisions::free_map::MapReader;
 use bow_decisions::log::{Entry, Header};
 
-use crate::crc::crc32;
 use crate::device::BlockDevice;
 use crate::progress::Progress;
-use crate::recovery::{self, CheckOptions, Checked, Finding, Limits, RecoveryError, PIECES};
+use crate::recovery::carry_out::read;
+use crate::recovery::leftovers::{free_extents, FreeSpace, Record, RecordError};
+use crate::recovery::sector_set::SectorSet;
+use crate::recovery::{self, CheckOptions, Checked, Finding, RecoveryError};
 
 /// Kind of a sector.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -93,32 +94,22 @@ impl Survey {
     ///
     /// The first thing that is wrong with the log, or the device's.
     pub fn new<D: BlockDevice>(device: &D) -> Result<Self, RecoveryError> {
-        let options = CheckOptions {
-            verify: false,
-            limits: Some(Limits {
-                bytes: u64::MAX,
-                pieces: PIECES,
-            }),
-        };
         let mut found = Found::default();
-        let log = recovery::check(device, options, &mut Progress::hidden(), |finding| {
+        let progress = &mut Progress::hidden();
+        let log = recovery::check(device, CheckOptions::LOG_ONLY, progress, |finding| {
             found.add(finding);
         })?;
-        let block = BlockSize::from_bytes(log.header.block_size).unwrap_or(BlockSize::MAX);
-        let (map, map_error) = match read_map(device, &log, block) {
-            Ok(map) => (map, None),
-            Err(error) => (None, Some(error)),
+        let (space, map_error) = match &log.record {
+            Record::Good(space) => (Some(space), None),
+            Record::Damaged(RecordError::Map(error)) => (None, Some(error.to_string())),
+            Record::Damaged(RecordError::Read(error)) => (None, Some(error.to_string())),
+            Record::None => (None, None),
         };
-        let claims = found.claims(&log, block, map.as_ref());
+        let claims = found.claims(&log.header, space);
 
         Ok(Self {
-            extents: extents(
-                &claims,
-                map.as_ref(),
-                &found.granted(block),
-                device.sectors(),
-            ),
-            has_map: map.is_some(),
+            extents: extents(&claims, space, device.sectors()),
+            has_map: space.is_some(),
             map_error,
             log,
         })
@@ -141,58 +132,14 @@ impl Survey {
 /// Returns the number of sectors that were free at the checkpoint, if there is a free map, and it is
 /// where it was written at first. Does not read the log.
 pub fn free_at_checkpoint<D: BlockDevice>(device: &D, header: &Header) -> Option<u64> {
-    let block = BlockSize::from_bytes(header.block_size)?;
-    let mut reader = MapReader::new(header.free_map?, block, device.sectors()).ok()?;
-    let mut data = vec![0; block.bytes() as usize];
-    let mut total = 0;
+    let free = free_extents(
+        header.free_map?,
+        BlockSize::of(header),
+        device.sectors(),
+        |sector, bytes| read(device, sector, bytes),
+    );
 
-    while let Some(sector) = reader.next() {
-        device.read_at(sector, &mut data).ok()?;
-        reader
-            .read(&data, device.sectors(), crc32, |extent| {
-                total += extent.end - extent.start;
-                Ok::<_, bow_decisions::free_map::MapError>(())
-            })
-            .ok()?;
-    }
-    Some(total)
-}
-
-/// Extents of the free map, and the places of its blocks.
-struct Map {
-    free: Ranges<()>,
-    places: Vec<u64>,
-}
-
-/// Reads the free map, if there is one.
-fn read_map<D: BlockDevice>(
-    device: &D,
-    log: &Checked,
-    block: BlockSize,
-) -> Result<Option<Map>, String> {
-    let Some(recorded) = log.header.free_map else {
-        return Ok(None);
-    };
-    let failed = |error: bow_decisions::free_map::MapError| error.to_string();
-    let mut reader = MapReader::new(recorded, block, device.sectors()).map_err(failed)?;
-    let mut data = vec![0; block.bytes() as usize];
-    let mut map = Map {
-        free: Ranges::default(),
-        places: Vec::new(),
-    };
-
-    while let Some(sector) = reader.next() {
-        log.read_old(device, sector, &mut data)
-            .map_err(|error| error.to_string())?;
-        map.places.push(log.place(sector));
-        reader
-            .read(&data, device.sectors(), crc32, |extent| {
-                map.free.claim(extent, ());
-                Ok(())
-            })
-            .map_err(failed)?;
-    }
-    Ok(Some(map))
+    free.ok().map(|free| free.sectors())
 }
 
 /// Log blocks and entries of a log, newest first.
@@ -201,46 +148,32 @@ struct Found {
     /// First sectors of the log blocks.
     blocks: Vec<u64>,
     entries: Vec<Entry>,
-    grants: Vec<Range<u64>>,
-    /// Set while the entries are those of a log block that may have grants.
-    has_record: bool,
 }
 
 impl Found {
     fn add(&mut self, finding: &Finding) {
         match *finding {
-            Finding::Block { sector, header } => {
-                self.blocks.push(sector);
-                self.has_record = header.has_record();
-            }
+            Finding::Block { sector, .. } => self.blocks.push(sector),
             Finding::Entry { entry, .. } if entry.size > 0 => self.entries.push(entry),
-            Finding::Entry { entry, .. } if self.has_record => self.grants.extend(entry.granted()),
             Finding::Entry { .. } | Finding::Read { .. } | Finding::Valid(_) => {}
         }
     }
 
-    /// Returns the sectors of all grants, in whole blocks.
-    fn granted(&self, block: BlockSize) -> Ranges<()> {
-        let mut granted = Ranges::default();
-
-        for grant in &self.grants {
-            granted.claim(block.down(grant.start)..block.up(grant.end), ());
-        }
-        granted
-    }
-
     /// Returns the kinds of the sectors that something names.
-    fn claims(&self, log: &Checked, block: BlockSize, map: Option<&Map>) -> Ranges<Kind> {
+    fn claims(&self, newest: &Header, space: Option<&FreeSpace>) -> Ranges<Kind> {
         let mut claims = Ranges::default();
-        let first = log.header.sector0;
-        let places = map.map_or(&[][..], |map| &map.places);
+        let block = BlockSize::of(newest);
+        let first = newest.sector0;
 
-        for place in self.blocks.iter().chain(places).chain([&first]) {
+        for place in self.blocks.iter().chain([&first]) {
             claims.claim(*place..place.saturating_add(block.sectors()), Kind::Log);
         }
-        let were_free = match map {
-            Some(map) => &map.free,
-            None => &self.places(first, block),
+        for place in space.map_or(&[][..], |space| space.map.spans()) {
+            claims.claim(place.clone(), Kind::Log);
+        }
+        let were_free = match space {
+            Some(space) => Ranges::from(&space.free),
+            None => self.places(first, block),
         };
         for entry in &self.entries {
             claims.claim(dest(entry), Kind::Backup);
@@ -291,20 +224,16 @@ fn sectors(entry: &Entry) -> u64 {
 }
 
 /// Returns runs that cover a device of `sectors` sectors.
-fn extents(
-    claims: &Ranges<Kind>,
-    map: Option<&Map>,
-    granted: &Ranges<()>,
-    sectors: u64,
-) -> Vec<Extent> {
+fn extents(claims: &Ranges<Kind>, space: Option<&FreeSpace>, sectors: u64) -> Vec<Extent> {
     let mut extents = Vec::new();
+    let sets = space.map(|space| (Ranges::from(&space.free), Ranges::from(&space.granted)));
 
     for (span, claimed) in claims.parts(0..sectors) {
-        match (claimed, map) {
+        match (claimed, &sets) {
             (Some(kind), _) => push(&mut extents, span, kind),
             (None, None) => push(&mut extents, span, Kind::Unknown),
-            (None, Some(map)) => {
-                for (span, free) in map.free.parts(span) {
+            (None, Some((free, granted))) => {
+                for (span, free) in free.parts(span) {
                     if free.is_none() {
                         push(&mut extents, span, Kind::Unchanged);
                         continue;
@@ -340,6 +269,16 @@ impl<K> Default for Ranges<K> {
     fn default() -> Self {
         Self {
             map: BTreeMap::new(),
+        }
+    }
+}
+
+impl From<&SectorSet> for Ranges<()> {
+    fn from(set: &SectorSet) -> Self {
+        let spans = set.spans().iter();
+
+        Self {
+            map: spans.map(|span| (span.start, (span.end, ()))).collect(),
         }
     }
 }

@@ -248,14 +248,11 @@ fn assert_covers(survey: &Survey, sectors: u64) {
 /// Checks that the kernel module, which does not tell all kinds apart, would find the same.
 fn assert_resumes(survey: &Survey, device: &Memory) {
     let mut resume = Resume::new(&device.0[..4096], device.sectors(), crc32).unwrap();
-    let mut data = vec![0; 4096];
 
-    while let Some(read) = resume.next().unwrap() {
-        device
-            .read_at(read.sector, &mut data[..read.bytes])
-            .unwrap();
-        resume.feed(&data[..read.bytes]).unwrap();
-    }
+    resume
+        .read_all(|sector, bytes| device.read_at(sector, bytes))
+        .unwrap()
+        .unwrap();
     let ranges = resume.finish().unwrap();
     for extent in &survey.extents {
         // The module keeps the first block apart.

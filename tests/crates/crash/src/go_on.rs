@@ -83,11 +83,10 @@ impl<'a, 'b> Live<'a, 'b> {
     fn resume(device: &'b mut Device<'a>) -> Result<Self, String> {
         let sectors = device.sectors.len() as u64;
         let mut resume = Resume::new(device.sector(0), sectors, crc32).map_err(text)?;
-        while let Some(read) = resume.next().map_err(text)? {
-            let mut bytes = vec![0; read.bytes];
-            device.read_at(read.sector, &mut bytes).map_err(text)?;
-            resume.feed(&bytes).map_err(text)?;
-        }
+        resume
+            .read_all(|sector, bytes| device.read_at(sector, bytes))
+            .map_err(text)?
+            .map_err(text)?;
         let header = *resume.newest();
         let block = BlockSize::from_bytes(header.block_size).ok_or("no block size")?;
         let ranges = resume.finish().map_err(text)?;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! The tests of `src/decisions`: one file for each source file that is tested by itself, of the same name.
-//! The other files are tested through those, most of them through `checkpoint`.
+//! The other files are tested through those, most of them through `checkpoint`, which runs them on a `device`.
 //!
 //! The decision layer is compiled once more here, not linked, so that what it has for tests alone
 //! (`cfg(test)`) is there.
@@ -12,6 +12,8 @@ pub mod decisions;
 
 #[cfg(test)]
 mod checkpoint;
+#[cfg(test)]
+mod device;
 #[cfg(test)]
 mod free_map;
 #[cfg(test)]

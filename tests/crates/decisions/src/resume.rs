@@ -17,12 +17,14 @@ fn resume(disk: &[u8]) -> Result<(RangeTree, usize), ResumeError> {
     let mut resume = Resume::new(first, (disk.len() / SECTOR) as u64, crc)?;
     let mut reads = 0;
 
-    while let Some(wanted) = resume.next()? {
-        let start = wanted.sector as usize * SECTOR;
+    let Ok(read) = resume.read_all(|sector, bytes| {
+        let start = sector as usize * SECTOR;
 
-        resume.feed(&disk[start..start + wanted.bytes])?;
+        bytes.copy_from_slice(&disk[start..start + bytes.len()]);
         reads += 1;
-    }
+        Ok::<_, std::convert::Infallible>(())
+    });
+    read?;
     Ok((resume.finish()?, reads))
 }
 

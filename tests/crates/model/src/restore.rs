@@ -10,7 +10,7 @@ use bowctl::recovery::{self, CheckOptions, RecoveryError};
 ///
 /// # Errors
 ///
-/// What is wrong with the log, or with the device.
+/// Fault of the log, or of the device.
 pub fn restore<D: BlockDevice>(device: &mut D) -> Result<(), RecoveryError> {
     let mut progress = Progress::hidden();
     let log = recovery::check(device, CheckOptions::default(), &mut progress, |_| ())?;

@@ -27,19 +27,41 @@ pub struct Args {
     /// a backup.
     #[arg(long, value_name = "BYTES", value_parser = block_size)]
     pub block_size: Option<u32>,
+    /// Policies of the device.
+    #[command(flatten)]
+    pub policies: Policies,
+    /// Also over a layer or file system that does not belong on a bow device.
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// Policies of a device, new or resumed.
+#[derive(Debug, clap::Args)]
+pub struct Policies {
     /// Policy for free space that runs out [default: error].
     #[arg(long, value_name = "POLICY", value_parser = on_full())]
     pub on_full: Option<OnFull>,
     /// Keep discards from the underlying device, which are passed down otherwise.
     #[arg(long)]
     pub no_discard_passdown: bool,
-    /// Also over a layer or file system that does not belong on a bow device.
-    #[arg(long)]
-    pub force: bool,
+}
+
+impl Policies {
+    /// Returns the arguments of the table line.
+    pub(super) fn arguments(&self) -> impl Iterator<Item = String> {
+        let on_full = self
+            .on_full
+            .map(|policy| format!("on_full:{}", policy.word()));
+        let passdown = self
+            .no_discard_passdown
+            .then(|| "no_discard_passdown".to_owned());
+
+        on_full.into_iter().chain(passdown)
+    }
 }
 
 /// Reads a policy by the word that a table line has for it.
-pub(super) fn on_full() -> impl TypedValueParser<Value = OnFull> {
+fn on_full() -> impl TypedValueParser<Value = OnFull> {
     let words = [OnFull::Error, OnFull::Commit, OnFull::Wait].map(|policy| {
         PossibleValue::new(policy.word()).help(match policy {
             OnFull::Error => "The write fails with ENOSPC; rollback stays possible",
@@ -96,12 +118,7 @@ pub(super) fn run(args: &Args) -> Result {
     if let Some(size) = args.block_size {
         options.push(format!("block_size:{size}"));
     }
-    if let Some(on_full) = args.on_full {
-        options.push(format!("on_full:{}", on_full.word()));
-    }
-    if args.no_discard_passdown {
-        options.push("no_discard_passdown".to_owned());
-    }
+    options.extend(args.policies.arguments());
 
     make(&args.name, &path, sectors, &options)
 }

@@ -9,7 +9,7 @@ use super::{print, print_json};
 use crate::device::{Access, FileDevice};
 use crate::error::Result;
 use crate::progress::Progress;
-use crate::recovery::{self, CheckOptions, Finding, Limits, PIECES};
+use crate::recovery::{self, CheckOptions, Finding};
 use crate::report::{Block, Log, LogEntry};
 
 const JSON: &str = "\
@@ -51,18 +51,10 @@ pub(super) fn run(args: &Args) -> Result {
         summary: None,
         error: None,
     };
-    let options = CheckOptions {
-        verify: false,
-        // Saved data is not read, however much there is.
-        limits: Some(Limits {
-            bytes: u64::MAX,
-            pieces: PIECES,
-        }),
-    };
     let mut header = None;
     let result = recovery::check(
         &device,
-        options,
+        CheckOptions::LOG_ONLY,
         &mut Progress::hidden(),
         |finding| match *finding {
             Finding::Block {

@@ -62,8 +62,7 @@ pub(super) fn log_error(path: &Path, error: RecoveryError, purpose: For) -> Comm
         }
         RecoveryError::Changed(_)
         | RecoveryError::NoMemory
-        | RecoveryError::Read { .. }
-        | RecoveryError::Write { .. }
+        | RecoveryError::Transfer(_)
         | RecoveryError::Zero { .. }
         | RecoveryError::Flush(_) => CommandError::new(Code::Failed, message),
     }

@@ -141,7 +141,7 @@ pub(super) fn run(args: &Args) -> Result {
     if let Some(error) = &survey.map_error {
         eprintln!(
             "{}: the free map cannot be read: {error}. What was free at the checkpoint is not \
-             shown. A restore does not need it.",
+             shown. A restore gives back all that was not free without it.",
             subject.shown()
         );
     } else if !survey.has_map {

@@ -89,8 +89,8 @@ pub enum Command {
     /// a fsck(8) of the plain device, is refused unless --force is given: such writes are not undone,
     /// and the file system has to be checked afterwards. Not every such write can be noticed.
     ///
-    /// What was written to free space after the checkpoint is zeroed, or unmapped where the device can
-    /// do that. If the log has no record of free space, or a damaged one, it stays there; it is said
+    /// Free space that was written to after the checkpoint is zeroed, or unmapped where the device can
+    /// do that. If the log has no record of free space, or a damaged one, it stays as it is; it is said
     /// what to do then, in particular for XFS, F2FS and NILFS2, which may read it.
     Restore(restore::Args),
     /// Check the log of a plain device or image, all saved data included. Writes nothing.
@@ -113,8 +113,8 @@ pub enum Command {
     /// is the one that says more, so that a small change on a large device is seen. With colours on a
     /// terminal, unless NO_COLOR is set.
     ///
-    /// What was free, and what of that was handed to the file system, is known from version 1.2 of the
-    /// log on.
+    /// Free space, and what of that was handed to the file system, is known from version 1.2 of the log
+    /// on.
     Map(map::Args),
     /// Print the log of a plain device or image.
     ///

@@ -4,14 +4,12 @@
 
 use std::path::PathBuf;
 
-use bow_decisions::table::OnFull;
-
-use super::create::{make, on_full};
+use super::create::{make, Policies};
 use super::log_error::{log_error, For};
 use crate::device::{Access, BlockDevice, FileDevice};
 use crate::error::{Code, CommandError, Result};
 use crate::progress::Progress;
-use crate::recovery::{self, foreign, CheckOptions, Limits, PIECES};
+use crate::recovery::{self, foreign, CheckOptions};
 use crate::report::Block;
 
 /// `bowctl resume`.
@@ -21,12 +19,9 @@ pub struct Args {
     pub name: String,
     /// The underlying block device, which holds an open checkpoint.
     pub device: PathBuf,
-    /// Policy for free space that runs out [default: error].
-    #[arg(long, value_name = "POLICY", value_parser = on_full())]
-    pub on_full: Option<OnFull>,
-    /// Keep discards from the underlying device, which are passed down otherwise.
-    #[arg(long)]
-    pub no_discard_passdown: bool,
+    /// Policies of the device.
+    #[command(flatten)]
+    pub policies: Policies,
     /// Resume although the device has been written to without dm-bow since the checkpoint. A restore
     /// does not undo what was written then.
     #[arg(long)]
@@ -53,27 +48,15 @@ pub(super) fn run(args: &Args) -> Result {
     // A log of version 1.2 has an identity; so nothing else that is put there meanwhile is resumed.
     let uuid = Block::new(0, &header).uuid.unwrap_or_default();
     let mut options = vec![format!("resume:{uuid}")];
-    if let Some(on_full) = args.on_full {
-        options.push(format!("on_full:{}", on_full.word()));
-    }
-    if args.no_discard_passdown {
-        options.push("no_discard_passdown".to_owned());
-    }
+    options.extend(args.policies.arguments());
     make(&args.name, &path, sectors, &options)
 }
 
 /// Refuses a device that was written to without dm-bow since the checkpoint.
 fn refuse_foreign_writes(device: &FileDevice, args: &Args) -> Result {
     let shown = args.device.display();
-    let options = CheckOptions {
-        verify: false,
-        // Saved data is not read, however much there is.
-        limits: Some(Limits {
-            bytes: u64::MAX,
-            pieces: PIECES,
-        }),
-    };
-    let traces = recovery::check(device, options, &mut Progress::hidden(), |_| ())
+    let progress = &mut Progress::hidden();
+    let traces = recovery::check(device, CheckOptions::LOG_ONLY, progress, |_| ())
         .and_then(|log| foreign::traces(device, &log))
         .map_err(|error| log_error(&args.device, error, For::Resume))?;
 

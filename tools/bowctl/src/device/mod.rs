@@ -189,7 +189,7 @@ fn offset(sector: u64) -> io::Result<u64> {
 
 /// A block device that is also open past the page cache, or an image file.
 ///
-/// What is large goes past the cache: it is not needed twice, and a copy less is made of it. The
+/// Large transfers go past the cache: their data is not needed twice, and a copy less is made of it. The
 /// kernel writes out and drops what the cache holds of the same sectors.
 #[derive(Debug)]
 struct Files {

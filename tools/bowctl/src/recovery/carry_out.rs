@@ -17,7 +17,7 @@ use super::leftovers::{Leftovers, Record};
 use super::read_ahead::{Place, ReadAhead};
 use super::restore::Restore;
 use crate::crc::crc32;
-use crate::device::copy::CopyBack;
+use crate::device::copy::{CopyBack, TransferError};
 use crate::device::BlockDevice;
 use crate::progress::Progress;
 use bow_decisions::check::{sectors, Check, Finding, Limits, Summary};
@@ -41,6 +41,17 @@ pub struct CheckOptions {
     /// Limits of what the log may ask for; `None`: [`BUDGET_FACTOR`] times the device in bytes, and
     /// [`PIECES`].
     pub limits: Option<Limits>,
+}
+
+impl CheckOptions {
+    /// Options for a log of which saved data is not read, however much there is.
+    pub const LOG_ONLY: Self = Self {
+        verify: false,
+        limits: Some(Limits {
+            bytes: u64::MAX,
+            pieces: PIECES,
+        }),
+    };
 }
 
 impl Default for CheckOptions {
@@ -266,14 +277,8 @@ pub fn can_commit<D: BlockDevice>(device: &D) -> Result<Header, RecoveryError> {
 pub fn can_resume<D: BlockDevice>(device: &D) -> Result<Header, RecoveryError> {
     let first = read_first(device)?;
     let mut resume = Resume::new(&first, device.sectors(), crc32)?;
-    let mut buffer = [0; BLOCK_SIZE_MAX as usize];
 
-    while let Some(wanted) = resume.next()? {
-        let data = &mut buffer[..wanted.bytes];
-
-        read(device, wanted.sector, data)?;
-        resume.feed(data)?;
-    }
+    resume.read_all(|sector, data| read(device, sector, data))??;
     Ok(*resume.newest())
 }
 
@@ -328,7 +333,7 @@ pub(crate) fn read<D: BlockDevice>(
 
     device
         .read_at(sector, data)
-        .map_err(|error| RecoveryError::Read { sector, len, error })
+        .map_err(|error| TransferError::Read { sector, len, error }.into())
 }
 
 fn write<D: BlockDevice>(device: &mut D, sector: u64, data: &[u8]) -> Result<(), RecoveryError> {
@@ -336,7 +341,7 @@ fn write<D: BlockDevice>(device: &mut D, sector: u64, data: &[u8]) -> Result<(),
 
     device
         .write_at(sector, data)
-        .map_err(|error| RecoveryError::Write { sector, len, error })
+        .map_err(|error| TransferError::Write { sector, len, error }.into())
 }
 
 /// Carries out a step other than a copy. Returns what was read.

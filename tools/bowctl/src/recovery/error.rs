@@ -43,26 +43,9 @@ pub enum RecoveryError {
     /// There is not enough memory.
     #[error("not enough memory to follow the log")]
     NoMemory,
-    /// A read failed.
-    #[error("reading {len} bytes at sector {sector}: {error}")]
-    Read {
-        /// First sector.
-        sector: u64,
-        /// Bytes.
-        len: usize,
-        /// The device's error.
-        error: io::Error,
-    },
-    /// A write failed.
-    #[error("writing {len} bytes at sector {sector}: {error}")]
-    Write {
-        /// First sector.
-        sector: u64,
-        /// Bytes.
-        len: usize,
-        /// The device's error.
-        error: io::Error,
-    },
+    /// A read or a write failed.
+    #[error(transparent)]
+    Transfer(#[from] TransferError),
     /// Zeroes could not be written.
     #[error("zeroing {sectors} sectors from sector {sector} on: {error}")]
     Zero {
@@ -100,15 +83,6 @@ impl From<CheckError> for RecoveryError {
             } => Self::NoLog,
             CheckError::NoMemory => Self::NoMemory,
             invalid => Self::Invalid(invalid),
-        }
-    }
-}
-
-impl From<TransferError> for RecoveryError {
-    fn from(error: TransferError) -> Self {
-        match error {
-            TransferError::Read { sector, len, error } => Self::Read { sector, len, error },
-            TransferError::Write { sector, len, error } => Self::Write { sector, len, error },
         }
     }
 }

@@ -78,6 +78,8 @@ pub enum Record {
 pub struct FreeSpace {
     /// Sectors that were free at the checkpoint.
     pub free: SectorSet,
+    /// Places of the blocks of the free map.
+    pub map: SectorSet,
     /// Those of them that the file system has been granted.
     pub granted: SectorSet,
     /// Sectors to be zeroed before the restore copies anything.
@@ -203,28 +205,21 @@ impl Leftovers {
         sectors: u64,
         mut read: impl FnMut(u64, &mut [u8]) -> Result<(), RecoveryError>,
     ) -> Result<FreeSpace, RecordError> {
-        // A header with another block size has been refused.
-        let block = BlockSize::from_bytes(self.newest.block_size).unwrap_or(BlockSize::MAX);
-        let mut free = Vec::new();
-        let mut bytes = vec![0; block.bytes() as usize];
-        let mut map = MapReader::new(map, block, sectors)?;
-
-        while let Some(sector) = map.next() {
+        let block = BlockSize::of(&self.newest);
+        let mut places = Vec::new();
+        let free = free_extents(map, block, sectors, |sector, bytes| {
             let place = check.restored(sector, block.sectors()).data;
 
-            read(place, &mut bytes).map_err(RecordError::Read)?;
-            self.read.push(place..place.saturating_add(block.sectors()));
-            map.read(&bytes, sectors, crc32, |extent| {
-                free.push(extent);
-                Ok::<_, MapError>(())
-            })?;
-        }
-        Ok(self.sets(block, free))
+            places.push(place..place.saturating_add(block.sectors()));
+            read(place, bytes)
+        })?;
+
+        self.read.extend(places.iter().cloned());
+        Ok(self.sets(block, free, places.into_iter().collect()))
     }
 
     /// Works out the sets, when everything has been collected.
-    fn sets(self, block: BlockSize, free: Vec<Range<u64>>) -> FreeSpace {
-        let free: SectorSet = free.into_iter().collect();
+    fn sets(self, block: BlockSize, free: SectorSet, map: SectorSet) -> FreeSpace {
         let granted: SectorSet = self
             .granted
             .into_iter()
@@ -252,9 +247,36 @@ impl Leftovers {
         FreeSpace {
             leftovers: leftovers.difference(&needed),
             free,
+            map,
             granted,
         }
     }
+}
+
+/// Reads `map`, the free map of a device of `sectors` sectors: `read` is given the sector that each block of the
+/// map was written to at first. Returns what was free at the checkpoint.
+///
+/// # Errors
+///
+/// A [`RecordError`].
+pub fn free_extents(
+    map: FreeMap,
+    block: BlockSize,
+    sectors: u64,
+    mut read: impl FnMut(u64, &mut [u8]) -> Result<(), RecoveryError>,
+) -> Result<SectorSet, RecordError> {
+    let mut free = Vec::new();
+    let mut bytes = vec![0; block.bytes() as usize];
+    let mut reader = MapReader::new(map, block, sectors)?;
+
+    while let Some(sector) = reader.next() {
+        read(sector, &mut bytes).map_err(RecordError::Read)?;
+        reader.read(&bytes, sectors, crc32, |extent| {
+            free.push(extent);
+            Ok::<_, MapError>(())
+        })?;
+    }
+    Ok(free.into_iter().collect())
 }
 
 /// Returns the place of the relocated first block.
