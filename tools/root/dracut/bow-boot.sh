@@ -1,0 +1,29 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+#
+# Runs `bowctl boot` in the initramfs of dracut, and mounts the device that it
+# names in place of the one of root=.
+
+# Reboots by itself after a restore.
+status=0
+device=$(/usr/sbin/bowctl boot) || status=$?
+
+case $status in
+0) ;;
+8)
+    echo "bow: the checkpoint on the root partition needs a decision, see above." >&2
+    echo "bow: bow=restore or bow=commit on the kernel's command line makes it." >&2
+    exit 1
+    ;;
+*)
+    echo "bow: bowctl boot failed with $status; booting without it" >&2
+    exit 0
+    ;;
+esac
+
+[ -n "$device" ] || exit 0
+udevadm settle --timeout=30 || true
+mkdir -p /run/systemd/system/sysroot.mount.d
+printf '[Mount]\nWhat=%s\n' "$device" >/run/systemd/system/sysroot.mount.d/bow.conf
+systemctl daemon-reload
+[ ! -e /run/bow/try ] || systemctl start --no-block bow-guard.service
