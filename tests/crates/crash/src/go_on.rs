@@ -48,10 +48,12 @@ struct Live<'a, 'b> {
     batch: Batch,
     /// Old contents of the sectors that were written since the last flush.
     unflushed: BTreeMap<usize, Id>,
+    /// Contents of all sectors that were written since the first resume.
+    written: BTreeMap<usize, Id>,
 }
 
-/// Resumes `device`, which power has failed at after the first `cut` events, up to [`LIVES_MAX`] times, and rolls it
-/// back in the end.
+/// Resumes `device`, which power has failed at after the first `cut` events, up to [`LIVES_MAX`] times. In the end
+/// the device must go both ways: back to the checkpoint, and on with all that was written.
 ///
 /// # Errors
 ///
@@ -63,24 +65,59 @@ pub(crate) fn go_on(
     random: &mut Random,
 ) -> Result<GoneOn, String> {
     let mut gone_on = GoneOn::default();
+    let before = device.clone();
+    let mut written = BTreeMap::new();
     for life in 0..1 + random.index(LIVES_MAX) {
-        let mut live = Live::resume(device).map_err(|error| format!("resume: {error}"))?;
+        let mut live = Live::resume(device, std::mem::take(&mut written))
+            .map_err(|error| format!("resume: {error}"))?;
         if life == 0 {
             live.frees_nothing_written(recording, cut)?;
         }
         gone_on.lives += 1;
         gone_on.writes += live.live(recording, random);
+        written = live.written;
     }
-    let mut left = device.with(device.sectors.clone());
-    promises::restore(&mut left)
-        .and_then(|()| promises::rolled_back(recording, &left.sectors))
-        .map_err(|error| format!("after {} resumes: {error}", gone_on.lives))?;
+    let told = |error: String| format!("after {} resumes: {error}", gone_on.lives);
+    let mut restored = device.with(device.sectors.clone());
+    promises::restore(&mut restored)
+        .and_then(|()| promises::rolled_back(recording, &restored.sectors))
+        .map_err(told)?;
+    let mut kept = device.with(device.sectors.clone());
+    promises::keep(&mut kept)
+        .and_then(|()| holds(&kept, &written))
+        .and_then(|()| as_before(recording, before, &kept, &written, cut))
+        .map_err(|error| told(format!("kept: {error}")))?;
     Ok(gone_on)
+}
+
+/// Checks that `device` holds all that was `written`.
+fn holds(device: &Device<'_>, written: &BTreeMap<usize, Id>) -> Result<(), String> {
+    let lost = |&(&sector, &id): &(&usize, &Id)| device.sectors[sector] != id;
+    match written.iter().find(lost) {
+        Some((sector, _)) => Err(format!("sector {sector}, written after a resume, is lost")),
+        None => Ok(()),
+    }
+}
+
+/// Checks that what was not `written` since the power cut at `cut` is what the cut had left.
+fn as_before(
+    recording: &Recording,
+    mut before: Device<'_>,
+    kept: &Device<'_>,
+    written: &BTreeMap<usize, Id>,
+    cut: Time,
+) -> Result<(), String> {
+    promises::keep(&mut before)?;
+    let mut sectors = kept.sectors.clone();
+    for &sector in written.keys() {
+        sectors[sector] = before.sectors[sector];
+    }
+    promises::as_bare(recording, &sectors, cut)
 }
 
 impl<'a, 'b> Live<'a, 'b> {
     /// Rebuilds the checkpoint from the log.
-    fn resume(device: &'b mut Device<'a>) -> Result<Self, String> {
+    fn resume(device: &'b mut Device<'a>, written: BTreeMap<usize, Id>) -> Result<Self, String> {
         let sectors = device.sectors.len() as u64;
         let mut resume = Resume::new(device.sector(0), sectors, crc32).map_err(text)?;
         resume
@@ -103,6 +140,7 @@ impl<'a, 'b> Live<'a, 'b> {
             checkpoint,
             batch,
             unflushed: BTreeMap::new(),
+            written,
         };
         // What the module does when the table goes live: the sectors behind the log are not in sight.
         live.write_log();
@@ -188,6 +226,7 @@ impl<'a, 'b> Live<'a, 'b> {
                     let old = self.device.sectors[sector as usize];
                     self.unflushed.entry(sector as usize).or_insert(old);
                     self.device.sectors[sector as usize] = id;
+                    self.written.insert(sector as usize, id);
                 }
                 written += 1;
             }
@@ -285,6 +324,7 @@ impl<'a, 'b> Live<'a, 'b> {
         for (sector, old) in std::mem::take(&mut self.unflushed) {
             if random.once_in(2) {
                 self.device.sectors[sector] = old;
+                self.written.insert(sector, old);
             }
         }
     }
