@@ -68,6 +68,8 @@ def show(results):
                   f"{number(r['flushes']):>8} {number(r['moved']):>6} {to_linear:>8} {to_snapshot:>9} {to_p99:>6}".rstrip())
             if "bytes_per_range" in r:
                 print(f"    {number(r['bytes_per_range'], 1)} bytes of memory a range")
+            if "bytes_per_entry" in r:
+                print(f"    {number(r['bytes_per_entry'], 1)} bytes of memory an entry")
             if "longest_us" in r:
                 print(f"    {number(r['longest_us'], 1)} us, the longest write")
 
@@ -85,6 +87,8 @@ def markdown(results):
             more = f"{number(bow['mib_per_s'])} MiB/s" if bow["mib_per_s"] else ""
             if "bytes_per_range" in bow:
                 more = f"{number(bow['bytes_per_range'])} bytes a range"
+            if "bytes_per_entry" in bow:
+                more = f"{number(bow['bytes_per_entry'])} bytes an entry"
             if "longest_us" in bow:
                 more = f"{number(bow['longest_us'], 1)} us, the longest write"
             single.append(f"| {row} | {number(bow['ms'], 1)} ms | {more} |")
@@ -108,7 +112,8 @@ class Verdicts:
                            ("sparse4k_4x1024", 1.2), ("buffered_rewrite", 1.2), ("buffered_scattered", 1.2)):
             self.faster(row, times, "best dm-snapshot", self.best(row))
         for row, times in (("dense4k_q1", 0.5), ("dense4k_q1_flushed", 0.5), ("dense4k_q32", 0.62),
-                           ("rewrite4k_q32", 0.97), ("seqread1m_q4", 0.99), ("randread4k_q32", 0.99)):
+                           ("rewrite4k_q32", 0.97), ("seqread1m_q4", 0.99), ("randread4k_q32", 0.99),
+                           ("new_seq1m_q4", 0.98), ("new_rand4k_q32", 0.98)):
             self.faster(row, times, "dm-linear", self.get(row, "linear"))
         for row in rows:
             self.faster(row, 0.99, "dm-linear", self.get(row, "linear"), "bow-state2")
@@ -129,8 +134,12 @@ class Verdicts:
             self.update(row)
         ranges = self.get("ranges_1m", "bow")
         if ranges:
-            self.verdict("ranges_1m", "ms, under 1 s", ranges["ms"], 1000, True)
+            self.verdict("ranges_1m", "ms, under 150", ranges["ms"], 150, True)
             self.verdict("ranges_1m", "bytes of memory a range, 64", ranges["bytes_per_range"], 64, True)
+        resume = self.get("resume_1m", "bow")
+        if resume:
+            self.verdict("resume_1m", "ms, 10 s", resume["ms"], 10_000, True)
+            self.verdict("resume_1m", "bytes of memory an entry, 80", resume["bytes_per_entry"], 80, True)
         for row in rows:
             self.tail(results, row)
         many, few = self.get("first_write_1m", "bow"), self.get("first_write_1k", "bow")

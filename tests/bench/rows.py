@@ -16,7 +16,7 @@ import subprocess
 import time
 
 from devices import Device
-from model import KIB, MIB, Disk, HostDisk, run, write
+from model import KIB, MIB, Disk, HostDisk, create, remove, run, write
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -31,6 +31,9 @@ LOADS = {
     # A quarter of the range for each of four jobs.
     "sparse4k_4x8": ("randwrite", 8, "60m", "16m", "4k", 8, *FOUR_JOBS),
     "sparse4k_4x1024": ("randwrite", 8, "60m", "16m", "4k", 1024, *FOUR_JOBS),
+    # Into free space.
+    "new_seq1m_q4": ("write", 256, "128m", None, "1m", 4),
+    "new_rand4k_q32": ("randwrite", 256, "128m", None, "4k", 32),
     "mixed8k_q16": ("randrw", 64, "64m", "32m", "8k", 16, "--rwmixread=70", "--unified_rw_reporting=1"),
     "rewrite4k_q32": ("randwrite", 16, "16m", None, "4k", 32),
     "seqread1m_q4": ("read", 64, "64m", None, "1m", 4),
@@ -275,6 +278,27 @@ class Ranges:
         return result, max(discarded, before - free_memory())
 
 
+class Resume:
+    """A checkpoint of 1,000,000 entries is resumed, one every other block of a disk of 20 GiB."""
+
+    rows = ("resume_1m",)
+    devices = ("bow",)
+    ENTRIES = 1_000_000
+
+    def results(self, device, wanted):
+        disk = Disk("bench2", device.model, 20 << 10)
+        device = type(device)(device.name, [disk])
+        run("./bow-long-log", disk.path, str(disk.sectors), str(self.ENTRIES))
+        disk.flush()
+        before = free_memory()
+        result = measure(device, self.rows[0], timed, create, "bench",
+                         f"0 {disk.sectors} bow {disk.path} 1 resume")
+        result["bytes_per_entry"] = round((before - free_memory()) / self.ENTRIES, 2)
+        yield result
+        remove("bench")
+        disk.gone()
+
+
 class Beside:
     """One writer beside a discard of 4 GiB, which has 500,000 free ranges in it."""
 
@@ -376,6 +400,8 @@ SETUPS = (
     Loads("sparse4k_4x8", devices=ALL_BUT_STATE_2),
     Loads("sparse4k_4x1024", devices=ALL_BUT_STATE_2),
     Loads("mixed8k_q16"),
+    Loads("new_seq1m_q4", devices=ALL_BUT_STATE_2),
+    Loads("new_rand4k_q32", devices=ALL_BUT_STATE_2),
     Loads(*(f"chain_{load}" for load in CHAIN), loads=CHAIN, devices=ALL_BUT_STATE_2),
     File("buffered_rewrite", ALL_BUT_STATE_2, File.BLOCKS),
     File("buffered_scattered", ALL_BUT_STATE_2, File.BLOCKS // 4),
@@ -386,6 +412,7 @@ SETUPS = (
     Ranges(1000, "first_write_1k"),
     Ranges(100_000, "first_write_100k"),
     Ranges(1_000_000, "first_write_1m", taken="ranges_1m", commit="commit_1m"),
+    Resume(),
     Beside(),
     Commit(),
     Restore(),
