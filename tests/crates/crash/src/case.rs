@@ -155,7 +155,7 @@ pub(crate) fn run(recording: &Recording, seed: Seed, extra: Extra<'_>) -> Result
     if found == Found::Log {
         let mut restored = device;
         promises::restore(&mut restored)
-            .and_then(|()| promises::rolled_back(recording, &restored.sectors))
+            .and_then(|()| promises::rolled_back(recording, &restored.sectors, seed.cut))
             .and_then(|()| look_inside(recording, &restored, None, extra, &mut outcome))
             .map_err(|error| told(format!("rollback: {error}")))?;
         promises::keep(&mut kept).map_err(told)?;
@@ -279,7 +279,7 @@ fn begin_again(
 ) -> Result<(), String> {
     let found = promises::find(&left);
     let end = |sectors: &[Id]| match repair {
-        Repair::Restore => promises::rolled_back(recording, sectors),
+        Repair::Restore => promises::rolled_back(recording, sectors, cut),
         Repair::Commit => promises::as_bare(recording, sectors, cut),
     };
     if found == Found::Plain {
@@ -288,7 +288,7 @@ fn begin_again(
 
     let mut restored = left.clone();
     promises::restore(&mut restored)
-        .and_then(|()| promises::rolled_back(recording, &restored.sectors))
+        .and_then(|()| promises::rolled_back(recording, &restored.sectors, cut))
         .map_err(|error| format!("rollback again: {error}"))?;
     let mut kept = left.clone();
     if found == Found::Restoring {
@@ -308,7 +308,7 @@ fn begin_again(
             promises::restore(&mut third)
                 .map_err(|error| format!("cut off once more after {count}: {error}"))?;
         }
-        promises::rolled_back(recording, &third.sectors)
+        promises::rolled_back(recording, &third.sectors, cut)
             .map_err(|error| format!("cut off once more after {count}: {error}"))?;
     }
     Ok(())

@@ -7,6 +7,9 @@ use bowctl::device::BlockDevice;
 use std::io;
 use std::ops::Range;
 
+/// Byte of the contents that nobody has written before.
+const NEW: u8 = 0xb0;
+
 /// Request that reached the device.
 #[derive(Clone, Debug)]
 pub(crate) enum Request {
@@ -77,6 +80,22 @@ impl<'a> Device<'a> {
             self.extra.len() - 1
         });
         (self.contents.len() + at) as Id
+    }
+
+    /// Returns a content that nobody has written before.
+    pub(crate) fn new_content(&mut self) -> Id {
+        let id = self.contents.len() + self.extra.len();
+        let mut data = [NEW; SECTOR];
+        data[..size_of::<usize>()].copy_from_slice(&id.to_le_bytes());
+        self.extra.push(data);
+        id as Id
+    }
+
+    /// Returns whether `sector` holds a [new content](Self::new_content).
+    pub(crate) fn is_new(&self, sector: usize) -> bool {
+        self.sector(sector)[size_of::<usize>()..]
+            .iter()
+            .all(|&byte| byte == NEW)
     }
 
     /// Returns where `len` bytes from `sector` on lie.

@@ -74,13 +74,14 @@ pub(crate) fn go_on(
             live.frees_nothing_written(recording, cut)?;
         }
         gone_on.lives += 1;
-        gone_on.writes += live.live(recording, random);
+        gone_on.writes += live.live(random);
         written = live.written;
     }
     let told = |error: String| format!("after {} resumes: {error}", gone_on.lives);
     let mut restored = device.with(device.sectors.clone());
     promises::restore(&mut restored)
-        .and_then(|()| promises::rolled_back(recording, &restored.sectors))
+        .and_then(|()| promises::rolled_back(recording, &restored.sectors, cut))
+        .and_then(|()| leaves_nothing(&restored))
         .map_err(told)?;
     let mut kept = device.with(device.sectors.clone());
     promises::keep(&mut kept)
@@ -88,6 +89,14 @@ pub(crate) fn go_on(
         .and_then(|()| as_before(recording, before, &kept, &written, cut))
         .map_err(|error| told(format!("kept: {error}")))?;
     Ok(gone_on)
+}
+
+/// Checks that a device that was rolled back holds nothing of what was written after a resume.
+fn leaves_nothing(device: &Device<'_>) -> Result<(), String> {
+    match (0..device.sectors.len()).find(|&sector| device.is_new(sector)) {
+        Some(sector) => Err(format!("sector {sector} holds what was undone")),
+        None => Ok(()),
+    }
 }
 
 /// Checks that `device` holds all that was `written`.
@@ -170,14 +179,14 @@ impl<'a, 'b> Live<'a, 'b> {
     }
 
     /// Does some writes, until power fails. Returns how many were carried out.
-    fn live(&mut self, recording: &Recording, random: &mut Random) -> usize {
+    fn live(&mut self, random: &mut Random) -> usize {
         let mut writes = 0;
         for _ in 0..1 + random.index(8) {
             let mut spans = Vec::new();
             for _ in 0..1 + random.index(TOGETHER_MAX) {
                 spans.extend(self.draw(random));
             }
-            let Some(written) = self.write(&spans, recording, random) else {
+            let Some(written) = self.write(&spans, random) else {
                 return writes;
             };
             writes += written;
@@ -198,12 +207,7 @@ impl<'a, 'b> Live<'a, 'b> {
     }
 
     /// Carries out writes that come together. Returns how many were; [`None`] if power fails.
-    fn write(
-        &mut self,
-        spans: &[Range<u64>],
-        recording: &Recording,
-        random: &mut Random,
-    ) -> Option<usize> {
+    fn write(&mut self, spans: &[Range<u64>], random: &mut Random) -> Option<usize> {
         let mut waiting = spans.to_vec();
         let mut written = 0;
         for _ in 0..20 {
@@ -222,7 +226,7 @@ impl<'a, 'b> Live<'a, 'b> {
             self.checkpoint.close();
             for span in ready {
                 for sector in span {
-                    let id = 2 + random.index(recording.contents.len() - 2) as Id;
+                    let id = self.device.new_content();
                     let old = self.device.sectors[sector as usize];
                     self.unflushed.entry(sector as usize).or_insert(old);
                     self.device.sectors[sector as usize] = id;
@@ -334,19 +338,12 @@ impl<'a, 'b> Live<'a, 'b> {
 /// `cut`. What dm-bow has written there itself does not count.
 fn is_written(recording: &Recording, sector: usize, cut: Time) -> bool {
     let range = recording.taken.start..cut;
-    let upper = recording.upper.versions(sector as u32);
-    recording
-        .lower
-        .versions(sector as u32)
+    let below = recording.lower.versions(sector as u32);
+    below
         .iter()
         .filter(|version| range.contains(&version.start))
         .filter(|version| ![ZEROES, GARBAGE, recording.image[sector]].contains(&version.id))
-        .any(|version| {
-            let is_same = |other: &&crate::timeline::Version| {
-                other.id == version.id && range.contains(&other.start)
-            };
-            upper.iter().any(|other| is_same(&other))
-        })
+        .any(|version| recording.is_written(sector, version.id, cut))
 }
 
 fn text(error: impl std::fmt::Display) -> String {

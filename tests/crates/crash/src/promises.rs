@@ -87,8 +87,9 @@ pub(crate) fn refuses_to_keep(device: &mut Device<'_>) -> Result<(), String> {
     }
 }
 
-/// Checks that every sector that was not free at the checkpoint is as it was then.
-pub(crate) fn rolled_back(recording: &Recording, sectors: &[Id]) -> Result<(), String> {
+/// Checks that every sector that was not free at the checkpoint is as it was then, and that nothing is left of
+/// what was written to the others before `cut`.
+pub(crate) fn rolled_back(recording: &Recording, sectors: &[Id], cut: Time) -> Result<(), String> {
     let wrong = sectors
         .iter()
         .zip(&recording.image)
@@ -96,7 +97,14 @@ pub(crate) fn rolled_back(recording: &Recording, sectors: &[Id]) -> Result<(), S
         .enumerate()
         .filter(|(_, ((now, then), kept))| **kept && now != then)
         .map(|(sector, _)| sector);
-    none(wrong, "differ from the checkpoint")
+    none(wrong, "differ from the checkpoint")?;
+    let left = sectors
+        .iter()
+        .enumerate()
+        .filter(|(sector, id)| !recording.is_kept[*sector] && !recording.is_old(**id))
+        .filter(|(sector, id)| recording.is_written(*sector, **id, cut))
+        .map(|(sector, _)| sector);
+    none(left, "hold what was undone")
 }
 
 /// Checks that every sector holds what a bare device might hold after the same cut.

@@ -2,14 +2,14 @@
 
 //! A recording: all that a workload sent to a bow device, and all that bow sent down.
 
-use crate::contents::{Contents, Id, ZEROES};
+use crate::contents::{Contents, Id, GARBAGE, ZEROES};
 use crate::files::Files;
 use crate::log_writes;
 use crate::reach::Reach;
 use crate::timeline::Level;
 use crate::trace::{self, Time, NEVER};
 use bow_decisions::log;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::Path;
 
@@ -40,6 +40,8 @@ pub(crate) struct Recording {
     pub(crate) given_up: Option<Decision>,
     /// Contents of each sector at the checkpoint.
     pub(crate) image: Vec<Id>,
+    /// Every content that was on the device at the checkpoint, or that nobody wrote.
+    old: HashSet<Id>,
     /// True for a sector that a rollback has to give back: it was not free at the checkpoint.
     pub(crate) is_kept: Vec<bool>,
     /// Fate of the files of a file system, if there is one.
@@ -113,6 +115,7 @@ impl Recording {
             taken,
             given_up,
             image: Vec::new(),
+            old: HashSet::from([ZEROES, GARBAGE]),
             is_kept: Vec::new(),
             files: (fs != "none").then(|| Files::new(&trace.marks)),
             fs,
@@ -140,6 +143,7 @@ impl Recording {
                 self.image[sector as usize] = version.id;
             }
         }
+        self.old.extend(&self.image);
         for &sector in &self.upper.touched {
             let versions = self.upper.versions(sector);
             self.is_kept[sector as usize] = !versions.iter().any(|discard| {
@@ -162,6 +166,18 @@ impl Recording {
             )),
             None => Ok(()),
         }
+    }
+
+    /// Returns whether `id` was on the device at the checkpoint, at any place, or nobody wrote it.
+    pub(crate) fn is_old(&self, id: Id) -> bool {
+        self.old.contains(&id)
+    }
+
+    /// Returns whether the file system has written `id` to `sector` since the checkpoint and before `cut`.
+    pub(crate) fn is_written(&self, sector: usize, id: Id, cut: Time) -> bool {
+        let since = self.taken.start..cut;
+        let mut versions = self.upper.versions(sector as u32).iter();
+        versions.any(|version| version.id == id && since.contains(&version.start))
     }
 
     /// Returns the sectors that a rollback has to give back.
