@@ -13,11 +13,6 @@ mkfs=(mkfs.f2fs -q -f)
 fsck=(fsck.f2fs --dry-run)
 # Otherwise it leaves discards, fstrim's too, for when it is idle.
 mount_options=nodiscard
-# Otherwise it takes files out of blocks that it calls free, and these a rollback
-# does not bring back (Documentation/dm-bow.rst).
-old_mount_options=ro,norecovery
 make_fs
 roll_back
-# A mount for writing would take such files out of what was rolled back.
-make_fs
 keep block_size:512

@@ -132,16 +132,21 @@ klog() {
 
 #### The module
 
+# insert FILE: loads it, after what it depends on.
+insert() {
+    local dep
+    for dep in $(modinfo -F depends "$1" | tr , ' '); do
+        modprobe "$dep"
+    done
+    insmod "$1"
+}
+
 # load_bow: the target is there afterwards, loaded or built in.
 load_bow() {
     modprobe -q dm-mod
     if ! dmsetup targets | grep -q '^bow '; then
         if [ -n "$MODULE" ]; then
-            local dep
-            for dep in $(modinfo -F depends "$MODULE" | tr , ' '); do
-                modprobe "$dep"
-            done
-            insmod "$MODULE" || bail "cannot load $MODULE"
+            insert "$MODULE" || bail "cannot load $MODULE"
         else
             modprobe dm-bow || bail "no dm-bow module: set MODULE=FILE.ko"
         fi
@@ -162,9 +167,11 @@ need_module() {
     done
 }
 
-# need_fs NAME: as need_module, for a file system that may be built in.
+# need_fs NAME: as need_module, for a file system that may be built in, or was built for this kernel by
+# scripts/guest/fs-modules.
 need_fs() {
-    grep -qw "$1" /proc/filesystems || modprobe -q "$1" ||
+    local file=$here/../../$1.ko
+    grep -qw "$1" /proc/filesystems || modprobe -q "$1" || { [ -f "$file" ] && insert "$file"; } ||
         skip_all "the kernel has no $1"
 }
 
@@ -195,27 +202,43 @@ sectors_of() {
     blockdev --getsz "$1"
 }
 
-# partition SECTORS [DISK]: makes a partition of that size the only one of the
-# disk, zeroes it, and prints its path.
-partition() {
-    local disk=${2:-$(test_disk)} part
-    case $disk in
-    *[0-9]) part=${disk}p1 ;;
-    *) part=${disk}1 ;;
-    esac
+# partitions DISK SECTORS...: makes partitions of these sizes the only ones of the
+# disk, zeroes them, and prints their paths, a line for each.
+partitions() {
+    local disk=$1 part parts=() size start='start=2048, '
+    shift
+    for size; do
+        part=$((${#parts[@]} + 1))
+        case $disk in
+        *[0-9]) parts+=("${disk}p$part") ;;
+        *) parts+=("$disk$part") ;;
+        esac
+    done
     {
         # wipefs tells of a partition table that it has wiped, however quiet.
         wipefs -qa "$disk"
-        printf 'label: dos\nstart=2048, size=%s, type=83\n' "$1" |
-            sfdisk -q --wipe always "$disk" || bail "cannot partition $disk"
+        {
+            echo 'label: dos'
+            for size; do
+                echo "${start}size=$size, type=83"
+                start=
+            done
+        } | sfdisk -q --wipe always "$disk" || bail "cannot partition $disk"
         blockdev --rereadpt "$disk" 2>/dev/null
-        for _ in 1 2 3 4 5 6 7 8 9 10; do
-            [ ! -b "$part" ] || break
-            sleep 0.2
+        for part in "${parts[@]}"; do
+            for _ in 1 2 3 4 5 6 7 8 9 10; do
+                [ ! -b "$part" ] || break
+                sleep 0.2
+            done
+            blkdiscard -qfz "$part"
         done
-        blkdiscard -qfz "$part"
     } >&2
-    echo "$part"
+    printf '%s\n' "${parts[@]}"
+}
+
+# partition SECTORS [DISK]: a disk with one.
+partition() {
+    partitions "${2:-$(test_disk)}" "$1"
 }
 
 # slice NAME SECTORS [DISK [START]]: a device of exactly that size (dm-linear

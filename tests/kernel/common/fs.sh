@@ -5,8 +5,8 @@
 # and frozen at the checkpoint, updated, and then rolled back or kept.
 #
 # A scenario sets dev, mkfs (a command that gets the device) and fsck (one that
-# must find the file system clean and change nothing), and may set mount_options,
-# old_mount_options (after a rollback) and files, the number of files; then it calls make_fs and `rounds`.
+# must find the file system clean and change nothing), and may set mount_options and
+# files, the number of files; then it calls make_fs and `rounds`.
 
 # shellcheck source=tests/kernel/common/bow.sh
 . "$here/common/bow.sh"
@@ -64,8 +64,6 @@ update() {
 
 # holds WHICH DIGEST DEVICE: fsck and content, on a device out of use. 2 results.
 holds() {
-    local mount_options=${mount_options:-}
-    [ "$1" != old ] || mount_options=${old_mount_options:-$mount_options}
     # Journals are replayed by a mount; a check before it would see old blocks.
     mount_fs "$3" || { not_ok "$what: $1 mounts"; return; }
     same "$what: the content is $1" "$2" "$(tree_digest "$mnt")"
