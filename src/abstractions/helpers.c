@@ -52,6 +52,12 @@ struct kobject *helper_disk_kobject(struct gendisk *disk)
 	return &disk_to_dev(disk)->kobj;
 }
 
+/* The kobject of the mapped device of a table, for the caller to put. */
+struct kobject *helper_get_table_kobject(struct dm_table *table)
+{
+	return kobject_get(helper_disk_kobject(dm_disk(dm_table_get_md(table))));
+}
+
 /* Where lockdep is there, attributes that are not static need a key that is. */
 void helper_sysfs_attr_init(struct attribute *attr)
 {
@@ -78,9 +84,9 @@ void helper_srcu_up_read(struct srcu_struct *srcu, int index)
 	srcu_up_read(srcu, index);
 }
 
-struct workqueue_struct *helper_alloc_workqueue(const char *name)
+struct workqueue_struct *helper_alloc_workqueue(const char *name, bool for_reclaim)
 {
-	return alloc_workqueue("%s", WQ_MEM_RECLAIM | WQ_UNBOUND, 2, name);
+	return alloc_workqueue("%s", WQ_UNBOUND | (for_reclaim ? WQ_MEM_RECLAIM : 0), 2, name);
 }
 
 time64_t helper_real_seconds(void)

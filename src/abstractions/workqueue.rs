@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A work queue of a device's own, which makes progress when memory is short.
+//! Work queues of a device's own.
 //!
 //! C header: [`include/linux/workqueue.h`](srctree/include/linux/workqueue.h)
 
@@ -12,28 +12,41 @@ use kernel::{
     workqueue::Queue, //
 };
 
-/// Work queue with a rescuer thread (`WQ_MEM_RECLAIM`) that runs at most two work items at a time. One item
-/// never runs on two CPUs at once.
+/// Work queue that runs at most two work items at a time. One item never runs on two CPUs at once.
 ///
 /// # Invariants
 ///
 /// The pointer is to a work queue that the value owns.
-pub(crate) struct ReclaimQueue(NonNull<bindings::workqueue_struct>);
+pub(crate) struct OwnQueue(NonNull<bindings::workqueue_struct>);
 
 // SAFETY: Work queues may be used from any thread.
-unsafe impl Send for ReclaimQueue {}
+unsafe impl Send for OwnQueue {}
 // SAFETY: Work queues may be used concurrently.
-unsafe impl Sync for ReclaimQueue {}
+unsafe impl Sync for OwnQueue {}
 
-impl ReclaimQueue {
-    /// Creates a queue. Sleeps.
+impl OwnQueue {
+    /// Creates a queue with a rescuer thread (`WQ_MEM_RECLAIM`), which makes progress when memory is short. Its
+    /// items do not wait for memory. Sleeps.
     ///
     /// # Errors
     ///
     /// `ENOMEM`.
-    pub(crate) fn new(name: &CStr) -> Result<Self> {
+    pub(crate) fn reclaim(name: &CStr) -> Result<Self> {
+        Self::new(name, true)
+    }
+
+    /// Creates a queue whose items may wait for anything. Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn ordinary(name: &CStr) -> Result<Self> {
+        Self::new(name, false)
+    }
+
+    fn new(name: &CStr, for_reclaim: bool) -> Result<Self> {
         // SAFETY: `name` is a C string; the function copies it.
-        let queue = unsafe { dm_bindings::helper_alloc_workqueue(name.as_char_ptr()) };
+        let queue = unsafe { dm_bindings::helper_alloc_workqueue(name.as_char_ptr(), for_reclaim) };
         // INVARIANT: The queue was just made.
         NonNull::new(queue).map(Self).ok_or(ENOMEM)
     }
@@ -46,7 +59,7 @@ impl ReclaimQueue {
     }
 }
 
-impl core::ops::Deref for ReclaimQueue {
+impl core::ops::Deref for OwnQueue {
     type Target = Queue;
 
     fn deref(&self) -> &Queue {
@@ -55,7 +68,7 @@ impl core::ops::Deref for ReclaimQueue {
     }
 }
 
-impl Drop for ReclaimQueue {
+impl Drop for OwnQueue {
     fn drop(&mut self) {
         // SAFETY: By the type invariants the queue is owned by `self`.
         unsafe { bindings::destroy_workqueue(self.0.as_ptr()) };

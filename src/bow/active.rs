@@ -312,7 +312,7 @@ impl Active {
     }
 
     /// Fails all first writes from now on, since a log write has failed.
-    pub(super) fn fail(&mut self, bow: &Bow) {
+    pub(super) fn fail(&mut self, bow: &Arc<Bow>) {
         if core::mem::replace(&mut self.failed, true) {
             return;
         }
@@ -322,7 +322,7 @@ impl Active {
             bow.device.name()
         );
         *bow.report.lock() = self.report();
-        bow.events.raise();
+        bow.announce();
     }
 
     /// Fails the bios of slot `index` after a log write has failed, and all first writes from now on. The log
@@ -551,7 +551,7 @@ impl Active {
         if is_first {
             self.warn_of_full(bow, policy);
             *bow.report.lock() = self.report();
-            bow.events.raise();
+            bow.announce();
         }
         // A suspend waits for all bios, and nothing can give space meanwhile.
         if policy == OnFull::Wait && bow.suspending.load(Relaxed) == 0 {

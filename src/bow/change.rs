@@ -200,7 +200,7 @@ impl Worker {
         // The requester looks at the status next, so it is published first.
         self.publish(bow);
         if result.is_ok() || self.has_failed() != had_failed {
-            bow.events.raise();
+            bow.announce();
         }
         if change != Change::Policy {
             bow.reply(result);
@@ -256,6 +256,7 @@ impl Worker {
 
         bow.set_mode(Mode::Changing);
         bow.drain();
+        bow.is_low_told.store(0, Relaxed);
         let result = self.begin(bow, buffer, nodes, memory, map, slots, place);
         if result.is_ok() {
             bow.in_flight.replace(Some(writable));
@@ -412,7 +413,7 @@ impl Active {
     /// # Errors
     ///
     /// `EIO` if a log write has failed before; errors of the underlying device, after which first writes fail.
-    fn write_log_again(&mut self, bow: &Bow, boot: Option<Boot>) -> Result {
+    fn write_log_again(&mut self, bow: &Arc<Bow>, boot: Option<Boot>) -> Result {
         if self.failed {
             return Err(EIO);
         }

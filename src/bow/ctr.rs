@@ -28,6 +28,7 @@ use crate::{
             self,
             SECTOR_SIZE, //
         },
+        low_water::LowWater,
         table::{
             Arguments,
             OnFull, //
@@ -107,6 +108,7 @@ impl Bow {
                 .block_size
                 .is_none_or(|size| size == self.block)
             && line.arguments.on_full.unwrap_or(OnFull::Error) == self.on_full()
+            && line.arguments.low_water.unwrap_or(LowWater::NONE) == self.low_water()
             && line.arguments.no_discard_passdown == self.no_discard_passdown;
         if !is_same {
             return Err(CtrError(

@@ -14,6 +14,7 @@
 //! - [`flight`]: completions of that I/O.
 //! - [`writable`]: use of the map of writable blocks; [`writable_map`]: the map.
 //! - [`change`]: changes of state.
+//! - [`announce`]: events and uevents.
 //! - [`status`]: status and table lines, sysfs files.
 //!
 //! # States
@@ -31,8 +32,8 @@
 //!   leaves, held for a few instructions; `tracker` until one operation on the range tree is done, or some 64
 //!   free ranges are forgotten.
 //! - [`Bow::directory`] (mutex): taken by resume and removal.
-//! - The lock of [`Bow::events`] (mutex): a leaf, taken by resume, by suspend, and by the worker to raise an
-//!   event. No holder waits for I/O.
+//! - The lock of [`Bow::events`] (mutex): a leaf, taken by resume, by suspend, and to raise an event. No holder
+//!   waits for I/O.
 //! - [`Bow::requests`] (mutex): held by a thread that asks for a change of state until the change is done,
 //!   and by resume and suspend. The worker does not take it.
 //! - [`Bow::answer`] (mutex): a leaf.
@@ -40,6 +41,7 @@
 //! No lock is held across I/O but `worker` and `requests`, which no writer of the device waits for.
 
 mod active;
+mod announce;
 mod change;
 mod ctr;
 mod deferred;
@@ -79,10 +81,11 @@ use crate::{
         },
         srcu::SrcuCell,
         sysfs::Directory,
-        workqueue::ReclaimQueue, //
+        workqueue::OwnQueue, //
     },
     decisions::{
         block_size::BlockSize,
+        low_water::LowWater,
         ranges::Nodes,
         state::State,
         table::{
@@ -184,6 +187,12 @@ pub(crate) struct Bow {
     ///
     /// The number of an [`OnFull`].
     on_full: Atomic<u32>,
+    /// Low-water mark.
+    ///
+    /// The number of a [`LowWater`].
+    low_water: Atomic<u64>,
+    /// Set when it was told that free space is below the mark.
+    is_low_told: Atomic<u32>,
     /// Set from the begin of a suspend to the next resume.
     suspending: Atomic<u32>,
     /// Set if discards are only recorded.
@@ -233,14 +242,19 @@ pub(crate) struct Bow {
     /// Directory in sysfs; created by the first resume, removed when the device is destroyed.
     #[pin]
     directory: Mutex<Option<Directory<Bow>>>,
-    /// Queue of both work items.
-    queue: ReclaimQueue,
+    /// Queue of the work items that writes wait for.
+    queue: OwnQueue,
+    /// Queue of [`Bow::event_work`], which may wait for anybody's memory and locks.
+    event_queue: OwnQueue,
     /// Work item of the worker.
     #[pin]
     work: Work<Bow>,
     /// Work item that waits for writes in flight, so that the worker need not.
     #[pin]
     drain_work: Work<Bow, DRAIN>,
+    /// Work item that sends a uevent.
+    #[pin]
+    event_work: Work<Bow, EVENT>,
     /// Set when `drain_work` has run, until the worker has seen it.
     drained: Atomic<u32>,
 }
@@ -248,6 +262,7 @@ pub(crate) struct Bow {
 impl_has_work! {
     impl HasWork<Self> for Bow { self.work }
     impl HasWork<Self, DRAIN> for Bow { self.drain_work }
+    impl HasWork<Self, EVENT> for Bow { self.event_work }
 }
 
 impl WorkItem for Bow {
@@ -260,6 +275,17 @@ impl WorkItem for Bow {
 
 /// Identifies [`Bow::drain_work`].
 const DRAIN: u64 = 1;
+
+/// Identifies [`Bow::event_work`].
+const EVENT: u64 = 2;
+
+impl WorkItem<EVENT> for Bow {
+    type Pointer = Arc<Bow>;
+
+    fn run(this: Arc<Bow>) {
+        this.send_uevent();
+    }
+}
 
 impl WorkItem<DRAIN> for Bow {
     type Pointer = Arc<Bow>;
@@ -275,6 +301,11 @@ impl Bow {
     /// Returns the policy for writes for whose backup there is no free space.
     fn on_full(&self) -> OnFull {
         OnFull::from_raw(self.on_full.load(Relaxed))
+    }
+
+    /// Returns the low-water mark.
+    fn low_water(&self) -> LowWater {
+        LowWater::from_raw(self.low_water.load(Relaxed))
     }
 
     /// Returns the current mode. Any context.
@@ -322,7 +353,9 @@ impl Bow {
     ) -> Result<impl PinInit<Self, Error>> {
         let on_full = arguments.on_full.unwrap_or(OnFull::Error);
         let no_discard_passdown = arguments.no_discard_passdown;
-        let queue = ReclaimQueue::new(c"dm-bow")?;
+        let low_water = arguments.low_water.unwrap_or(LowWater::NONE);
+        let queue = OwnQueue::reclaim(c"dm-bow")?;
+        let event_queue = OwnQueue::ordinary(c"dm-bow-events")?;
         let (state, active, writable) = match resumed {
             Some(Resumed { active, writable }) => (State::Checkpoint, Some(active), Some(writable)),
             None => (State::Tracking, None, None),
@@ -340,6 +373,8 @@ impl Bow {
             sectors,
             block,
             on_full: Atomic::new(on_full.to_raw()),
+            low_water: Atomic::new(low_water.to_raw()),
+            is_low_told: Atomic::new(0),
             suspending: Atomic::new(0),
             no_discard_passdown,
             discards,
@@ -360,8 +395,10 @@ impl Bow {
             events,
             directory <- new_mutex!(None, "dm_bow_directory"),
             queue,
+            event_queue,
             work <- new_work!("dm_bow_work"),
             drain_work <- new_work!("dm_bow_drain"),
+            event_work <- new_work!("dm_bow_event"),
             drained: Atomic::new(0),
         }))
     }

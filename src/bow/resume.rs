@@ -98,6 +98,8 @@ pub(super) fn read_bytes(
 struct Log {
     header: Header,
     ranges: RangeTree,
+    /// Number of sectors that were free at the checkpoint.
+    free_at_first: u64,
     /// First sector of the newest log block.
     newest: KBox<Sector>,
 }
@@ -136,6 +138,7 @@ impl Log {
         resume.read_all(read)?.map_err(refuse)?;
         Ok(Self {
             header: *resume.newest(),
+            free_at_first: resume.free_at_first(),
             ranges: resume.finish().map_err(refuse)?,
             newest,
         })
@@ -171,12 +174,21 @@ impl Resumed {
         let Log {
             header,
             ranges,
+            free_at_first,
             newest,
         } = log;
         let identity = header.identity.ok_or(EINVAL)?;
         let memory = Memory::new(block, identity, GFP_KERNEL)?;
         let entries = header.entries(&*newest);
-        let mut checkpoint = Checkpoint::resume(ranges, block, sectors, memory, &header, entries);
+        let mut checkpoint = Checkpoint::resume(
+            ranges,
+            free_at_first,
+            block,
+            sectors,
+            memory,
+            &header,
+            entries,
+        );
         let writable = KBox::new(WritableMap::new(sectors, block)?, GFP_KERNEL)?;
         checkpoint.for_each(|run| {
             if run.kind == Some(Kind::Writable) {

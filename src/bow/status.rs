@@ -21,6 +21,7 @@ use crate::{
     decisions::{
         checkpoint::Checkpoint,
         log::SECTOR_SIZE,
+        low_water::LowWater,
         ranges::Kind,
         state::State, //
     },
@@ -57,6 +58,10 @@ pub(super) struct Report {
     full: bool,
     /// Set when a log write or a commit has failed.
     failed: bool,
+    /// Number of sectors that were free at the checkpoint.
+    free_at_first: u64,
+    /// Low-water mark in sectors, once the report is [looked at](Bow::look).
+    low_water: u64,
 }
 
 impl Report {
@@ -74,6 +79,8 @@ impl Report {
             ranges: ranges.len(),
             full,
             failed,
+            free_at_first: checkpoint.free_at_first(),
+            low_water: 0,
         }
     }
 
@@ -90,16 +97,32 @@ impl Report {
             ranges: 0,
             full: false,
             failed: false,
+            free_at_first: 0,
+            low_water: 0,
         }
     }
 
     /// Returns the last word of the status line.
-    fn word(&self) -> &'static str {
-        match (self.failed, self.full) {
-            (true, _) => "failed",
-            (false, true) => "full",
-            (false, false) => "ok",
+    pub(super) fn word(&self) -> &'static str {
+        if self.failed {
+            "failed"
+        } else if self.full {
+            "full"
+        } else if self.is_low() {
+            "low"
+        } else {
+            "ok"
         }
+    }
+
+    /// Returns whether the free space of a checkpoint is below the low-water mark.
+    pub(super) fn is_low(&self) -> bool {
+        self.state == State::Checkpoint && self.free < self.low_water
+    }
+
+    /// Returns the number of free bytes.
+    pub(super) fn free_bytes(&self) -> u64 {
+        self.free.saturating_mul(SECTOR_SIZE as u64)
     }
 }
 
@@ -120,6 +143,7 @@ impl Bow {
             .saturating_mul(self.block.sectors());
         report.free = report.free.saturating_add(granted);
         report.writable = report.writable.saturating_sub(granted);
+        report.low_water = self.low_water().sectors(report.free_at_first);
         report
     }
 
@@ -157,19 +181,23 @@ impl Bow {
 
     /// Writes the arguments of the table line.
     pub(super) fn write_table(&self, out: &mut dyn fmt::Write) -> fmt::Result {
+        let mark = self.low_water();
+        let has_mark = mark != LowWater::NONE;
         write!(
             out,
-            "{} {} block_size:{} on_full:{}{}",
+            "{} {} block_size:{} on_full:{}",
             self.device.name(),
-            if self.no_discard_passdown { 3 } else { 2 },
+            2 + u32::from(has_mark) + u32::from(self.no_discard_passdown),
             self.block.bytes(),
-            self.on_full().word(),
-            if self.no_discard_passdown {
-                " no_discard_passdown"
-            } else {
-                ""
-            }
-        )
+            self.on_full().word()
+        )?;
+        if has_mark {
+            write!(out, " low_water:{mark}")?;
+        }
+        if self.no_discard_passdown {
+            out.write_str(" no_discard_passdown")?;
+        }
+        Ok(())
     }
 
     /// Writes the line that the integrity measurement architecture records.
@@ -178,11 +206,12 @@ impl Bow {
         write!(
             out,
             "target_name={},target_version={major}.{minor}.{patch},device_name={},block_size={},\
-             on_full={},no_discard_passdown={},state={};",
+             on_full={},low_water={},no_discard_passdown={},state={};",
             <Self as Target>::NAME.to_str().unwrap_or_default(),
             self.device.name(),
             self.block.bytes(),
             self.on_full().word(),
+            self.low_water(),
             if self.no_discard_passdown { 'y' } else { 'n' },
             self.state().number()
         )
@@ -211,11 +240,7 @@ impl Attributes for Bow {
     fn show(&self, index: usize, out: &mut dyn fmt::Write) -> Result {
         match index {
             STATE => writeln!(out, "{}", self.state().number())?,
-            FREE => writeln!(
-                out,
-                "{}",
-                self.look().free.saturating_mul(SECTOR_SIZE as u64)
-            )?,
+            FREE => writeln!(out, "{}", self.look().free_bytes())?,
             _ => return Err(ENOENT),
         }
         Ok(())

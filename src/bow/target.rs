@@ -68,6 +68,7 @@ impl Target for Bow {
     fn dtr(&self) {
         drop(self.directory.lock().take());
         self.queue.drain();
+        self.event_queue.drain();
     }
 
     #[inline]
@@ -147,9 +148,13 @@ impl Target for Bow {
                 Arc::from(this).wake();
                 Ok(())
             }
+            Some(Message::LowWater(mark)) => {
+                Arc::from(this).set_low_water(mark);
+                Ok(())
+            }
             Some(Message::Boot(boot)) => Arc::from(this).set_boot(boot),
             None => Err(this.unknown_state(
-                "only the messages `checkpoint`, `commit`, `track`, `on_full` and `boot` are",
+                "only the messages `checkpoint`, `commit`, `track`, `on_full`, `low_water` and `boot` are",
             )),
         }
     }

@@ -149,9 +149,10 @@ impl Worker {
     }
 
     /// Copies what status shows of the checkpoint to the report.
-    pub(super) fn publish(&self, bow: &Bow) {
+    pub(super) fn publish(&self, bow: &Arc<Bow>) {
         if let Some(active) = &self.active {
             *bow.report.lock() = active.report();
+            bow.look_at_low_water();
         }
     }
 }

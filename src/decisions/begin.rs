@@ -81,6 +81,7 @@ impl Checkpoint {
         // INVARIANT: All ranges are free, so none is writable or a backup; their bounds are as the caller
         // says.
         Self {
+            free_at_first: ranges.total(Kind::Free),
             ranges: Ranges::new(ranges, nodes),
             space: Space::new(sectors),
             chain,
@@ -115,9 +116,11 @@ impl Checkpoint {
     }
 
     /// Goes on with a checkpoint whose newest log block has `header` and `entries`, and whose ranges were
-    /// [rebuilt](super::resume) from the log. `memory` is for blocks of the size in the header.
+    /// [rebuilt](super::resume) from the log. At the checkpoint `free_at_first` sectors were free. `memory` is for
+    /// blocks of the size in the header.
     pub fn resume(
         ranges: RangeTree,
+        free_at_first: u64,
         block: BlockSize,
         sectors: u64,
         memory: Memory,
@@ -126,6 +129,7 @@ impl Checkpoint {
     ) -> Self {
         // INVARIANT: `ranges` was rebuilt so that the invariants hold.
         let mut checkpoint = Self::new(ranges, block, sectors, memory);
+        checkpoint.free_at_first = free_at_first;
         checkpoint.first_block = header.sector0;
         checkpoint.chain.resume(header, entries);
         checkpoint

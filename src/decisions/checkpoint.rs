@@ -93,6 +93,8 @@ pub struct Checkpoint {
     pub(super) moved: u64,
     /// Size of the device in sectors, rounded up to whole blocks.
     pub(super) sectors: u64,
+    /// Number of sectors that were free at the checkpoint.
+    pub(super) free_at_first: u64,
     /// Prefetching: the window that is copied around a first write.
     pub(super) window: Window,
 }
@@ -127,6 +129,11 @@ impl Checkpoint {
         self.ranges.total(Kind::Free)
             + self.ranges.total(Kind::Discarded)
             + self.ranges.total(Kind::Draining)
+    }
+
+    /// Returns the number of sectors that were free at the checkpoint.
+    pub fn free_at_first(&self) -> u64 {
+        self.free_at_first
     }
 
     /// Returns whether a drain for the discarded space is worthwhile: it is half of the free space or more.

@@ -8,12 +8,14 @@
 //! | `commit` | state 1 to 2 |
 //! | `track` | state 2 to 0 |
 //! | `on_full error`, `on_full commit`, `on_full wait` | the policy for writes for whose backup there is no free space |
+//! | `low_water BYTES`, `low_water N%` | the low-water mark, of which there will be an event again |
 //! | `boot hold` | state 1: nothing is to be done at the next boot |
 //! | `boot try TRIES` | state 1: the new contents may be tried in `TRIES` boots, 1 to 255 |
 //! | `boot restore` | state 1: the checkpoint is to be restored at the next boot |
 
 use super::{
     log::Boot,
+    low_water::LowWater,
     state::State,
     table::OnFull, //
 };
@@ -25,6 +27,8 @@ pub enum Message {
     State(State),
     /// A change of the policy.
     OnFull(OnFull),
+    /// A change of the low-water mark.
+    LowWater(LowWater),
     /// A change of what is to be done at the next boot.
     Boot(Boot),
 }
@@ -37,6 +41,7 @@ impl Message {
             b"commit" => Self::State(State::Committed),
             b"track" => Self::State(State::Tracking),
             b"on_full" => Self::OnFull(OnFull::from_word(words.next()?)?),
+            b"low_water" => Self::LowWater(LowWater::from_word(words.next()?)?),
             b"boot" => Self::Boot(match words.next()? {
                 b"hold" => Boot::default(),
                 b"try" => {

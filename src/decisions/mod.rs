@@ -23,6 +23,7 @@ mod grants;
 pub(crate) mod log;
 #[expect(dead_code, reason = "the getters are for user space")]
 mod log_block;
+pub(crate) mod low_water;
 pub(crate) mod message;
 pub(crate) mod ranges;
 mod relocations;

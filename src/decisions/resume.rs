@@ -149,6 +149,8 @@ pub struct Resume {
     /// Sectors of all grants, of kind [`Kind::Writable`].
     granted: RangeTree,
     nodes: Nodes,
+    /// Number of sectors in the free map.
+    free_at_first: u64,
     /// Reader of the free map, once the log has been read.
     map: Option<MapReader>,
 }
@@ -182,6 +184,7 @@ impl Resume {
             ranges: RangeTree::new(),
             granted: RangeTree::new(),
             nodes: Nodes::new(NODES, GFP_KERNEL)?,
+            free_at_first: 0,
             map: None,
         };
         let first_block = newest.sector0..newest.sector0.saturating_add(block.sectors());
@@ -200,6 +203,11 @@ impl Resume {
     /// Returns the header of the newest log block.
     pub fn newest(&self) -> &Header {
         &self.newest
+    }
+
+    /// Returns the number of sectors that were free at the checkpoint, once all has been read.
+    pub fn free_at_first(&self) -> u64 {
+        self.free_at_first
     }
 
     /// Reads all of the log and of the free map: calls `read` with the sector of each block, and with the bytes to be
@@ -282,6 +290,8 @@ impl Resume {
             return Ok(self.check.feed(bytes)?);
         };
         map.read(bytes, self.sectors, self.crc32, |extent| {
+            let sectors = extent.end.saturating_sub(extent.start);
+            self.free_at_first = self.free_at_first.saturating_add(sectors);
             self.fill(extent, &[None], Kind::Free)
         })?;
         self.map = Some(map);

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Arguments of a table line:
-//! `<start> <length> bow <device> [<#args> [block_size:<bytes>] [on_full:<policy>] [resume[:<uuid>]]
-//! [no_discard_passdown]]`.
+//! `<start> <length> bow <device> [<#args> [block_size:<bytes>] [on_full:<policy>] [low_water:<mark>]
+//! [resume[:<uuid>]] [no_discard_passdown]]`.
 
-use super::block_size::BlockSize;
+use super::{
+    block_size::BlockSize,
+    low_water::LowWater, //
+};
 
 /// Minimum number of whole blocks for a checkpoint: the first block, two for copies of it, and the free map.
 const BLOCKS_MIN: u64 = 4;
@@ -66,6 +69,8 @@ pub struct Arguments {
     pub block_size: Option<BlockSize>,
     /// Policy for writes for whose backup there is no free space.
     pub on_full: Option<OnFull>,
+    /// Low-water mark.
+    pub low_water: Option<LowWater>,
     /// Set if the checkpoint on the device is to be resumed.
     pub resume: Option<ResumeOf>,
     /// Set if discards are only recorded, and not passed to the underlying device.
@@ -102,6 +107,10 @@ pub enum ArgumentError {
     DeviceTooSmall,
     /// `on_full` is neither `error` nor `commit` nor `wait`.
     OnFull,
+    /// `low_water` is neither a number of bytes nor a percentage.
+    LowWater,
+    /// `low_water` was given twice.
+    LowWaterRepeated,
     /// `resume` was given twice.
     ResumeRepeated,
     /// The word after `resume:` is no UUID.
@@ -119,7 +128,7 @@ impl ArgumentError {
             }
             ArgumentError::CountWrong => c"the number of arguments differs from the one announced",
             ArgumentError::Unknown => {
-                c"unknown argument; accepted are block_size:512|1024|2048|4096, on_full:error|commit|wait, resume and no_discard_passdown"
+                c"unknown argument; accepted are block_size:512|1024|2048|4096, on_full:error|commit|wait, low_water:BYTES|N%, resume and no_discard_passdown"
             }
             ArgumentError::BlockSizeRepeated => c"block_size is given twice",
             ArgumentError::OnFullRepeated => c"on_full is given twice",
@@ -129,6 +138,10 @@ impl ArgumentError {
             }
             ArgumentError::DeviceTooSmall => c"the device must have at least four blocks of block_size",
             ArgumentError::OnFull => c"on_full must be error, commit or wait",
+            ArgumentError::LowWater => {
+                c"low_water must be a number of bytes, or a number up to 100 and %"
+            }
+            ArgumentError::LowWaterRepeated => c"low_water is given twice",
             ArgumentError::NoDiscardPassdownRepeated => c"no_discard_passdown is given twice",
             ArgumentError::ResumeRepeated => c"resume is given twice",
             ArgumentError::Uuid => c"resume: must be followed by a UUID, 32 hexadecimal digits",
@@ -175,6 +188,11 @@ impl Arguments {
             let policy = OnFull::from_word(value).ok_or(ArgumentError::OnFull)?;
             if self.on_full.replace(policy).is_some() {
                 return Err(ArgumentError::OnFullRepeated);
+            }
+        } else if let Some(value) = word.strip_prefix(b"low_water:") {
+            let mark = LowWater::from_word(value).ok_or(ArgumentError::LowWater)?;
+            if self.low_water.replace(mark).is_some() {
+                return Err(ArgumentError::LowWaterRepeated);
             }
         } else if word == b"no_discard_passdown" {
             if core::mem::replace(&mut self.no_discard_passdown, true) {

@@ -47,6 +47,8 @@ mod grants;
 pub mod log;
 #[path = "../../../src/decisions/log_block.rs"]
 pub mod log_block;
+#[path = "../../../src/decisions/low_water.rs"]
+pub mod low_water;
 #[path = "../../../src/decisions/message.rs"]
 pub mod message;
 #[path = "../../../src/decisions/ranges.rs"]

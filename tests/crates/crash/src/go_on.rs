@@ -135,13 +135,21 @@ impl<'a, 'b> Live<'a, 'b> {
             .map_err(text)?;
         let header = *resume.newest();
         let block = BlockSize::from_bytes(header.block_size).ok_or("no block size")?;
+        let free = resume.free_at_first();
         let ranges = resume.finish().map_err(text)?;
         let identity = header.identity.ok_or("no identity")?;
         let memory =
             Memory::new(block, identity, GFP_KERNEL).map_err(|error| format!("{error:?}"))?;
         let entries: Vec<_> = header.entries(device.sector(0)).collect();
-        let checkpoint =
-            Checkpoint::resume(ranges, block, sectors, memory, &header, entries.into_iter());
+        let checkpoint = Checkpoint::resume(
+            ranges,
+            free,
+            block,
+            sectors,
+            memory,
+            &header,
+            entries.into_iter(),
+        );
         let batch = Batch::new(GFP_KERNEL).map_err(|error| format!("{error:?}"))?;
         let mut live = Self {
             device,

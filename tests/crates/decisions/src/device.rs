@@ -293,10 +293,13 @@ impl Device {
         read.unwrap();
         assert_eq!(resume.newest().block_size, self.block.bytes());
         let header = *resume.newest();
+        let free = resume.free_at_first();
+        assert_eq!(free, self.checkpoint.free_at_first());
         let ranges = resume.finish().unwrap();
         let memory = Memory::new(self.block, header.identity.unwrap(), GFP_KERNEL).unwrap();
         self.checkpoint = Checkpoint::resume(
             ranges,
+            free,
             self.block,
             self.sectors,
             memory,

@@ -21,6 +21,8 @@ mod free_space;
 #[cfg(test)]
 mod log;
 #[cfg(test)]
+mod low_water;
+#[cfg(test)]
 mod message;
 #[cfg(test)]
 mod ranges;

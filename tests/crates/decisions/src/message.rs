@@ -6,6 +6,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use crate::decisions::log::Boot;
+use crate::decisions::low_water::LowWater;
 use crate::decisions::message::Message;
 use crate::decisions::state::State;
 use crate::decisions::table::OnFull;
@@ -32,6 +33,14 @@ fn each_message_is_read() {
         assert_eq!(parse(&text), Some(Message::OnFull(policy)));
         assert_eq!(OnFull::from_raw(policy.to_raw()), policy);
     }
+    for (text, mark) in [
+        ("low_water 0", LowWater::NONE),
+        ("low_water 4096", LowWater::Bytes(4096)),
+        ("low_water 10%", LowWater::PerCent(10)),
+    ] {
+        assert_eq!(parse(text), Some(Message::LowWater(mark)));
+        assert_eq!(LowWater::from_raw(mark.to_raw()), mark);
+    }
     assert_eq!(parse("boot hold"), boot(0, 0));
     assert_eq!(parse("boot try 3"), boot(Boot::TRY, 3));
     assert_eq!(parse("boot try 255"), boot(Boot::TRY, 255));
@@ -46,6 +55,12 @@ fn other_words_are_refused() {
         "checkpoint now",
         "on_full",
         "on_full panic",
+        "low_water",
+        "low_water -1",
+        "low_water 1k",
+        "low_water 101%",
+        "low_water %",
+        "low_water 9223372036854775808",
         "on_full wait 3",
         "boot",
         "boot now",

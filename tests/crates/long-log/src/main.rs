@@ -49,6 +49,7 @@ fn begin(device: &File, sectors: u64) -> kernel::error::Result<Checkpoint> {
         time: 0,
     };
     let mut nodes = Nodes::new(RangeTree::NODES_PER_SET, GFP_KERNEL)?;
+    nodes.fill(GFP_KERNEL)?;
     let mut ranges = RangeTree::new();
     ranges.set(
         BLOCK.down(sectors / 2)..sectors,

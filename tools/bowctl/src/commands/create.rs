@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use bow_decisions::log::{block_size_valid, probe, SECTOR_SIZE};
+use bow_decisions::low_water::LowWater;
 use bow_decisions::table::OnFull;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 
@@ -41,6 +42,9 @@ pub struct Policies {
     /// Policy for free space that runs out [default: error].
     #[arg(long, value_name = "POLICY", value_parser = on_full())]
     pub on_full: Option<OnFull>,
+    /// Event when less than that is free for backups, in bytes or as N% of what was free at the checkpoint.
+    #[arg(long, value_name = "MARK", value_parser = low_water)]
+    pub low_water: Option<LowWater>,
     /// Keep discards from the underlying device, which are passed down otherwise.
     #[arg(long)]
     pub no_discard_passdown: bool,
@@ -56,7 +60,9 @@ impl Policies {
             .no_discard_passdown
             .then(|| "no_discard_passdown".to_owned());
 
-        on_full.into_iter().chain(passdown)
+        let low_water = self.low_water.map(|mark| format!("low_water:{mark}"));
+
+        on_full.into_iter().chain(low_water).chain(passdown)
     }
 }
 
@@ -72,6 +78,11 @@ fn on_full() -> impl TypedValueParser<Value = OnFull> {
 
     PossibleValuesParser::new(words)
         .map(|word| OnFull::from_word(word.as_bytes()).unwrap_or(OnFull::Error))
+}
+
+fn low_water(text: &str) -> std::result::Result<LowWater, String> {
+    LowWater::from_word(text.as_bytes())
+        .ok_or_else(|| "neither a number of bytes nor a percentage up to 100%".to_owned())
 }
 
 fn block_size(text: &str) -> std::result::Result<u32, String> {

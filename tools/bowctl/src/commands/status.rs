@@ -27,7 +27,7 @@ JSON:
     state_name  \"tracking\", \"checkpoint\", \"committed\"
     free_bytes  known to be free (state 0), left for backups (state 1)
     on_full     the policy: \"error\", \"commit\", \"wait\"
-    condition   \"ok\", \"full\", \"failed\"
+    condition   \"ok\", \"low\", \"full\", \"failed\"
     header      the newest log block, as in `bowctl log`
     age_seconds of the checkpoint
     space       see below

@@ -40,7 +40,7 @@ pub struct LiveStatus {
     pub mounted_on: Vec<String>,
     /// Policy for free space that runs out.
     pub on_full: Option<String>,
-    /// `ok`, `full` or `failed`.
+    /// `ok`, `low`, `full` or `failed`.
     pub condition: Option<String>,
     /// The newest log block, in state 1.
     pub header: Option<Block>,
@@ -188,6 +188,10 @@ impl LiveStatus {
         };
 
         match self.condition.as_deref() {
+            Some("low") => line(
+                "LOW",
+                "less space is free for backups than the low-water mark",
+            ),
             Some("full") => line(
                 "FULL",
                 "a write has failed, or waits: there is no free space for its backup",
@@ -250,7 +254,7 @@ impl LiveStatus {
                      checkpoint"
                 ));
                 if self.space.is_some_and(|space| space.is_short())
-                    || self.condition.as_deref() == Some("full")
+                    || matches!(self.condition.as_deref(), Some("low" | "full"))
                 {
                     let point = self.mounted_on.first().map_or("its mount", String::as_str);
 
@@ -435,7 +439,7 @@ mod tests {
 
     #[test]
     fn what_has_gone_wrong_comes_first() {
-        for (condition, word) in [("full", "FULL"), ("failed", "FAILED")] {
+        for (condition, word) in [("low", "LOW"), ("full", "FULL"), ("failed", "FAILED")] {
             let mut live = live(1, None);
 
             live.condition = Some(condition.to_owned());

@@ -1,0 +1,55 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# Below the low-water mark there is an event and a uevent with figures, once, before space runs out.
+. "$(dirname "$0")/lib.sh"
+. "$here/common/bow.sh"
+plan 20
+load_bow
+
+dev=$(slice data 16384)
+python3 -I -S "$common/uevents.py" >"$work/uevents" &
+listener=$!
+trap 'kill "$listener"; finish' EXIT
+timeout 60 bash -c 'until grep -q listening "$1"; do sleep 0.1; done' sh "$work/uevents" || bail "nobody listens"
+
+put() { # BLOCK COUNT: first writes
+    dd if=/dev/zero of=/dev/mapper/bow0 bs=4096 seek="$1" count="$2" oflag=direct conv=notrunc status=none
+}
+uevents() { # STATUS: how many there were; a moment later, since nobody waits for a uevent
+    sleep 1
+    grep -c "DM_BOW_STATUS=$1" "$work/uevents"
+}
+
+fails "no mark: a share of more than 100 %" "low_water" bow_create bow0 "$dev" low_water:101%
+fails "no mark: a word" "low_water" bow_create bow0 "$dev" low_water:much
+bow_create bow0 "$dev" low_water:50% || bail "no device"
+same "the table has the mark" low_water:50% "$(dmsetup table bow0 | grep -o 'low_water:[^ ]*')"
+same "and the number of arguments" 3 "$(dmsetup table bow0 | awk '{ print $5 }')"
+blkdiscard -qf -o $((8192 * 512)) -l $((4096 * 512)) /dev/mapper/bow0 || bail "cannot discard"
+bow_set bow0 1 || bail "no checkpoint"
+before=$(events bow0)
+
+put 10 100
+same "above the mark: status" ok "$(bow_field bow0 error)"
+same "above the mark: no event" "$before" "$(events bow0)"
+put 200 200
+same "below the mark: status" low "$(bow_field bow0 error)"
+same "below the mark: an event" $((before + 1)) "$(events bow0)"
+same "below the mark: a uevent" 1 "$(uevents low)"
+free=$(sed -n 's/.*DM_BOW_STATUS=low.* DM_BOW_FREE=\([0-9]*\).*/\1/p' "$work/uevents")
+check "which has the bytes that are free, less than half" test "${free:-0}" -gt 0 -a "${free:-0}" -lt $((2048 * 512))
+check "bowctl status says so" grep -q "^  LOW: " <(bowctl status bow0)
+put 420 30
+same "further below: no other event" $((before + 1)) "$(events bow0)"
+
+check "another mark, which is not reached: message" bow_message bow0 "low_water 4096"
+put 450 1
+same "another mark, which is not reached: status" ok "$(bow_field bow0 error)"
+same "another mark, which is not reached: the table" low_water:4096 "$(dmsetup table bow0 | grep -o 'low_water:[^ ]*')"
+check "one that is: message" bow_message bow0 "low_water 100%"
+put 451 1
+same "one that is: an event again" $((before + 2)) "$(events bow0)"
+same "one that is: a uevent again" 2 "$(uevents low)"
+bow_set bow0 2 || bail "no commit"
+same "after the commit: status" ok "$(bow_field bow0 error)"
+check "remove" bow_remove bow0
