@@ -20,6 +20,7 @@
 
 use super::{
     active::Active,
+    free_map_io::FreeMapIo,
     slot::Slot,
     status::Report,
     tracking::Tracker,
@@ -42,7 +43,6 @@ use crate::{
     decisions::{
         begin::Memory,
         checkpoint::Checkpoint,
-        free_map::MapBlock,
         log::{
             entry_seed,
             Boot,
@@ -247,7 +247,7 @@ impl Worker {
             time: time::real_seconds(),
         };
         let memory = Memory::new(bow.block, identity, GFP_KERNEL)?;
-        let map = MapBlock::new(bow.block, GFP_KERNEL)?;
+        let map = FreeMapIo::new(bow.block)?;
         let place = KBox::new_uninit(GFP_KERNEL)?;
         let writable = KBox::new(WritableMap::new(bow.sectors, bow.block)?, GFP_KERNEL)?;
         let slots = Slot::all(GFP_KERNEL)?;
@@ -284,7 +284,7 @@ impl Worker {
         mut buffer: Buffer,
         mut nodes: Nodes,
         memory: Memory,
-        map: MapBlock,
+        map: FreeMapIo,
         slots: KVec<Slot>,
         place: KBox<MaybeUninit<Active>>,
     ) -> Result {
@@ -362,7 +362,7 @@ impl Active {
     /// # Errors
     ///
     /// `ENOSPC` if there are too few free blocks; errors of the underlying device.
-    fn write_first_log(&mut self, bow: &Bow, mut map: MapBlock) -> Result {
+    fn write_first_log(&mut self, bow: &Bow, map: FreeMapIo) -> Result {
         let device = &bow.device;
         let bytes = bow.block.bytes() as usize;
         let Self {
@@ -372,10 +372,7 @@ impl Active {
             ..
         } = self;
         let backup = checkpoint.place_first_block()?;
-        checkpoint.write_free_map(&mut map, crc32, |sector, block| {
-            buffer.fill(LOG, block)?;
-            device.write(sector, buffer, LOG, bytes)
-        })?;
+        map.write(checkpoint, device)?;
         checkpoint.begin(
             backup,
             buffer.crc32(entry_seed(0, bow.block.bytes()), FIRST_BLOCK, bytes),

@@ -14,6 +14,7 @@
 //! - [`flight`]: completions of that I/O.
 //! - [`writable`]: use of the map of writable blocks; [`writable_map`]: the map.
 //! - [`change`]: changes of state.
+//! - [`free_map_io`]: writing of the free map.
 //! - [`announce`]: events and uevents.
 //! - [`status`]: status and table lines, sysfs files.
 //!
@@ -46,6 +47,7 @@ mod change;
 mod ctr;
 mod deferred;
 mod flight;
+mod free_map_io;
 mod map;
 mod resume;
 mod slot;

@@ -146,13 +146,22 @@ impl Buffer {
     /// Copies `data` to the start of page `index`; the rest of the page stays. `EINVAL` if it does not
     /// fit.
     pub(crate) fn write(&mut self, index: usize, data: &[u8]) -> Result {
-        let address = self.address(index)?;
-        if data.len() > PAGE_SIZE {
+        self.write_at(index.checked_mul(PAGE_SIZE).ok_or(EINVAL)?, data)
+    }
+
+    /// Copies `data` to the bytes from `offset` on; the others stay. `EINVAL` if it does not fit into the page that
+    /// has the first of these bytes.
+    pub(crate) fn write_at(&mut self, offset: usize, data: &[u8]) -> Result {
+        let address = self.address(offset / PAGE_SIZE)?;
+        let within = offset % PAGE_SIZE;
+        if data.len() > PAGE_SIZE - within {
             return Err(EINVAL);
         }
+        // SAFETY: The page has `PAGE_SIZE` bytes, and `within` is less.
+        let address = unsafe { address.add(within) };
         // SAFETY: The buffer is borrowed mutably, so no other caller accesses the page. A bio may, as a device
-        // does by DMA; the bytes are then not known, but there is no reference to them. The page has `PAGE_SIZE`
-        // bytes, and `data`, which is other memory, is not longer.
+        // does by DMA; the bytes are then not known, but there is no reference to them. The page has at least
+        // `data.len()` bytes from `address` on, and `data` is other memory.
         unsafe { core::ptr::copy_nonoverlapping(data.as_ptr(), address, data.len()) };
         Ok(())
     }
@@ -242,7 +251,11 @@ mod tests {
         assert!(data.starts_with(b"short\0"));
         assert!(data.iter().skip(5).all(|&byte| byte == 0));
         buffer.copy(1, 0)?;
-        buffer.write(0, b"new")?;
+        buffer.write_at(1, b"ow")?;
+        buffer.write_at(0, b"n")?;
+        assert!(buffer.write_at(PAGE_SIZE - 1, b"ow").is_err());
+        buffer.write(0, b"ne")?;
+        buffer.write_at(2, b"w")?;
         buffer.read(0, &mut data)?;
         assert!(data.starts_with(b"newrt\0"));
         assert!(buffer.copy(0, 0).is_err());

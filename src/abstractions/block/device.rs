@@ -16,7 +16,6 @@ use core::ptr::NonNull;
 use kernel::{
     bindings,
     error::to_result,
-    page::PAGE_SIZE,
     prelude::*,
     str::CString,
     sync::{
@@ -185,7 +184,8 @@ impl Device {
     ///
     /// # Errors
     ///
-    /// Those of the device; `ENODEV` if the handle has been closed; `EINVAL` for more than a page.
+    /// Those of the device; `ENODEV` if the handle has been closed; `EINVAL` if the pages do not lie
+    /// together.
     pub(crate) fn read(
         &self,
         sector: u64,
@@ -200,7 +200,8 @@ impl Device {
     ///
     /// # Errors
     ///
-    /// Those of the device; `ENODEV` if the handle has been closed; `EINVAL` for more than a page.
+    /// Those of the device; `ENODEV` if the handle has been closed; `EINVAL` if the pages do not lie
+    /// together.
     pub(crate) fn write(&self, sector: u64, buffer: &Buffer, page: usize, bytes: usize) -> Result {
         let flags = dm_bindings::HELPER_REQ_OP_WRITE | dm_bindings::HELPER_REQ_SYNC;
         self.transfer(sector, buffer, page, bytes, flags)
@@ -229,12 +230,16 @@ impl Device {
         flags: u32,
     ) -> Result {
         let address = buffer.address(page)?;
-        if bytes > PAGE_SIZE {
+        if buffer
+            .pages()
+            .run(page, bytes)
+            .is_none_or(|(_, together)| together < bytes)
+        {
             return Err(EINVAL);
         }
         self.with(|bdev| {
-            // SAFETY: The block device is open; the page has that many bytes, lies in the direct
-            // mapping and stays until this returns, which is when the I/O has ended.
+            // SAFETY: The block device is open; the pages have that many bytes from `address` on, lie together in
+            // the direct mapping and stay until this returns, which is when the I/O has ended.
             to_result(unsafe { bindings::bdev_rw_virt(bdev, sector, address.cast(), bytes, flags) })
         })
     }
