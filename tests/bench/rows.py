@@ -293,7 +293,8 @@ class Resume:
         run("./bow-long-log", disk.path, str(disk.sectors), str(self.ENTRIES))
         disk.flush()
         before = free_memory()
-        result = measure(device, self.rows[0], timed, create, "bench",
+        # Of the disk alone: there is no status before.
+        result = measure(Device(device.name, [disk]), self.rows[0], timed, create, "bench",
                          f"0 {disk.sectors} bow {disk.path} 1 resume")
         result["bytes_per_entry"] = round((before - free_memory()) / self.ENTRIES, 2)
         yield result

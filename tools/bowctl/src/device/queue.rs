@@ -22,7 +22,7 @@ const THREADS: usize = 8;
 
 /// Number of reads that are asked for before the first of them has been taken: the threads go on
 /// while whoever takes them is busy.
-const READS_AHEAD: usize = 2 * THREADS;
+const READS_AHEAD: usize = THREADS;
 
 /// A device that several threads may use at once. Addresses are in sectors.
 pub trait SharedDevice: Send + Sync + 'static {
