@@ -225,6 +225,34 @@ class Sweep:
         self.device.change(2)
         self.device.remove()
 
+    # A checkpoint on the device: refused, or it goes on.
+
+    def resume_begin(self):
+        self.device.create()
+        self.device.discard(8000, 800)
+        self.device.change(1)
+        # Of some log blocks.
+        for block in range(20, 100, 2):
+            self.device.write(block, self.rng)
+        self.device.remove()
+        self.device.line += b" 1 resume"
+
+    def resume(self, faults):
+        try:
+            self.device.create()
+        except OSError as error:
+            want_enomem(error, faults)
+            if self.device.mapper.number():
+                raise Wrong("failed, and left a device behind") from error
+            return
+        if self.device.state() != 1:
+            raise Wrong(f"resumed, but: {self.device.status()}")
+        self.device.check(self.device.node)
+        self.device.remove()
+
+    def resume_end(self):
+        pass
+
     # Changes of state: the old one, or wholly the new one.
 
     def begin(self):
