@@ -5,7 +5,8 @@
 use super::{
     slot::{
         Slot,
-        Step, //
+        Step,
+        LOG_PAGE, //
     },
     status::Report,
     tracking::Tracker,
@@ -160,6 +161,19 @@ impl Active {
             space: FreeSpace::from_ranges(self.checkpoint.take_free_space()),
             nodes: self.nodes.take_all(),
         }
+    }
+
+    /// Has the slots write the log such that what stands after it remains: a logical block of the underlying device
+    /// may be larger than a sector.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if a slot has no page for the log, which cannot happen.
+    pub(super) fn cover_slots(&mut self) -> Result {
+        let cover = self.checkpoint.cover();
+        self.slots
+            .iter_mut()
+            .try_for_each(|slot| slot.buffer.write(LOG_PAGE, cover))
     }
 
     /// Returns whether no batch is in flight, and no drain.

@@ -13,8 +13,8 @@
 //!
 //! - 0 → 1: the log's first sector is written together with the old contents of the other sectors. A power
 //!   cut before that leaves the old block; a power cut after it leaves a log, whose other sectors mean
-//!   nothing. Then these are overwritten with zeroes, which hides a file system's superblock from anyone who
-//!   would mount the underlying device.
+//!   nothing. Then these are overwritten with what hides a file system's superblock from anyone who would
+//!   mount the underlying device, but not from a boot loader ([`cover`](crate::decisions::cover)).
 //! - 1 → 2: the contents of the relocated first block are written to the other sectors while the first
 //!   sector is still the log. Then the whole block is written, of which only the first sector changes.
 
@@ -300,7 +300,8 @@ impl Worker {
             tracker
                 .space
                 .into_ranges(bow.block, bow.block.sectors()..bow.sectors, &mut nodes)?;
-        let checkpoint = Checkpoint::new(ranges, bow.block, bow.sectors, memory);
+        let mut checkpoint = Checkpoint::new(ranges, bow.block, bow.sectors, memory);
+        checkpoint.set_cover(|block| buffer.read(FIRST_BLOCK, block))?;
         let Ok(mut active) = place.write_init(Active::new(checkpoint, slots, buffer, nodes));
         match active.write_first_log(bow, map) {
             Ok(()) => {
@@ -395,14 +396,15 @@ impl Active {
             return Err(error);
         }
 
-        buffer.fill(LOG, log)?;
+        buffer.write(LOG, checkpoint.cover())?;
+        buffer.write(LOG, log)?;
         if device.commit(0, buffer, LOG, bytes).is_err() {
             pr_warn!(
                 "{}: the rest of the first block cannot be hidden; do not mount the underlying device\n",
                 device.name()
             );
         }
-        Ok(())
+        self.cover_slots()
     }
 
     /// Writes the log block again, with `boot` if that changes. No batch is in flight.
@@ -418,7 +420,8 @@ impl Active {
             self.checkpoint.set_boot(boot);
         }
         self.checkpoint.log().encode(&mut self.durable, crc32);
-        self.buffer.fill(LOG, &self.durable)?;
+        self.buffer.write(LOG, self.checkpoint.cover())?;
+        self.buffer.write(LOG, &self.durable)?;
         // The whole block: a power cut in a change of state may have left contents of the file system there.
         let bytes = bow.block.bytes() as usize;
         bow.device

@@ -102,6 +102,8 @@ struct Log {
     free_at_first: u64,
     /// First sector of the newest log block.
     newest: KBox<Sector>,
+    /// The first block as at the checkpoint.
+    first_block: KVec<u8>,
 }
 
 impl Log {
@@ -135,12 +137,17 @@ impl Log {
         let refuse = |error| refused(device, error);
         let mut resume = Resume::new(&*newest, sectors, crc32).map_err(refuse)?;
         check_wanted(resume.newest(), device, arguments, wanted)?;
-        resume.read_all(read)?.map_err(refuse)?;
+        resume.read_all(&mut read)?.map_err(refuse)?;
+        let header = *resume.newest();
+        let mut first_block = KVec::from_elem(0, header.block_size as usize, GFP_KERNEL)
+            .map_err(|_| no_memory(ENOMEM))?;
+        read(resume.first_block_backup(), &mut first_block)?;
         Ok(Self {
-            header: *resume.newest(),
+            header,
             free_at_first: resume.free_at_first(),
             ranges: resume.finish().map_err(refuse)?,
             newest,
+            first_block,
         })
     }
 }
@@ -176,6 +183,7 @@ impl Resumed {
             ranges,
             free_at_first,
             newest,
+            first_block,
         } = log;
         let identity = header.identity.ok_or(EINVAL)?;
         let memory = Memory::new(block, identity, GFP_KERNEL)?;
@@ -189,6 +197,7 @@ impl Resumed {
             &header,
             entries,
         );
+        checkpoint.set_cover(|bytes| copy(&first_block, bytes))?;
         let writable = KBox::new(WritableMap::new(sectors, block)?, GFP_KERNEL)?;
         checkpoint.for_each(|run| {
             if run.kind == Some(Kind::Writable) {
@@ -202,8 +211,18 @@ impl Resumed {
         let buffer = Buffer::new(2)?;
         let Ok(mut active) = place.write_init(Active::new(checkpoint, slots, buffer, nodes));
         active.durable = *newest;
+        active.cover_slots()?;
         Ok(Self { active, writable })
     }
+}
+
+/// Copies `from` to `to`. `EINVAL` if they are not of one length.
+fn copy(from: &[u8], to: &mut [u8]) -> Result {
+    if from.len() != to.len() {
+        return Err(EINVAL);
+    }
+    to.copy_from_slice(from);
+    Ok(())
 }
 
 /// Returns the error for a lack of memory.

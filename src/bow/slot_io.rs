@@ -211,7 +211,7 @@ impl Slot {
     }
 
     /// Starts to write the log block: one logical block of the underlying device, of which all but the first
-    /// sector is zero.
+    /// sector is as it was.
     pub(super) fn write_log(&mut self, bow: &Arc<Bow>) {
         self.phase = Phase::Logging;
         self.log_begun = Instant::now();

@@ -47,6 +47,7 @@ pub struct Memory {
     // Boxed, so that a stack has room for a checkpoint.
     grants: KBox<Grants>,
     discards: KBox<Discards>,
+    cover: KVec<u8>,
 }
 
 impl Memory {
@@ -61,6 +62,7 @@ impl Memory {
             chain: Chain::new(block, identity, flags)?,
             grants: KBox::new(Grants::new(flags)?, flags)?,
             discards: KBox::new(Discards::default(), flags)?,
+            cover: KVec::from_elem(0, block.bytes() as usize, flags)?,
         })
     }
 }
@@ -77,6 +79,7 @@ impl Checkpoint {
             chain,
             grants,
             discards,
+            cover,
         } = memory;
         // INVARIANT: All ranges are free, so none is writable or a backup; their bounds are as the caller
         // says.
@@ -92,6 +95,7 @@ impl Checkpoint {
             moved: 0,
             sectors: block.up(sectors),
             window: Window::new(),
+            cover,
         }
     }
 

@@ -97,6 +97,8 @@ pub struct Checkpoint {
     pub(super) free_at_first: u64,
     /// Prefetching: the window that is copied around a first write.
     pub(super) window: Window,
+    /// Block whose sectors after the first stand after the log (see [`cover`](super::cover)).
+    pub(super) cover: KVec<u8>,
 }
 
 impl Checkpoint {

@@ -213,6 +213,11 @@ impl Boot {
 
     /// [`action`](Self::action): the checkpoint is to be restored.
     pub const RESTORE: u8 = 2;
+
+    /// Writes the fields to `block`, a log block.
+    pub(super) fn encode(&self, block: &mut [u8]) {
+        put(block, at::BOOT, [self.action, self.tries_left, self.tries]);
+    }
 }
 
 /// Returns the seed of the checksum of an entry: the number of the source's block, cut to 32 bits.
@@ -504,12 +509,30 @@ impl Header {
 
         put(block, at::MAGIC, MAGIC_RESTORING.to_le_bytes());
         put(block, at::COUNT, marked.count.to_le_bytes());
-        if marked.has_checksum() {
-            let checksum = header_checksum(block.get(..marked.end()).unwrap_or_default(), crc32);
+        marked.renew_checksum(block, crc32);
+        marked
+    }
+
+    /// Records in `block`, the block that this header was read from, what is to be done at the next boot. Returns
+    /// whether a log block of this version has the fields; one that has not is left alone.
+    ///
+    /// Changes only bytes of the first sector.
+    pub fn set_boot(&self, block: &mut [u8], boot: Boot, crc32: Crc32) -> bool {
+        if !self.has_record() {
+            return false;
+        }
+        boot.encode(block);
+        self.renew_checksum(block, crc32);
+        true
+    }
+
+    /// Makes the checksum of `block` anew, which has this header, if there is one.
+    fn renew_checksum(&self, block: &mut [u8], crc32: Crc32) {
+        if self.has_checksum() {
+            let checksum = header_checksum(block.get(..self.end()).unwrap_or_default(), crc32);
 
             put(block, at::CHECKSUM, checksum.to_le_bytes());
         }
-        marked
     }
 }
 

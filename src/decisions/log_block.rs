@@ -191,12 +191,7 @@ impl LogBlock {
         put(out, at::FREE_MAP_SECTOR, map.sector.to_le_bytes());
         put(out, at::FREE_MAP_BLOCKS, map.blocks.to_le_bytes());
         put(out, at::FREE_MAP_CHECKSUM, map.checksum.to_le_bytes());
-        let Boot {
-            action,
-            tries_left,
-            tries,
-        } = self.boot;
-        put(out, at::BOOT, [action, tries_left, tries]);
+        self.boot.encode(out);
 
         for (slot, entry) in out
             .get_mut(HEADER_SIZE..)

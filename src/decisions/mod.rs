@@ -14,6 +14,7 @@ pub(crate) mod chain;
 mod check;
 mod check_error;
 pub(crate) mod checkpoint;
+mod cover;
 mod discards;
 pub(crate) mod free_map;
 pub(crate) mod free_space;

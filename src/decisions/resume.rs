@@ -298,6 +298,12 @@ impl Resume {
         Ok(())
     }
 
+    /// Returns the first sector of the backup of the first block, when all has been read. To be called before
+    /// [`finish`](Self::finish).
+    pub fn first_block_backup(&self) -> u64 {
+        self.check.restored(0, self.block.sectors()).data
+    }
+
     /// Ends rebuilding, when all has been read. Returns the ranges, which satisfy the invariants of a
     /// [`Checkpoint`](super::checkpoint::Checkpoint). Sleeps.
     ///

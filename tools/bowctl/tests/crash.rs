@@ -8,7 +8,7 @@
 //! one, cut off in turn.
 
 use bow_model::crash;
-use bow_model::disk::{Disk, Request};
+use bow_model::disk::{Disk, Request, SECTOR};
 use bow_model::history::{History, Op, Version};
 use bow_model::restore::restore as restore_checked;
 use bow_model::strategy::case;
@@ -251,4 +251,79 @@ fn a_first_block_in_a_place_that_was_in_use() {
         }
     }
     assert!(found > 4, "{found}");
+}
+
+/// What stands after the log stays until the last log block is replaced: a boot loader finds the file system by it.
+/// If it is to be hidden meanwhile, it is zero from the first mark on.
+#[test]
+fn what_stands_after_the_log_stays_or_is_hidden() {
+    const LEN: usize = 4096;
+    let free: Vec<_> = (0..600).map(|block| block % 3 > 0).collect();
+
+    for version in [Version::V1_1, Version::V1_2] {
+        let mut history = History::new(version, LEN, &free, 5).unwrap();
+        let ops: Vec<_> = (0..100)
+            .map(|i| Op::Write {
+                block: i * 131 % 600,
+                blocks: 1,
+            })
+            .collect();
+        history.run(&ops);
+        assert!(history.log_blocks() >= 2);
+        let cover = [0xc5; LEN - SECTOR];
+        let mut base = history.disk.clone();
+        base[SECTOR..LEN].copy_from_slice(&cover);
+
+        for hides in [false, true] {
+            let mut disk = Disk::new(base.clone());
+            let mut progress = Progress::hidden();
+            let log =
+                recovery::check(&disk, CheckOptions::default(), &mut progress, |_| ()).unwrap();
+            recovery::restore_hiding(&mut disk, &log, hides, &mut progress).unwrap();
+            history.assert_rolled_back(&disk.data, "restored");
+
+            let writes: Vec<_> = disk
+                .requests
+                .iter()
+                .filter_map(|request| match request {
+                    Request::Write { sector: 0, data } => Some(data),
+                    _ => None,
+                })
+                .collect();
+            // The last two put the old contents back, after the log and then all.
+            let (marks, last) = writes.split_at(writes.len() - 2);
+            assert!(marks.len() as u64 > history.log_blocks());
+            for data in marks {
+                let wanted = if hides { [0; LEN - SECTOR] } else { cover };
+
+                assert_eq!(data.len(), LEN);
+                assert!(data[SECTOR..] == wanted, "{version:?}");
+            }
+            assert!(last[0][SECTOR..] == last[1][SECTOR..]);
+            assert!(last[0][..4] == *b"WOB\0" && last[1][..4] != *b"WOB\0");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 30, failure_persistence: None, max_shrink_iters: 200, ..ProptestConfig::default()
+    })]
+
+    /// A restore that hides the file system can be cut off as well.
+    #[test]
+    fn a_restore_that_hides_can_be_cut_off_anywhere(case in case(80, 40), seed in any::<u64>()) {
+        let Some(history) = case.run() else { return Ok(()) };
+        let mut random = Random::new(seed);
+        let mut disk = Disk::new(history.disk.clone());
+        let mut progress = Progress::hidden();
+        let log = recovery::check(&disk, CheckOptions::default(), &mut progress, |_| ()).unwrap();
+
+        recovery::restore_hiding(&mut disk, &log, true, &mut progress).unwrap();
+        history.assert_rolled_back(&disk.data, "restored");
+        let count = crash::states(&history.disk, &disk.requests, 2, &mut random, |data, cut| {
+            again(&history, data, 1, &mut Random::new(seed), cut);
+        });
+        STATES.fetch_add(count, Ordering::Relaxed);
+    }
 }

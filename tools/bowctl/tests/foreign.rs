@@ -320,3 +320,31 @@ fn what_is_said_after_a_restore() {
         assert!(err.contains("fstrim"), "{err}");
     }
 }
+
+/// The superblock with its checksum inverted, which stands after the log for boot loaders, is no trace; with any other
+/// byte changed it is one.
+#[test]
+fn the_cover_is_no_trace() {
+    for block_size in [2048, 4096] {
+        let mut superblock = ext4(TIME - 9, TIME, TIME - 99, 3);
+        superblock[0x65] = 0x04;
+        superblock[0x175] = 1;
+        let checksum = superblock[..0x3fc].iter().fold(!0, |crc, byte| {
+            (0..8).fold(crc ^ u32::from(*byte), |crc: u32, _| {
+                (crc >> 1) ^ (0x82f6_3b78 & (crc & 1).wrapping_neg())
+            })
+        });
+        superblock[0x3fc..].copy_from_slice(&checksum.to_le_bytes());
+
+        let history = history(block_size, &superblock, true);
+        let mut old = vec![0x5a; block_size];
+        old[1024..2048].copy_from_slice(&superblock);
+        old[2044..2048].copy_from_slice(&(!checksum).to_le_bytes());
+        let mut disk = history.disk.clone();
+        disk[512..block_size].copy_from_slice(&old[512..]);
+        not_noticed(&history, &disk);
+
+        disk[1024 + 0x34] ^= 1;
+        noticed(&history, &disk, "at byte 1024");
+    }
+}

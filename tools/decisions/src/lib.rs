@@ -6,7 +6,7 @@
 //! the `kernel` crate (`tools/kernel-shim`). `bowctl` reads logs with them; `tests/crates/decisions`
 //! tests them.
 //!
-//! - What is on the disk: [`log`], [`free_map`]; the writing half of the log: [`log_block`].
+//! - What is on the disk: [`log`], [`free_map`], [`mod@cover`]; the writing half of the log: [`log_block`].
 //! - What a log is good for: [`check`], over [`relocations`]; [`resume`].
 //! - What the target does: [`checkpoint`], [`batch`], [`ranges`], [`free_space`], [`block_size`], [`state`],
 //!   [`table`].
@@ -33,6 +33,8 @@ pub mod check;
 pub mod check_error;
 #[path = "../../../src/decisions/checkpoint.rs"]
 pub mod checkpoint;
+#[path = "../../../src/decisions/cover.rs"]
+pub mod cover;
 #[path = "../../../src/decisions/discards.rs"]
 mod discards;
 #[path = "../../../src/decisions/free_map.rs"]

@@ -13,6 +13,8 @@ pub mod decisions;
 #[cfg(test)]
 mod checkpoint;
 #[cfg(test)]
+mod cover;
+#[cfg(test)]
 mod device;
 #[cfg(test)]
 mod free_map;

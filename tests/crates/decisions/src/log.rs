@@ -152,6 +152,25 @@ proptest! {
         prop_assert_eq!(&sector[HEADER_SIZE..], &before[HEADER_SIZE..]);
     }
 
+    /// What is to be done at the next boot can be changed in a log block that is on a device, and nothing else
+    /// changes.
+    #[test]
+    fn boot_fields_are_set(log in log_block(), action in 0..3u8, tries_left in any::<u8>(), tries in any::<u8>()) {
+        let mut sector = encode(&log);
+        let header = Header::parse(&sector, crc32).unwrap();
+        let boot = Boot { action, tries_left, tries };
+        let mut by_log = log;
+
+        prop_assert!(header.set_boot(&mut sector, boot, crc32));
+        by_log.set_boot(boot);
+        prop_assert_eq!(sector, encode(&by_log));
+
+        let old = Header { version: VERSION_1_1, ..header };
+        let before = sector;
+        prop_assert!(!old.set_boot(&mut sector, Boot::default(), crc32));
+        prop_assert_eq!(sector, before);
+    }
+
     #[test]
     fn any_bytes_are_read_without_harm(bytes in proptest::collection::vec(any::<u8>(), 0..600), magic in any::<bool>()) {
         let mut bytes = bytes;

@@ -202,9 +202,23 @@ pub fn restore<D: BlockDevice>(
     log: &Checked,
     progress: &mut Progress,
 ) -> Result<(), RecoveryError> {
+    restore_hiding(device, log, false, progress)
+}
+
+/// [Restores](restore), and if `hides` is set, [hides](Restore::hiding) the file system from boot loaders meanwhile.
+///
+/// # Errors
+///
+/// As [`restore`].
+pub fn restore_hiding<D: BlockDevice>(
+    device: &mut D,
+    log: &Checked,
+    hides: bool,
+    progress: &mut Progress,
+) -> Result<(), RecoveryError> {
     let first = read_first(device)?;
     let leftovers = log.record.leftovers();
-    let mut restore = Restore::new(&first, device.sectors(), leftovers, crc32)?;
+    let mut restore = Restore::new(&first, device.sectors(), leftovers, crc32)?.hiding(hides);
     let mut batch = Batch::default();
 
     loop {

@@ -7,7 +7,7 @@
 //! state nor the new one. The log alone does not tell. What can:
 //!
 //! - **The first block.** In its first sector is the log, and from version 1.1 on zeroes in the
-//!   others. While the log replaces the first block or is replaced by it, the others hold what they
+//!   others, or the old contents with an inverted checksum ([`mod@cover`]). While the log replaces the first block or is replaced by it, the others hold what they
 //!   had, or will have, by the words of Documentation/format.md. Anything else was written by
 //!   somebody else: `e2fsck -b` puts a superblock there, and F2FS does so at a mount.
 //! - **The superblock of ext2, ext3 and ext4,** where the log does not hide it (`block_size` 512
@@ -18,6 +18,7 @@
 //! A write that touched neither, nor a backup, leaves no trace. A backup that was overwritten is
 //! found by its checksum.
 
+use bow_decisions::cover::cover;
 use bow_decisions::log::SECTOR_SIZE;
 
 use super::carry_out::{read, Checked};
@@ -63,8 +64,18 @@ fn first_block<D: BlockDevice>(device: &D, log: &Checked) -> Result<Option<Strin
         Ok(data)
     };
     let found = block(0)?;
-    // What belongs there after a commit, and after a restore of the newest log block.
-    let expected = [vec![0; len], block(header.sector0)?, block(log.before)?];
+    let mut old = vec![0; len];
+    log.read_old(device, 0, &mut old)?;
+    let mut covered = old.clone();
+    cover(&mut covered);
+    // What belongs there while the checkpoint is open, after a commit, and after a restore.
+    let expected = [
+        vec![0; len],
+        covered,
+        block(header.sector0)?,
+        block(log.before)?,
+        old,
+    ];
     let foreign = (SECTOR_SIZE..len).step_by(SECTOR_SIZE).find(|at| {
         let sector = *at..*at + SECTOR_SIZE;
 

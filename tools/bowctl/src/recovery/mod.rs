@@ -34,7 +34,7 @@ pub mod sector_set;
 
 pub use bow_decisions::check::{Finding, Limits, Summary};
 pub use carry_out::{
-    can_commit, can_resume, check, commit, header, restore, CheckOptions, Checked, BUDGET_FACTOR,
-    PIECES,
+    can_commit, can_resume, check, commit, header, restore, restore_hiding, CheckOptions, Checked,
+    BUDGET_FACTOR, PIECES,
 };
 pub use error::{CheckError, EntryError, RecoveryError};

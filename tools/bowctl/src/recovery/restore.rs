@@ -29,6 +29,8 @@
 //!   costs nothing that counts: what stands there has no meaning while the first sector is that of
 //!   a log with one entry. Both writes write the whole block, since a device may have blocks larger
 //!   than a sector; sectors that do not change cannot be torn.
+//! - **An older log block replaces the newer one in one write,** from version 1.1 on: what stands after its first
+//!   sector stays as it is. A boot loader may need that ([`bow_decisions::cover`]).
 //!
 //! The mark before entry 0 is always needed, since entry 0 overwrites the log.
 
@@ -89,6 +91,8 @@ pub struct Restore {
     leftovers: std::vec::IntoIter<Range<u64>>,
     /// True if sectors were zeroed since the last flush.
     has_zeroed: bool,
+    /// Zero what stands after the log.
+    hides: bool,
     /// Sector ranges that were read from since the last mark.
     used: KVec<(u64, u64)>,
     /// True once what follows the first block in the last entry of all has been copied.
@@ -125,10 +129,19 @@ impl Restore {
             },
             leftovers: leftovers.into_iter(),
             has_zeroed: false,
+            hides: false,
             used: KVec::new(),
             rest_copied: false,
             state: State::Begin,
         })
+    }
+
+    /// Hides the file system from boot loaders too until the restore is complete: what they would find is neither
+    /// the old one nor the new one. Not of a log of version 1.0, which has entries there.
+    #[must_use]
+    pub fn hiding(mut self, hides: bool) -> Self {
+        self.hides = hides && self.header.has_checksum();
+        self
     }
 
     /// Returns the header of the log block that is being worked on.
@@ -183,6 +196,9 @@ impl Restore {
                 }
                 State::MarkWrite { count } => {
                     self.header = self.header.mark(&mut self.first.bytes, count, self.crc32);
+                    if self.hides {
+                        self.first.bytes[SECTOR_SIZE..].fill(0);
+                    }
                     self.state = State::Marked { count };
                     return Ok(Step::WriteFirst(self.first.as_slice()));
                 }
@@ -213,6 +229,7 @@ impl Restore {
             return Err(CheckError::Unexpected);
         }
         self.next = Block::new(data, self.first.len).ok_or(CheckError::Unexpected)?;
+        let mut keeps_rest = false;
         if let Some(expected) = self.header.sequence.checked_sub(1) {
             let header = parse(data, self.crc32)?;
 
@@ -220,8 +237,12 @@ impl Restore {
                 return Err(CheckError::Unexpected);
             }
             header.mark(&mut self.next.bytes, header.count, self.crc32);
+            keeps_rest = header.has_checksum();
         }
-        self.state = State::Replace(if self.next.as_slice().len() > SECTOR_SIZE {
+        if keeps_rest {
+            self.next.take_tail(&self.first);
+        }
+        self.state = State::Replace(if self.first.len > SECTOR_SIZE && !keeps_rest {
             Replace::Tail
         } else {
             Replace::Head
