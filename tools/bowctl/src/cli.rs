@@ -34,7 +34,9 @@ Exit codes:
   4  the log is damaged; nothing was written
   5  the device is mounted or in use; nothing was written
   6  a restore has begun and must be finished; nothing was written
-  7  the device's state does not allow this; nothing was changed";
+  7  the device's state does not allow this; nothing was changed
+  8  a person has to decide (`bowctl boot`); nothing was written
+  9  the command or a check failed: rolled back, or at the next boot";
 
 const MORE: &str = "
 

@@ -23,6 +23,10 @@ pub enum Code {
     Restoring = 6,
     /// The device is in a state that does not allow this. Nothing was changed.
     State = 7,
+    /// A person has to decide about the checkpoint on the root partition. Nothing was written.
+    Undecided = 8,
+    /// A command or a check failed: it is rolled back, or will be at the next boot.
+    RolledBack = 9,
 }
 
 /// An error for the user.

@@ -13,6 +13,8 @@
 //!   and freezing a file system; [`ext`]: facts about a mounted ext4, from its [`superblock`];
 //! - [`survey`]: what each sector of a device with a checkpoint holds; [`picture`] draws that;
 //!   [`changes`]: what differs from what was saved; [`files`]: the files that have it;
+//! - [`root`]: dm-bow under the root file system: the boot, updates and their history;
+//! - [`swap_back`]: rolling a live device back while the machine runs;
 //! - [`lock`]: the lock on a whole disk that keeps udev away;
 //! - [`commands`]: one file for each command;
 //! - [`mod@error`]: errors with their exit codes and advice.
@@ -35,9 +37,11 @@ pub mod picture;
 pub mod progress;
 pub mod recovery;
 pub mod report;
+pub mod root;
 pub mod signature;
 pub mod stack;
 pub mod superblock;
 pub mod survey;
+pub mod swap_back;
 pub mod users;
 pub mod words;

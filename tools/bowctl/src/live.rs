@@ -120,6 +120,19 @@ impl Live {
         fs::write(self.sysfs.join("bow/state"), state.number().to_string())
     }
 
+    /// Sends a message to the target.
+    ///
+    /// # Errors
+    ///
+    /// What `dmsetup` says.
+    pub fn message(&self, words: &[&str]) -> Result {
+        let mut args = vec!["message", &self.name, "0"];
+
+        args.extend(words);
+        dmsetup(&self.name, &args)
+            .map_err(|failure| failure.advise("The kernel's log says why (`dmesg | tail`)."))
+    }
+
     /// Returns the free space that is left, in bytes.
     ///
     /// # Errors
@@ -187,6 +200,11 @@ impl Live {
             .split_whitespace()
             .find_map(|word| word.strip_prefix("on_full:"))
             .map(str::to_owned)
+    }
+
+    /// Returns the table line, if `dmsetup` can be run.
+    pub fn table(&self) -> Option<String> {
+        self.dmsetup_line("table")
     }
 
     /// Returns the target's own status line, if `dmsetup` can be run.

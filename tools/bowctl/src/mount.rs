@@ -21,6 +21,8 @@ pub struct Mount {
     pub number: String,
     /// The mount point, as processes of its namespace see it.
     pub point: PathBuf,
+    /// The options of the mount, separated by commas.
+    pub flags: String,
     /// The file system's type.
     pub kind: String,
     /// The source, in most cases the path of a block device.
@@ -153,12 +155,14 @@ fn parse(mountinfo: &str, process: Option<u32>) -> Vec<Mount> {
             let id = front.next()?.parse().ok()?;
             let number = front.nth(1)?.to_owned();
             let point = unescape(front.nth(1)?);
+            let flags = front.next()?.to_owned();
             let mut back = back.split(' ');
 
             Some(Mount {
                 id,
                 number,
                 point,
+                flags,
                 kind: back.next()?.to_owned(),
                 source: unescape(back.next()?),
                 options: back.next().unwrap_or_default().to_owned(),
@@ -200,6 +204,7 @@ mod tests {
         assert_eq!(mounts[0].id, 36);
         assert_eq!(mounts[0].point, Path::new("/mnt/a b"));
         assert_eq!(mounts[0].number, "98:0");
+        assert_eq!(mounts[0].flags, "rw,noatime");
         assert_eq!(
             mounts[0].outside(&mounts[0].point),
             Path::new("/proc/7/root/mnt/a b")

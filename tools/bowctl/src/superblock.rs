@@ -64,6 +64,11 @@ impl Superblock {
         self.time(0x40, 0x277)
     }
 
+    /// Returns whether metadata has checksums, the superblock's own among them.
+    pub fn metadata_csum(&self) -> bool {
+        self.long(0x64) & Self::RO_COMPAT_METADATA_CSUM != 0
+    }
+
     /// Returns the size of a block in bytes.
     pub fn block_bytes(&self) -> u64 {
         1024 << self.long(0x18)

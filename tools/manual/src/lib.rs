@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The manual page and the shell completions of `bowctl`, made from its command line.
+//! The manual page and the shell completions of `bowctl`, made from its command line; and the pages bow.conf(5) and
+//! bow-root(7), which are written by hand.
 //!
 //! This is a program of its own so that `bowctl` has no part of it. It needs no network and no
 //! tools, once it is built.
@@ -40,6 +41,8 @@ pub fn files() -> io::Result<Vec<File>> {
 
     Ok(vec![
         ("bowctl.8", page()?.into_bytes()),
+        ("bow.conf.5", include_bytes!("../pages/bow.conf.5").to_vec()),
+        ("bow-root.7", include_bytes!("../pages/bow-root.7").to_vec()),
         ("bowctl.bash", shell(Shell::Bash)),
         ("_bowctl", shell(Shell::Zsh)),
         ("bowctl.fish", shell(Shell::Fish)),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `bowctl-manual DIR`: writes the manual page and the shell completions of `bowctl` to a folder.
+//! `bowctl-manual DIR`: writes the manual pages and the shell completions of `bowctl` to a folder.
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -176,3 +176,54 @@ fn the_files_have_no_date() {
     assert_eq!(files().unwrap(), files().unwrap());
     assert!(file("bowctl.8").contains(".TH BOWCTL 8"));
 }
+
+/// The page has each setting of the file that is installed, with its default, in the same order.
+#[test]
+fn the_page_of_the_configuration_has_each_setting() {
+    let settings: Vec<_> = include_str!("../../root/bow.conf")
+        .lines()
+        .filter_map(|line| line.strip_prefix('#')?.split_once('='))
+        .filter(|(name, _)| name.chars().all(|c| c.is_ascii_uppercase() || c == '_'))
+        .map(|(name, value)| format!("{name} \"({value})"))
+        .collect();
+    let page = file("bow.conf.5");
+    let found: Vec<_> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix(".BR "))
+        .filter(|line| line.contains(" \" ("))
+        .map(|line| {
+            line.replace("\" (", "\"(")
+                .trim_end_matches('"')
+                .trim_end_matches(" *")
+                .to_owned()
+        })
+        .collect();
+
+    assert_eq!(settings.len(), 11);
+    assert_eq!(found, settings);
+}
+
+/// The page of the whole names what the initramfs, units and others call.
+#[test]
+fn the_page_of_the_root_has_each_action() {
+    let page = file("bow-root.7").replace("\\-", "-");
+    let command = command();
+    let root = command.find_subcommand("root").unwrap();
+    let action = root
+        .get_arguments()
+        .find(|argument| argument.get_id() == "action")
+        .unwrap();
+
+    for value in action.get_possible_values() {
+        assert!(
+            page.contains(&format!("bowctl root {}", value.get_name())),
+            "{value:?}"
+        );
+    }
+    for unit in include_str!("../../bowctl/src/commands/root.rs")
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("\"bow-")?.strip_suffix("\","))
+    {
+        assert!(page.contains(&format!("bow-{unit}")), "{unit}");
+    }
+}

@@ -6,7 +6,7 @@
 
 # Reboots by itself after a restore.
 status=0
-device=$(/usr/sbin/bowctl boot) || status=$?
+/usr/sbin/bowctl boot || status=$?
 
 case $status in
 0) ;;
@@ -21,9 +21,9 @@ case $status in
     ;;
 esac
 
-[ -n "$device" ] || exit 0
+[ -e /run/bow/root ] || exit 0
 udevadm settle --timeout=30 || true
 mkdir -p /run/systemd/system/sysroot.mount.d
-printf '[Mount]\nWhat=%s\n' "$device" >/run/systemd/system/sysroot.mount.d/bow.conf
+printf '[Mount]\nWhat=%s\n' "$(cat /run/bow/root)" >/run/systemd/system/sysroot.mount.d/bow.conf
 systemctl daemon-reload
 [ ! -e /run/bow/try ] || systemctl start --no-block bow-guard.service

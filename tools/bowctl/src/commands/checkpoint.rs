@@ -32,7 +32,7 @@ pub struct Args {
     pub force: bool,
 }
 
-pub(super) fn run(args: &Args) -> Result {
+pub(crate) fn run(args: &Args) -> Result {
     let mut seen = HashSet::new();
     let mut lives = Vec::new();
 

@@ -15,6 +15,7 @@ use crate::live::Live;
 use crate::mount;
 use crate::recovery;
 use crate::report::Block;
+use crate::root::{self, begin, marks};
 use crate::stack;
 
 /// `bowctl commit`.
@@ -112,7 +113,8 @@ impl Target {
     }
 }
 
-fn commit_live(live: &Live) -> Result {
+/// Commits the checkpoint of a live device.
+pub(super) fn commit_live(live: &Live) -> Result {
     let name = &live.name;
 
     live.set_state(State::Committed).map_err(|error| {
@@ -120,6 +122,16 @@ fn commit_live(live: &Live) -> Result {
             .advise("The kernel's log says why (`dmesg | tail`).")
     })?;
     print(&format!("{name}: committed\n"))?;
+    if *name == root::NAME {
+        return begin::committed(
+            live,
+            if marks::is_try() {
+                "the updated system is healthy"
+            } else {
+                "asked for"
+            },
+        );
+    }
 
     let devices = stack::above([live.number.clone()]);
     devices.iter().for_each(|number| ext::forget_trims(number));

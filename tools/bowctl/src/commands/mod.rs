@@ -2,17 +2,23 @@
 
 //! One file for each command: its arguments, and what it does.
 
+pub mod arm;
+pub mod boot;
 pub mod check;
 pub mod checkpoint;
 pub mod commit;
 pub mod create;
 pub mod diff;
+pub mod history;
 pub mod log;
 mod log_error;
 pub mod map;
 pub mod remove;
 pub mod restore;
 pub mod resume;
+pub mod rollback;
+pub mod root;
+pub mod run;
 pub mod status;
 mod subject;
 
@@ -122,6 +128,47 @@ pub enum Command {
     /// restore does them. Saved data is not read. Also works on a device that is in use; what is
     /// printed may then be out of date.
     Log(log::Args),
+    /// Prepare dm-bow under the root file system, take it away, tell how it is.
+    ///
+    /// `enable` looks whether dm-bow can be under this root file system, and names each thing that is in
+    /// the way. Then it has the initramfs lay a bow device over the root partition at each boot, enables
+    /// the units that check and keep an updated system, and adds an entry to the menu of GRUB that rolls
+    /// back. A kernel without the module boots as before.
+    ///
+    /// The other actions are for units, udev, apt and the initramfs: see bow-root(7).
+    Root(root::Args),
+    /// Run a command that updates a file system, and keep the result or roll it back.
+    ///
+    /// Takes a checkpoint, runs the command, and then the check if there is one.
+    ///
+    /// For the root file system: if both succeed, the next boot tries the new state and keeps it when it
+    /// is healthy; otherwise, and if the power fails meanwhile, the next boot goes back. Reboots by
+    /// itself unless told otherwise. A command of apt that has nothing to change takes no checkpoint.
+    ///
+    /// For another file system: commits at once, or unmounts it, rolls it back and mounts it again. If it
+    /// is in use then, the log says that it is to be rolled back.
+    Run(run::Args),
+    /// Have the next boot try the new state of the root file system.
+    ///
+    /// Looks first whether it could come up: whether all packages are whole, and each initramfs in /boot
+    /// has what it takes to decide about the checkpoint. `bowctl run` does this by itself.
+    Arm(arm::Args),
+    /// Go back to the checkpoint: of the root file system at the next boot, of another at once.
+    ///
+    /// Another file system is unmounted, rolled back and mounted again as it was.
+    Rollback(rollback::Args),
+    /// Show the updates that were made with `bowctl run`, and how they ended.
+    History(history::Args),
+    /// Decide about the root partition before it is mounted, and carry that out. (For an initramfs.)
+    ///
+    /// Without a log, lays a bow device over the partition. With an open checkpoint, does what the log
+    /// says: tries the new state, or rolls back and reboots. A restore that was cut off is finished. What
+    /// is not said is asked at the console. Never keeps a new state that nobody has asked to be kept.
+    ///
+    /// bow=off, bow=restore and bow=commit on the kernel's command line have precedence. The name of the
+    /// device that is to be mounted is written to /run/bow/root; the file is absent if that is the
+    /// partition. bow-root(7) has all cases.
+    Boot(boot::Args),
 }
 
 /// Runs a command.
@@ -142,6 +189,12 @@ pub fn run(command: &Command) -> Result {
         Command::Map(args) => map::run(args),
         Command::Log(args) => log::run(args),
         Command::Check(args) => check::run(args),
+        Command::Root(args) => root::run(args),
+        Command::Run(args) => run::run(args),
+        Command::Arm(args) => arm::run(args),
+        Command::Rollback(args) => rollback::run(args),
+        Command::History(args) => history::run(args),
+        Command::Boot(args) => boot::run(args),
     }
 }
 

@@ -36,9 +36,12 @@ pub struct Args {
     /// Otherwise it is shown on standard error: a bar on a terminal, elsewhere a line every 5 seconds.
     #[arg(long, short)]
     pub quiet: bool,
+    /// Hide the file system from boot loaders until the restore is complete.
+    #[arg(skip)]
+    pub hides: bool,
 }
 
-pub(super) fn run(args: &Args) -> Result {
+pub(crate) fn run(args: &Args) -> Result {
     let path = &args.device;
     let access = if args.dry_run {
         Access::Check
@@ -71,7 +74,7 @@ pub(super) fn run(args: &Args) -> Result {
         Some(totals.bytes.saturating_add(zeroes)),
         args.quiet,
     );
-    recovery::restore(&mut device, &log, &mut progress).map_err(|error| {
+    recovery::restore_hiding(&mut device, &log, args.hides, &mut progress).map_err(|error| {
         CommandError::new(Code::Failed, format!("{}: {error}", path.display())).advise(format!(
             "The restore is not complete. When the cause is mended, run `bowctl restore {}` \
              again; it takes up where it was.",

@@ -1,0 +1,313 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `bowctl run`: a command between a checkpoint and the decision about it.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::thread::sleep;
+use std::time::Duration;
+
+use bow_decisions::state::State;
+
+use super::root::{boot_loaders, RUN_VARIABLE};
+use super::{checkpoint, print};
+use crate::error::{Code, CommandError, Result};
+use crate::live::Live;
+use crate::root::begin;
+use crate::root::config::Config;
+use crate::root::update::{self, Ended, Failure, Outcome, Records};
+use crate::root::{self, programs};
+use crate::swap_back;
+
+/// Seconds in which a reboot can still be stopped.
+const GRACE: u64 = 10;
+
+/// `bowctl run`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Live bow device, by its name, device node or mount point [default: that of the root file system].
+    #[arg(long, value_name = "TARGET")]
+    pub on: Option<PathBuf>,
+    /// Command for a shell that decides, after the other, whether the result is good.
+    #[arg(long, value_name = "CMD")]
+    pub check: Option<String>,
+    /// Do not reboot by itself. (The root file system only.)
+    #[arg(long)]
+    pub no_reboot: bool,
+    /// The command and its arguments.
+    #[arg(required = true, last = true, value_name = "COMMAND")]
+    pub command: Vec<String>,
+}
+
+pub(super) fn run(args: &Args) -> Result {
+    let live = match &args.on {
+        Some(target) => Live::get(target)?,
+        None => begin::live()?,
+    };
+
+    if live.name == root::NAME {
+        of_root(args)
+    } else {
+        of_other(args, &live)
+    }
+}
+
+/// Runs a command that updates the root file system.
+fn of_root(args: &Args) -> Result {
+    let config = Config::read();
+
+    if let Some(packages) = of_apt(&args.command) {
+        let names = || packages.iter().map(String::as_str);
+        let loaders = boot_loaders(names()).join(" ");
+
+        if packages.is_empty() {
+            print("apt has nothing to change: no checkpoint is taken\n")?;
+            return carry_out(args);
+        }
+        if !loaders.is_empty() && !config.boot_loader {
+            return Err(CommandError::new(
+                Code::State,
+                format!(
+                    "{loaders} would write to the boot loader's places, which a rollback does not give back. Nothing was \
+                     changed."
+                ),
+            )
+            .advise(format!(
+                "Upgrade them first, without a checkpoint: `apt install --only-upgrade {loaders}`; or set \
+                 BOOT_LOADER=allow in /etc/bow.conf."
+            )));
+        }
+    }
+    begin::begin(&config, &args.command, false)?;
+    let done = carry_out(args).and_then(|()| begin::arm(&config));
+    let reboot = config.reboot && !args.no_reboot;
+
+    match done {
+        Ok(()) => {
+            print("The update is complete. The next boot tries it; if it does not become healthy, the old system comes back.\n")?;
+            end(reboot)
+        }
+        Err(failure) => {
+            begin::request_rollback(&Failure {
+                time: update::now(),
+                kernel: update::kernel(),
+                reason: failure.message.clone(),
+                checks: Vec::new(),
+            })?;
+            eprintln!("bowctl: {failure}");
+            print("The next boot goes back to the checkpoint.\n")?;
+            end(reboot)?;
+            Err(CommandError::new(
+                Code::RolledBack,
+                format!("{}: rolled back at the next boot", root::NAME),
+            ))
+        }
+    }
+}
+
+/// Reboots in a while, or says that somebody has to.
+fn end(reboot: bool) -> Result {
+    if !reboot {
+        return print("Reboot when it suits.\n");
+    }
+    print(&format!(
+        "Rebooting in {GRACE} seconds; Ctrl-C leaves that to you.\n"
+    ))?;
+    sleep(Duration::from_secs(GRACE));
+    begin::reboot(false)
+}
+
+/// Runs a command that updates another file system.
+fn of_other(args: &Args, live: &Live) -> Result {
+    let begun = update::now();
+
+    if live.state()? == State::Committed {
+        live.set_state(State::Tracking)
+            .map_err(|error| CommandError::io(&live.name, &error))?;
+    }
+    checkpoint::run(&checkpoint::Args {
+        targets: vec![PathBuf::from(&live.name)],
+        no_trim: false,
+        force: false,
+    })?;
+    // Before that, there is nothing to go back from.
+    live.message(&["boot", "restore"])?;
+    let done = carry_out(args);
+    let (outcome, reason) = match &done {
+        Ok(()) => (Outcome::Committed, "the command succeeded".to_owned()),
+        Err(failure) => (Outcome::RolledBack, failure.message.clone()),
+    };
+    let ended = Ended {
+        begun,
+        ended: update::now(),
+        command: args.command.clone(),
+        device: live.name.clone(),
+        outcome,
+        reason,
+        boots: None,
+        failures: Vec::new(),
+    };
+
+    match done {
+        Ok(()) => {
+            super::commit::commit_live(live)?;
+            live.set_state(State::Tracking)
+                .map_err(|error| CommandError::io(&live.name, &error))?;
+            note(&ended);
+            Ok(())
+        }
+        Err(failure) => {
+            eprintln!("bowctl: {failure}");
+            let sentence = swap_back::now(live)?;
+            note(&ended);
+            Err(CommandError::new(Code::RolledBack, sentence))
+        }
+    }
+}
+
+/// Adds to the history, and to the journal.
+fn note(ended: &Ended) {
+    if let Err(failure) = Records::default().add(ended) {
+        eprintln!("bowctl: {failure}");
+    }
+    journal(&format!(
+        "{}: {}: {}: {}",
+        ended.device,
+        ended.command.join(" "),
+        begin::says(ended.outcome),
+        ended.reason
+    ));
+}
+
+/// Writes a line to the journal, where there is one.
+fn journal(line: &str) {
+    if programs::has("logger") {
+        let _ = programs::output("logger", &["-t", "bowctl", line]);
+    }
+}
+
+/// Runs the command, and the check after it.
+fn carry_out(args: &Args) -> Result {
+    let words: Vec<_> = args.command.iter().map(String::as_str).collect();
+
+    command(&inhibited(&words), &args.command.join(" "))?;
+    match &args.check {
+        None => Ok(()),
+        Some(check) => command(&["sh", "-c", check], &format!("the check `{check}`")),
+    }
+}
+
+/// Returns the command such that nobody shuts the machine down meanwhile, where logind can do that.
+fn inhibited<'a>(words: &[&'a str]) -> Vec<&'a str> {
+    const INHIBIT: [&str; 6] = [
+        "systemd-inhibit",
+        "--what=shutdown:sleep",
+        "--who=bowctl",
+        "--why=an update is under way",
+        "--mode=block",
+        "--",
+    ];
+    let can = programs::has(INHIBIT[0]) && {
+        let mut trial = INHIBIT[1..].to_vec();
+
+        trial.push("true");
+        programs::output(INHIBIT[0], &trial).is_ok()
+    };
+
+    match can {
+        true => INHIBIT.iter().chain(words).copied().collect(),
+        false => words.to_vec(),
+    }
+}
+
+/// Runs a program whose input and output are the user's.
+fn command(words: &[&str], shown: &str) -> Result {
+    let (program, args) = words
+        .split_first()
+        .ok_or_else(|| CommandError::new(Code::Usage, "no command"))?;
+    let status = Command::new(program)
+        .args(args)
+        .env(RUN_VARIABLE, "1")
+        .status()
+        .map_err(|error| CommandError::io(shown, &error))?;
+
+    match status.success() {
+        true => Ok(()),
+        false => Err(CommandError::new(
+            Code::RolledBack,
+            format!("{shown}: {status}"),
+        )),
+    }
+}
+
+/// Returns the packages that a command of apt would change; `None` if that cannot be told.
+fn of_apt(command: &[String]) -> Option<Vec<String>> {
+    let (program, args) = command.split_first()?;
+    let name = program.rsplit('/').next()?;
+
+    if !matches!(name, "apt" | "apt-get") {
+        return None;
+    }
+    // In order to change nothing, and say so in a form that does not change.
+    let mut simulation = vec!["--simulate", "--quiet"];
+    simulation.extend(args.iter().map(String::as_str));
+    let text = programs::output("apt-get", &simulation).ok()?;
+
+    Some(changed_packages(&text))
+}
+
+/// Returns the packages that a simulation of `apt-get` changes.
+fn changed_packages(simulation: &str) -> Vec<String> {
+    let mut packages: Vec<_> = simulation
+        .lines()
+        .filter_map(|line| {
+            let mut words = line.split_whitespace();
+
+            matches!(words.next()?, "Inst" | "Remv" | "Purg").then_some(())?;
+            Some(words.next()?.to_owned())
+        })
+        .collect();
+
+    packages.sort();
+    packages.dedup();
+    packages
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_simulation_is_read() {
+        let text = "NOTE: This is only a simulation!\n\
+                    Reading package lists...\n\
+                    Inst libc6 [2.41-12] (2.41-13 Debian:13.3/stable [amd64])\n\
+                    Remv old [1]\n\
+                    Conf libc6 (2.41-13 Debian:13.3/stable [amd64])\n";
+
+        assert_eq!(changed_packages(text), ["libc6", "old"]);
+        assert_eq!(changed_packages("0 upgraded, 0 newly installed\n"), [""; 0]);
+    }
+
+    #[test]
+    fn only_apt_is_asked() {
+        let words = |text: &str| -> Vec<String> { text.split(' ').map(str::to_owned).collect() };
+
+        assert_eq!(of_apt(&words("dpkg -i x.deb")), None);
+        assert_eq!(of_apt(&words("/usr/bin/aptitude upgrade")), None);
+        assert_eq!(of_apt(&[]), None);
+    }
+
+    #[test]
+    fn a_command_that_fails_is_named() {
+        assert!(command(&["true"], "true").is_ok());
+        let failure = command(&["sh", "-c", "exit 7"], "seven").unwrap_err();
+
+        assert_eq!(failure.code, Code::RolledBack);
+        assert!(failure.message.starts_with("seven: ") && failure.message.contains('7'));
+        assert_eq!(
+            command(&["/nonexistent"], "none").unwrap_err().code,
+            Code::Failed
+        );
+    }
+}

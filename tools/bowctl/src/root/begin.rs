@@ -1,0 +1,416 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Beginning, arming and ending an update of the root file system.
+//!
+//! From the checkpoint on, the log says that the next boot restores; so a power cut in mid-update goes back. Only
+//! [`arm`] says that the new state may be tried, and only after all that it checks. Nothing but [`committed`] ends
+//! the update in the new state.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use bow_decisions::log::Boot;
+use bow_decisions::state::State;
+use indicatif::HumanBytes;
+
+use super::config::{self, Config};
+use super::initramfs;
+use super::rescue::Rescue;
+use super::update::{self, Failure, Outcome, Pending, Records};
+use super::{grub, layout, marks, programs, NAME};
+use crate::commands::checkpoint;
+use crate::device::{Access, FileDevice};
+use crate::error::{Code, CommandError, Result};
+use crate::freeze::Frozen;
+use crate::live::Live;
+use crate::recovery;
+
+/// Directory of kernels and their initramfs.
+const BOOT: &str = "/boot";
+
+/// Returns the live device under the root file system.
+///
+/// # Errors
+///
+/// [`Code::State`] says what to do to get one.
+pub fn live() -> Result<Live> {
+    super::live().ok_or_else(|| {
+        let failure = CommandError::new(
+            Code::State,
+            "there is no bow device under the root file system",
+        );
+
+        match config::Root::read() {
+            Some(_) => failure.advise(
+                "It is enabled: reboot, and the initramfs makes it. If that has been done, `bowctl root status` says \
+                 what is in the way.",
+            ),
+            None => failure.advise("`bowctl root enable` prepares it; then reboot."),
+        }
+    })
+}
+
+/// Takes the checkpoint for an update of the root file system by `command`.
+///
+/// # Errors
+///
+/// What is in the way. No checkpoint is open then.
+pub fn begin(config: &Config, command: &[String], by_apt: bool) -> Result<Live> {
+    let live = live()?;
+    let records = Records::default();
+
+    if live.state()? == State::Checkpoint {
+        return Err(
+            CommandError::new(Code::State, format!("{NAME}: a checkpoint is open already")).advise(
+                "`bowctl status` says since when. The next boot decides about it, or `bowctl commit bow-root` keeps \
+                 the new state.",
+            ),
+        );
+    }
+    can_begin()?;
+    if let Some(root) = config::Root::read() {
+        write_rescue(&root)?;
+    }
+    // What was committed makes room for the next.
+    if live.state()? == State::Committed {
+        live.set_state(State::Tracking)
+            .map_err(|error| CommandError::io(NAME, &error))?;
+    }
+    records.forget();
+    note_what_was(&records)?;
+    let mut pending = Pending {
+        begun: update::now(),
+        command: command.to_vec(),
+        kernel: update::kernel(),
+        by_apt,
+        is_new: false,
+    };
+    records.set_pending(&pending)?;
+    checkpoint::run(&checkpoint::Args {
+        targets: vec![PathBuf::from(NAME)],
+        no_trim: false,
+        force: false,
+    })
+    .inspect_err(|_| records.forget())?;
+
+    let mut go_on = || -> Result {
+        live.message(&["boot", "restore"])?;
+        enough_space(&live, config)?;
+        pending.is_new = true;
+        records.set_pending(&pending)?;
+        marks::set_open().map_err(|error| CommandError::io(marks::OPEN, &error))?;
+        // A kernel that is only half installed would not count.
+        grub::set_tries(0)?;
+        write_out()
+    };
+    if let Err(failure) = go_on() {
+        let _ = live.set_state(State::Committed);
+        ended(&live);
+        records.forget();
+        return Err(failure);
+    }
+    let _ = programs::output("systemctl", &["start", "--no-block", "bow-space.service"]);
+    Ok(live)
+}
+
+/// Checks what may have changed since dm-bow was enabled.
+fn can_begin() -> Result {
+    let obstacles = layout::Facts::find().map_or(Vec::new(), |facts| facts.obstacles());
+
+    if let Some(obstacle) = obstacles
+        .iter()
+        .find(|obstacle| obstacle.weight == layout::Weight::Refused)
+    {
+        return Err(CommandError::new(Code::State, obstacle.reason.clone())
+            .advise("Nothing was changed. `bowctl root status` names all that is in the way."));
+    }
+    initramfs::check(Path::new(BOOT))
+}
+
+/// Copies the kernel that runs to where GRUB finds it while a rollback is under way, if that is counted on.
+///
+/// # Errors
+///
+/// Those of [`Rescue::write`].
+pub fn write_rescue(root: &config::Root) -> Result {
+    if !root.rescue {
+        return Ok(());
+    }
+    let rescue = Rescue::find().ok_or_else(|| {
+        CommandError::new(
+            Code::State,
+            "the EFI system partition with the configuration of GRUB is not mounted (/boot/efi)",
+        )
+        .advise("Mount it. GRUB boots from it while a rollback is under way.")
+    })?;
+    let line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
+
+    rescue.write(Path::new(BOOT), &kernel_line(&line))
+}
+
+/// Returns the command line of a kernel that boots as the one does that has `line`, but decides by itself.
+fn kernel_line(line: &str) -> String {
+    let mut words: Vec<_> = line
+        .split_whitespace()
+        .filter(|word| {
+            !["BOOT_IMAGE=", "initrd=", "bow=", "panic="]
+                .iter()
+                .any(|start| word.starts_with(start))
+        })
+        .collect();
+
+    words.push("panic=30");
+    words.join(" ")
+}
+
+/// Checks that there is some space for backups.
+fn enough_space(live: &Live, config: &Config) -> Result {
+    let free = live.free()?;
+
+    if free >= config.free_min {
+        return Ok(());
+    }
+    Err(CommandError::new(
+        Code::State,
+        format!(
+            "{NAME}: only {} are free for backups, and FREE_MIN is {}",
+            HumanBytes(free),
+            HumanBytes(config.free_min)
+        ),
+    )
+    .advise(format!(
+        "No checkpoint is open. An update needs about twice the installed size of what it changes: make room, or \
+         lower FREE_MIN in {}.",
+        config::PATH
+    )))
+}
+
+/// Notes for the checks how the system was before the update.
+fn note_what_was(records: &Records) -> Result {
+    if let Ok(units) = programs::output(
+        "systemctl",
+        &["list-units", "--state=failed", "--plain", "--no-legend"],
+    ) {
+        let names: Vec<_> = units
+            .lines()
+            .filter_map(|line| line.split_whitespace().next())
+            .collect();
+
+        records.note("failed-units", &(names.join("\n") + "\n"))?;
+    }
+    let routes = fs::read_to_string("/proc/net/route").unwrap_or_default();
+    if routes
+        .lines()
+        .any(|line| line.split_whitespace().nth(1) == Some("00000000"))
+    {
+        records.note("had-route", "")?;
+    }
+    Ok(())
+}
+
+/// Notes in the log that the new state may be tried, after checks without which it would not come up.
+///
+/// # Errors
+///
+/// What is in the way. The next boot restores then, as before.
+pub fn arm(config: &Config) -> Result {
+    let live = live()?;
+
+    if live.state()? != State::Checkpoint {
+        return Err(CommandError::new(
+            Code::NoLog,
+            format!("{NAME}: no checkpoint is open: there is nothing to try"),
+        ));
+    }
+    can_arm().map_err(|failure| {
+        let more = format!(
+            "The next boot goes back to the checkpoint. When this is mended, `bowctl arm` again.{}",
+            failure
+                .advice
+                .as_ref()
+                .map_or_else(String::new, |advice| format!(" {advice}"))
+        );
+
+        failure.advise(more)
+    })?;
+    grub::set_tries(config.tries)?;
+    write_out()?;
+    live.message(&["boot", "try", &config.tries.to_string()])
+}
+
+/// Checks that the new system can come up and decide about itself.
+fn can_arm() -> Result {
+    if programs::has("dpkg") {
+        let audit = programs::output("dpkg", &["--audit"])?;
+
+        if !audit.trim().is_empty() {
+            return Err(CommandError::new(
+                Code::State,
+                format!("packages are not whole: {}", audit.trim()),
+            )
+            .advise("`dpkg --configure -a` may end it."));
+        }
+    }
+    initramfs::check(Path::new(BOOT))
+}
+
+/// Notes in the log that the next boot restores, and in the new state why.
+///
+/// # Errors
+///
+/// If no checkpoint is open, or the log cannot be written.
+pub fn request_rollback(failure: &Failure) -> Result {
+    let live = live()?;
+
+    if live.state()? != State::Checkpoint {
+        return Err(CommandError::new(
+            Code::NoLog,
+            format!("{NAME}: no checkpoint is open: there is nothing to go back to"),
+        ));
+    }
+    // The log first. Whatever fails after it, the next boot restores. It says so all through an update, which may
+    // have left nothing to send a message with.
+    if let Err(failure) = live.message(&["boot", "restore"]) {
+        if next_boot(&live).map(|boot| boot.action) != Some(Boot::RESTORE) {
+            return Err(failure);
+        }
+    }
+    if let Err(failure) = Records::default()
+        .add_failure(failure)
+        .and_then(|()| grub::set_tries(0).map(|_| ()))
+    {
+        eprintln!("bowctl: {failure}");
+    }
+    sync()
+}
+
+/// Returns the boot fields of the log of a live device.
+pub fn next_boot(live: &Live) -> Option<Boot> {
+    let device = FileDevice::open(&live.underlying()?, Access::Look).ok()?;
+
+    recovery::header(&device).ok().map(|header| header.boot)
+}
+
+/// Makes ready for the next checkpoint after the new state was kept. The history has it then.
+///
+/// # Errors
+///
+/// Those of the file system.
+pub fn committed(live: &Live, reason: &str) -> Result {
+    let records = Records::default();
+
+    ended(live);
+    if let Some(update) = records.settle(NAME, reason)? {
+        println!("{}: {}", update.command.join(" "), says(update.outcome));
+    }
+    // The copy is to be of a kernel that is there.
+    if let Some(Err(failure)) = config::Root::read().map(|root| write_rescue(&root)) {
+        eprintln!("bowctl: {failure}");
+    }
+    // The underlying device has not seen the discards since the checkpoint.
+    if live.discards_below() {
+        let _ = programs::output("fstrim", &["/"]);
+    }
+    Ok(())
+}
+
+/// Ends all that a checkpoint which was committed has left.
+fn ended(live: &Live) {
+    if live.state().is_ok_and(|state| state == State::Committed) {
+        let _ = live.set_state(State::Tracking);
+    }
+    if let Err(failure) = grub::unset_tries() {
+        eprintln!("bowctl: {failure}");
+    }
+    marks::end();
+}
+
+/// Names an outcome.
+pub fn says(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Committed => "committed",
+        Outcome::RolledBack => "rolled back",
+    }
+}
+
+/// Returns what the log says is to be done at the next boot, in words.
+pub fn at_next_boot(boot: Boot) -> String {
+    match boot.action {
+        Boot::TRY => format!("the new state is tried, {} times at most", boot.tries_left),
+        Boot::RESTORE => "the checkpoint is restored".to_owned(),
+        _ => "the checkpoint goes on".to_owned(),
+    }
+}
+
+/// Writes all of the root file system out to its places, not only to its journal, which GRUB does not read: freezes it
+/// for a moment.
+fn write_out() -> Result {
+    let frozen = File::open("/")
+        .map_err(|error| CommandError::io("/", &error))
+        .and_then(|root| Frozen::new(&root, "/"))
+        .and_then(|frozen| frozen.map_or(Ok(()), Frozen::thaw));
+
+    frozen.or_else(|_| sync())
+}
+
+/// Makes all that was written to the root file system durable.
+fn sync() -> Result {
+    File::open("/")
+        .and_then(|root| rustix::fs::syncfs(root).map_err(Into::into))
+        .map_err(|error| CommandError::io("syncing /", &error))
+}
+
+/// Reboots. `hard`: without ending what runs, for a system that is to be undone.
+///
+/// # Errors
+///
+/// If nothing reboots.
+pub fn reboot(hard: bool) -> Result {
+    let args: &[&str] = if hard {
+        &["reboot", "--force"]
+    } else {
+        &["reboot"]
+    };
+
+    if programs::output("systemctl", args).is_ok() {
+        return Ok(());
+    }
+    reboot_now()
+}
+
+/// Has the kernel reboot, at once.
+///
+/// # Errors
+///
+/// The kernel's.
+pub fn reboot_now() -> Result {
+    rustix::fs::sync();
+    rustix::system::reboot(rustix::system::RebootCommand::Restart)
+        .map_err(|error| CommandError::io("rebooting", &error.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rescue_boots_like_the_kernel_that_runs() {
+        assert_eq!(
+            kernel_line("BOOT_IMAGE=/boot/vmlinuz-7 root=UUID=1 ro quiet bow=restore panic=5\n"),
+            "root=UUID=1 ro quiet panic=30"
+        );
+    }
+
+    #[test]
+    fn the_next_boot_in_words() {
+        let boot = |action| Boot {
+            action,
+            tries_left: 2,
+            tries: 3,
+        };
+
+        assert!(at_next_boot(boot(Boot::TRY)).contains("2 times"));
+        assert!(at_next_boot(boot(Boot::RESTORE)).contains("restored"));
+        assert!(at_next_boot(boot(0)).contains("goes on"));
+    }
+}

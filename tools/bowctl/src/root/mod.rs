@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! dm-bow under the root file system.
+//!
+//! - [`mod@decide`]: what an initramfs does about the root partition;
+//! - [`config`]: the configuration, and the partition;
+//! - [`layout`]: what is in the way of dm-bow under the root file system;
+//! - [`initramfs`]: images of the initramfs, and what they must have;
+//! - [`update`]: an update that is under way, and the history of those that have ended;
+//! - [`begin`]: beginning, arming and ending an update of the root file system;
+//! - [`health`]: checks of an updated system;
+//! - [`grub`]: the environment block of GRUB;
+//! - [`rescue`]: what GRUB boots while a rollback is under way;
+//! - [`marks`]: files in /run that tell the parts of a boot about each other;
+//! - [`console`]: questions at the console;
+//! - [`programs`]: other programs.
+
+pub mod begin;
+pub mod config;
+pub mod console;
+pub mod decide;
+pub mod grub;
+pub mod health;
+pub mod initramfs;
+pub mod layout;
+pub mod marks;
+pub mod programs;
+pub mod rescue;
+pub mod update;
+
+use std::path::PathBuf;
+
+use crate::live::Live;
+
+/// Device-mapper name of the device under the root file system.
+pub const NAME: &str = "bow-root";
+
+/// Directory for what is kept about updates, on the root file system.
+pub const STATE: &str = "/var/lib/bow";
+
+/// Returns the live device under the root file system, if there is one.
+pub fn live() -> Option<Live> {
+    Live::all().into_iter().find(|live| live.name == NAME)
+}
+
+/// Returns the path of the device under the root file system.
+pub fn device() -> PathBuf {
+    PathBuf::from("/dev/mapper").join(NAME)
+}

@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A kernel and its initramfs on the EFI system partition, which GRUB boots when it cannot read its configuration.
+//!
+//! While a rollback is under way the root file system is neither the old one nor the new one, and GRUB reads its
+//! configuration, the kernel and the initramfs from it. If power fails then, GRUB must not depend on what it finds
+//! there. So the restore hides the file system from GRUB until it is complete, and the small configuration on the
+//! EFI system partition, which names the one in /boot/grub, goes on to the copy beside it when there is none.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::fstatvfs;
+
+use super::initramfs::{self, Bootable};
+use super::update;
+use crate::error::{Code, CommandError, Result};
+use crate::users;
+
+/// Places where the EFI system partition is mounted.
+const MOUNTS: [&str; 2] = ["/boot/efi", "/efi"];
+
+/// End of each line that is ours.
+const MARK: &str = " # dm-bow";
+
+/// Bytes of the partition that are left to others.
+const MARGIN: u64 = 4 << 20;
+
+/// The EFI system partition, with the configurations of GRUB on it.
+#[derive(Debug)]
+pub struct Rescue {
+    folder: PathBuf,
+    configurations: Vec<PathBuf>,
+}
+
+impl Rescue {
+    /// Finds the partition. Returns `None` where GRUB is not started by UEFI from one that is mounted.
+    pub fn find() -> Option<Self> {
+        MOUNTS.iter().find_map(|mount| Self::at(Path::new(mount)))
+    }
+
+    fn at(mount: &Path) -> Option<Self> {
+        let configurations: Vec<_> = users::entries(&mount.join("EFI"))
+            .map(|folder| folder.join("grub.cfg"))
+            .filter(|path| fs::read_to_string(path).is_ok_and(|text| text.contains("configfile ")))
+            .collect();
+
+        (!configurations.is_empty()).then(|| Self {
+            folder: mount.join("EFI/bow"),
+            configurations,
+        })
+    }
+
+    /// Copies the kernel that runs and its initramfs, and has GRUB go on to them. `kernel_line` is the kernel's
+    /// command line.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::State`] if there is no room; those of the file system.
+    pub fn write(&self, boot: &Path, kernel_line: &str) -> Result {
+        let release = update::kernel();
+        let Some(Bootable {
+            image: Some(image), ..
+        }) = initramfs::bootable(boot)
+            .into_iter()
+            .find(|kernel| kernel.release == release)
+        else {
+            return Err(CommandError::new(
+                Code::State,
+                format!(
+                    "{}: there is no initramfs for kernel {release}",
+                    boot.display()
+                ),
+            ));
+        };
+        let files = [
+            (boot.join(format!("vmlinuz-{release}")), "vmlinuz"),
+            (image, "initrd.img"),
+        ];
+
+        self.copy(&files)?;
+        for path in &self.configurations {
+            let failed = |error| CommandError::io(path.display(), &error);
+            let text = fs::read_to_string(path).map_err(failed)?;
+            let new = with_rescue(&text, kernel_line);
+
+            if new != text {
+                replace(path, new.as_bytes()).map_err(failed)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn copy(&self, files: &[(PathBuf, &str)]) -> Result {
+        let failed = |error: io::Error| CommandError::io(self.folder.display(), &error);
+
+        fs::create_dir_all(&self.folder).map_err(failed)?;
+        let space = File::open(&self.folder)
+            .and_then(|folder| Ok(fstatvfs(folder)?))
+            .map_err(failed)?;
+        let length = |path: &Path| path.metadata().map_or(0, |file| file.len());
+        // A file that is replaced is there until the new one is complete.
+        let needed: u64 = files.iter().map(|(path, _)| length(path)).sum();
+        let free = space.f_bavail.saturating_mul(space.f_frsize);
+
+        if files
+            .iter()
+            .all(|(path, name)| is_same(path, &self.folder.join(name)))
+        {
+            return Ok(());
+        }
+        if free < needed + MARGIN {
+            return Err(CommandError::new(
+                Code::State,
+                format!(
+                    "{}: there is no room for a kernel and an initramfs: {} MiB are free, {} needed",
+                    self.folder.display(),
+                    free >> 20,
+                    (needed + MARGIN) >> 20
+                ),
+            ));
+        }
+        for (path, name) in files {
+            fs::read(path)
+                .and_then(|data| replace(&self.folder.join(name), &data))
+                .map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    /// Removes the copies, and their lines from the configurations of GRUB.
+    ///
+    /// # Errors
+    ///
+    /// Those of the file system.
+    pub fn remove(&self) -> Result {
+        for path in &self.configurations {
+            let failed = |error| CommandError::io(path.display(), &error);
+            let text = fs::read_to_string(path).map_err(failed)?;
+            let new = without_rescue(&text);
+
+            if new != text {
+                replace(path, new.as_bytes()).map_err(failed)?;
+            }
+        }
+        match fs::remove_dir_all(&self.folder) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(CommandError::io(self.folder.display(), &error))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Returns whether two files have the same contents.
+fn is_same(one: &Path, other: &Path) -> bool {
+    let read = |path| fs::read(path).ok();
+
+    match (one.metadata(), other.metadata()) {
+        (Ok(first), Ok(second)) => first.len() == second.len() && read(one) == read(other),
+        _ => false,
+    }
+}
+
+/// Replaces a file durably, such that there is the old one or the new one.
+fn replace(path: &Path, data: &[u8]) -> io::Result<()> {
+    let new = path.with_extension("new");
+
+    fs::write(&new, data)?;
+    File::open(&new)?.sync_all()?;
+    fs::rename(&new, path)?;
+    match path.parent() {
+        Some(folder) => File::open(folder)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+/// Returns a configuration of GRUB that goes on to the copies when the one that it names has come to nothing.
+fn with_rescue(text: &str, kernel_line: &str) -> String {
+    let others = without_rescue(text);
+    let end = if others.is_empty() || others.ends_with('\n') {
+        ""
+    } else {
+        "\n"
+    };
+
+    format!(
+        "set bow_esp=$root{MARK}\n{others}{end}\
+         set root=$bow_esp{MARK}\n\
+         linux /EFI/bow/vmlinuz {kernel_line}{MARK}\n\
+         initrd /EFI/bow/initrd.img{MARK}\n\
+         boot{MARK}\n"
+    )
+}
+
+/// Returns a configuration of GRUB without the lines that are ours.
+fn without_rescue(text: &str) -> String {
+    text.split_inclusive('\n')
+        .filter(|line| !line.trim_end().ends_with(MARK))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLAIN: &str = "search.fs_uuid 1-2 root hd0,gpt2 \n\
+                         set prefix=($root)'/boot/grub'\n\
+                         configfile $prefix/grub.cfg\n";
+
+    #[test]
+    fn lines_are_added_once_and_removed() {
+        let once = with_rescue(PLAIN, "root=UUID=1-2 ro");
+
+        assert!(once.starts_with("set bow_esp=$root # dm-bow\nsearch.fs_uuid"));
+        assert!(once.contains("grub.cfg\nset root=$bow_esp"));
+        assert!(once.contains("linux /EFI/bow/vmlinuz root=UUID=1-2 ro # dm-bow\n"));
+        assert_eq!(with_rescue(&once, "root=UUID=1-2 ro"), once);
+        assert_eq!(without_rescue(&once), PLAIN);
+        assert_eq!(without_rescue(PLAIN), PLAIN);
+        assert!(with_rescue(PLAIN.trim_end(), "").contains("grub.cfg\nset root"));
+    }
+
+    #[test]
+    fn the_partition_is_found_by_a_configuration_that_names_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let efi = folder.path().join("EFI/debian");
+
+        fs::create_dir_all(&efi).unwrap();
+        assert!(Rescue::at(folder.path()).is_none());
+        fs::write(efi.join("grub.cfg"), PLAIN).unwrap();
+        let rescue = Rescue::at(folder.path()).unwrap();
+        assert_eq!(rescue.configurations, [efi.join("grub.cfg")]);
+    }
+
+    #[test]
+    fn files_are_copied_and_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let efi = folder.path().join("EFI/debian");
+        let kernel = folder.path().join("vmlinuz-1");
+
+        fs::create_dir_all(&efi).unwrap();
+        fs::write(efi.join("grub.cfg"), PLAIN).unwrap();
+        fs::write(&kernel, "kernel").unwrap();
+        let rescue = Rescue::at(folder.path()).unwrap();
+        let copy = folder.path().join("EFI/bow/vmlinuz");
+
+        rescue.copy(&[(kernel.clone(), "vmlinuz")]).unwrap();
+        assert!(is_same(&kernel, &copy));
+        fs::write(&kernel, "KERNEL").unwrap();
+        assert!(!is_same(&kernel, &copy));
+        rescue.copy(&[(kernel.clone(), "vmlinuz")]).unwrap();
+        assert!(is_same(&kernel, &copy));
+        rescue.remove().unwrap();
+        rescue.remove().unwrap();
+        assert!(!copy.exists());
+    }
+}
