@@ -253,7 +253,7 @@ fn a_first_block_in_a_place_that_was_in_use() {
     assert!(found > 4, "{found}");
 }
 
-/// What stands after the log stays until the last log block is replaced: a boot loader finds the file system by it.
+/// The cover after the log stays until the last log block is replaced: a boot loader finds the file system by it.
 /// If it is to be hidden meanwhile, it is zero from the first mark on.
 #[test]
 fn what_stands_after_the_log_stays_or_is_hidden() {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What stands after the log: a superblock that only a boot loader takes, or zeroes.
+//! Sectors after the log: a superblock that only a boot loader takes, or zeroes.
 
 use crate::decisions::cover::cover;
 use proptest::prelude::*;

@@ -152,8 +152,7 @@ proptest! {
         prop_assert_eq!(&sector[HEADER_SIZE..], &before[HEADER_SIZE..]);
     }
 
-    /// What is to be done at the next boot can be changed in a log block that is on a device, and nothing else
-    /// changes.
+    /// The boot fields can be changed in a log block that is on a device, and nothing else changes.
     #[test]
     fn boot_fields_are_set(log in log_block(), action in 0..3u8, tries_left in any::<u8>(), tries in any::<u8>()) {
         let mut sector = encode(&log);

@@ -71,7 +71,7 @@ pub(super) const RUN_VARIABLE: &str = "BOW_RUN";
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = JSON)]
 pub struct Args {
-    /// What to do.
+    /// The action.
     pub action: Action,
     /// For `probe`: a block device. For `apt-before`: the packages.
     #[arg(value_name = "ARGUMENT")]
@@ -84,7 +84,7 @@ pub struct Args {
     pub json: bool,
 }
 
-/// What `bowctl root` does.
+/// Actions of `bowctl root`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Action {
     /// Prepare dm-bow under the root file system from the next boot on
@@ -109,7 +109,7 @@ pub enum Action {
     AptAfter,
 }
 
-/// What is known about dm-bow under the root file system.
+/// Facts about dm-bow under the root file system.
 #[derive(Debug, Serialize)]
 struct RootStatus {
     enabled: bool,

@@ -20,7 +20,7 @@ pub const PATH: &str = "/etc/bow.conf";
 /// The partition of the root file system. dm-bow is enabled if the file is there.
 pub const ROOT_PATH: &str = "/var/lib/bow/root.conf";
 
-/// What is done when free space for backups runs low.
+/// Policy for free space for backups that runs low.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum LowSpace {
     /// Go back to the checkpoint.
@@ -50,7 +50,7 @@ pub struct Config {
     pub free_min: u64,
     /// Bytes for backups below which `low_space` is done.
     pub free_low: u64,
-    /// What is done below `free_low`.
+    /// Policy below `free_low`.
     pub low_space: LowSpace,
     /// Packages of boot loaders may be changed while a checkpoint is open.
     pub boot_loader: bool,

@@ -64,11 +64,11 @@ pub struct Situation {
     pub found: Found,
     /// The target can be used: there is a module for this kernel.
     pub module: bool,
-    /// What the kernel's command line says.
+    /// Word on the kernel's command line.
     pub word: Option<Word>,
 }
 
-/// What is done about an open checkpoint.
+/// Ways to go on from an open checkpoint.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Way {
     /// Go on with the checkpoint.

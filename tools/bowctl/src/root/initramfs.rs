@@ -17,7 +17,7 @@ pub struct Bootable {
     pub image: Option<PathBuf>,
 }
 
-/// What an image has.
+/// Contents of an image, as far as they matter here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Contents {
     /// `bowctl` and its configuration.

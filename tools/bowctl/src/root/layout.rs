@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What is in the way of dm-bow under the root file system.
+//! Obstacles to dm-bow under the root file system.
 
 use std::fs;
 use std::io::{self, Read};
@@ -14,7 +14,7 @@ use crate::mount::{self, Mount};
 use crate::superblock::Superblock;
 use crate::users;
 
-/// What is known of the machine.
+/// Facts about the machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Facts {
     /// Type of the root file system.
@@ -43,7 +43,7 @@ pub struct Facts {
     pub initramfs: bool,
 }
 
-/// How much an obstacle weighs.
+/// Weight of an obstacle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Weight {
@@ -60,9 +60,9 @@ pub enum Weight {
 pub struct Obstacle {
     /// Name for programs.
     pub name: &'static str,
-    /// How much it weighs.
+    /// Its weight.
     pub weight: Weight,
-    /// What it is, and why it is in the way.
+    /// A sentence that says what it is, and why it is in the way.
     pub reason: String,
 }
 

@@ -61,7 +61,7 @@ pub struct FailedCheck {
     pub name: String,
     /// The new state is not kept because of it.
     pub required: bool,
-    /// How it ended.
+    /// Its end, in words.
     pub result: String,
     /// The end of what it printed.
     pub output: String,
@@ -78,7 +78,7 @@ pub struct Report {
     pub reason: String,
     /// Number of boots of the new state.
     pub boots: u8,
-    /// What went wrong in the new state, as far as that could be read.
+    /// Failures in the new state, as far as they could be read.
     pub failures: Vec<Failure>,
 }
 
@@ -109,7 +109,7 @@ pub struct Ended {
     pub reason: String,
     /// Number of boots of the new state.
     pub boots: Option<u8>,
-    /// What went wrong in the new state.
+    /// Failures in the new state.
     pub failures: Vec<Failure>,
 }
 
