@@ -81,9 +81,11 @@ fn of_root(args: &Args) -> Result {
     begin::begin(&config, &args.command, false)?;
     let done = carry_out(args).and_then(|()| begin::arm(&config));
     let reboot = config.reboot && !args.no_reboot;
+    let shown = format!("{}: {}", root::NAME, args.command.join(" "));
 
     match done {
         Ok(()) => {
+            journal(&format!("{shown}: complete; the next boot tries it"));
             print("The update is complete. The next boot tries it; if it does not become healthy, the old system comes back.\n")?;
             end(reboot)
         }
@@ -95,6 +97,10 @@ fn of_root(args: &Args) -> Result {
                 checks: Vec::new(),
             })?;
             eprintln!("bowctl: {failure}");
+            journal(&format!(
+                "{shown}: {}; the next boot goes back",
+                failure.message
+            ));
             print("The next boot goes back to the checkpoint.\n")?;
             end(reboot)?;
             Err(CommandError::new(
