@@ -14,7 +14,7 @@ export DM_BOW_GOAL := $(MAKECMDGOALS)
 
 .DEFAULT_GOAL := all
 .PHONY: all help module tools paths install clean clean-cache update \
-	rust-analyzer upstream demo bench test test-host test-kernel test-powercut test-crash \
+	rust-analyzer upstream demo demo-root bench test test-host test-kernel test-powercut test-boot test-crash \
 	test-crash-teeth test-debug test-fuzz check
 
 all: ## the module for the running kernel, or for KDIR=
@@ -32,6 +32,9 @@ paths: ## builds both and prints where they and the test kernel are (make -s pat
 demo: ## from nothing to a rollback, in a virtual machine
 	@scripts/demo
 
+demo-root: ## a Debian machine updates itself, breaks, and comes back, with its console shown
+	@scripts/demo-root
+
 bench: ## what a checkpoint costs next to dm-linear and dm-snapshot (ROWS=, DEVICES=)
 	@nice scripts/bench
 
@@ -43,6 +46,9 @@ test-kernel: ## kernel selftests in a guest, all or T="name other*"
 
 test-powercut: ## the power is cut in mid-update, then restore and compare
 	@tests/run-powercut
+
+test-boot: ## a Debian machine is updated, broken and cut off in all ways, all or T="name other*" (KIND=dracut)
+	@set -f; tests/run-boot $(if $(KIND),--kind $(KIND)) $(T)
 
 test-crash: ## the crash sweep at length: 60,000 states and more
 	@tests/run-crash --states 60000 --cut-offs 6000 --mounts 12

@@ -1,0 +1,8 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The kernel panics in the initramfs, before dm-bow has its turn there: the machine comes back by itself."""
+
+START = "enabled"
+
+
+def run(t):
+    t.harm("initramfs-panics", r".", limit=3600)

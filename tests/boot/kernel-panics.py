@@ -1,0 +1,8 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The new kernel panics before its initramfs begins: GRUB counts, and the old kernel rolls back."""
+
+START = "enabled"
+
+
+def run(t):
+    t.harm("kernel-panics", r".", limit=3600)

@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: GPL-2.0
+"""bowctl root enable refuses the layouts that are not supported, names each reason, and changes nothing."""
+
+START = "installed"
+
+
+def refused(t, name, reason):
+    result = t.run("bowctl root enable", check=False)
+    t.check(f"refused: {name}", result.status != 0 and reason in result.output, result)
+    t.same("nothing was changed", "1", t.output("test -e /var/lib/bow/root.conf; echo $?"))
+
+
+def run(t):
+    t.boot()
+    t.run("mount -t tmpfs tmpfs /mnt && cp -a /var/lib/dpkg/. /mnt/ && mount --move /mnt /var/lib/dpkg")
+    refused(t, "the package database on another file system", "/var/lib/dpkg is on a file system of its own")
+    t.run("umount /var/lib/dpkg")
+
+    t.run("mount -t tmpfs tmpfs /boot")
+    refused(t, "/boot on another file system", "/boot is on a file system of its own")
+    t.run("umount /boot")
+
+    t.run("fallocate -l 16M /swap && chmod 600 /swap && mkswap /swap && swapon /swap")
+    refused(t, "a swap file", "swap file")
+    t.run("swapoff /swap && rm /swap")
+
+    release = t.release()
+    t.run(f"mv /lib/modules/{release}/updates /root/updates && depmod")
+    refused(t, "no module for the kernel", "no module")
+    t.run(f"mv /root/updates /lib/modules/{release}/updates && depmod")
+
+    t.off()
+    tune = t.offline(["sh", "-c", "e2fsck -fy 'ROOT'; tune2fs -O ^metadata_csum 'ROOT'"])
+    t.check("an ext4 without checksums of metadata", tune.returncode == 0, tune.stdout + tune.stderr)
+    t.boot()
+    refused(t, "an ext4 without checksums of metadata", "no checksums of metadata")
+    t.off()
