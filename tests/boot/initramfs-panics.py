@@ -2,6 +2,7 @@
 """The kernel panics in the initramfs, before dm-bow has its turn there: the machine comes back by itself."""
 
 START = "enabled"
+PANICS = True
 
 
 def run(t):

@@ -2,6 +2,7 @@
 """The new kernel panics before its initramfs begins: GRUB counts, and the old kernel rolls back."""
 
 START = "enabled"
+PANICS = True
 
 
 def run(t):

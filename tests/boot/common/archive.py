@@ -52,7 +52,7 @@ def index(folder):
 
 def disk(tree, file):
     """Makes FILE an ext4 file system that holds TREE."""
-    used = sum(path.stat().st_size for path in tree.rglob("*") if path.is_file()) >> 20
+    used = sum(path.stat().st_blocks for path in tree.rglob("*") if path.is_file()) >> 11
     Path(file).unlink(missing_ok=True)
     subprocess.run(["truncate", "-s", f"{used + used // 16 + 16}M", file], check=True)
     subprocess.run(["mke2fs", "-q", "-F", "-t", "ext4", "-L", "archive", "-m", "0", "-O", "^has_journal",

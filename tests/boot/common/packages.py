@@ -8,9 +8,11 @@ bow         the project's packages, and the first version of what the others upg
 upgrade     a newer kernel, its module, and newer packages
 kernel      the newer kernel without a module for it
 step-N      version N of `machine-app`, from 2 on
+layouts     no archive: images of file systems that a root is refused on
 others      each a version of `machine-app` (and what it depends on) that does harm in the way of its name
 """
 
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -111,6 +113,13 @@ def main():
             app(folder, str(step))
         for folder in tree.iterdir():
             archive.index(folder)
+        layouts = tree / "layouts"
+        layouts.mkdir()
+        for name, command, size in (("xfs", ["mkfs.xfs", "-q"], 320), ("btrfs", ["mkfs.btrfs", "-q"], 128)):
+            image = layouts / name
+            with open(image, "wb") as new:
+                new.truncate(size << 20)
+            subprocess.run([*command, image], check=True)
         archive.disk(tree, file)
 
 
