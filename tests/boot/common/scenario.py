@@ -122,7 +122,7 @@ class Scenario:
     def sources(self, *names):
         """Sets the archives that apt knows of, by their names."""
         lines = "\n".join(f"deb [trusted=yes] file:/srv/archive {name}/" for name in names)
-        self.run(f"echo '{lines}' >/etc/apt/sources.list.d/archive.list && apt-get -q update", 300)
+        self.run(f"echo '{lines}' >/etc/apt/sources.list.d/archive.list && apt-get -q -o Acquire::Languages=none update", 300)
 
     def version(self, package):
         return self.run(f"dpkg-query -W -f '${{Version}}' {package}", check=False).output
