@@ -119,7 +119,8 @@ class Machine:
         if self._accel == "kvm":
             cpu = ["-accel", "kvm", "-cpu", "host"]
         else:
-            cpu = ["-accel", "tcg,thread=multi", "-cpu", "max"]
+            # Without virtualization in the guest, for which it would load modules.
+            cpu = ["-accel", "tcg,thread=multi", "-cpu", "max,svm=off"]
         # The host's page cache outlives QEMU, so a flush need go no further.
         cache = "cache=writeback,discard=unmap,detect-zeroes=off"
         command = [
