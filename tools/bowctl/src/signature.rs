@@ -79,9 +79,8 @@ const BCACHEFS: Layer = Layer {
 
 const NILFS2: Layer = Layer {
     name: "a superblock of NILFS2",
-    why: "it has a second superblock at the end of the device, and at a mount it goes on to the \
-          newest log segment that it finds, in free space as well: after a rollback that is what \
-          was to be undone",
+    why: "it has a second superblock at the end of the device, so that it can be mounted without \
+          dm-bow after a power cut",
     instead: "Use the checkpoints of NILFS2 (`mkcp`, `chcp`)",
 };
 
