@@ -4,18 +4,12 @@
 # timeout: 240
 . "$(dirname "$0")/lib.sh"
 . "$here/common/fs.sh"
+. "$here/common/layers.sh"
 need_module dm-crypt dm-raid raid1
 plan $((2 * results_roll_back + 4))
 load_bow
 mkfs=(mkfs.ext4 -q -F)
 fsck=(fsck.ext4 -fn)
-key=$(printf '%064d' 7)
-
-# crypt NAME DEVICE: as LUKS opens it.
-crypt() {
-    dmsetup create "$1" --table "0 $(sectors_of "$2") crypt aes-xts-plain64 $key 0 $2 0 1 allow_discards" &&
-        dmsetup mknodes "$1"
-}
 
 below=$(slice data $((64 << 11)))
 crypt test-crypt "$below" || bail "no encryption"
