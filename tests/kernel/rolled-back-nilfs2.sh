@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 # NILFS2 is used again after a rollback and the power fails, three times: nothing is lost, nothing undone comes back.
-# timeout: 240
+# timeout: 480
 . "$(dirname "$0")/lib.sh"
 . "$here/common/rolled-back.sh"
 need_fs nilfs2

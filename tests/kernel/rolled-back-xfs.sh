@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 # XFS is used again after a rollback and the power fails, three times; without a free map too, with what bowctl restore advises.
-# timeout: 300
+# timeout: 900
 . "$(dirname "$0")/lib.sh"
 . "$here/common/rolled-back.sh"
 need_fs xfs

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 # Over encryption, RAID and other layers, partitions and whole disks a checkpoint goes on twice, and rolls back or is kept.
-# timeout: 300
+# timeout: 600
 # shellcheck disable=SC2119,SC2317 # of functions that the shared files call, or that are called by name
 . "$(dirname "$0")/lib.sh"
 . "$here/common/resumed.sh"
