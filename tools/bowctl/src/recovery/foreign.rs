@@ -7,7 +7,7 @@
 //! state nor the new one. The log alone does not tell. What can:
 //!
 //! - **The first block.** In its first sector is the log, and from version 1.1 on zeroes in the
-//!   others, or the old contents with an inverted checksum ([`mod@cover`]). While the log replaces the first block or is replaced by it, the others hold what they
+//!   others, or the old contents with an inverted checksum ([`cover()`]). While the log replaces the first block or is replaced by it, the others hold what they
 //!   had, or will have, by the words of Documentation/format.md. Anything else was written by
 //!   somebody else: `e2fsck -b` puts a superblock there, and F2FS does so at a mount.
 //! - **The superblock of ext2, ext3 and ext4,** where the log does not hide it (`block_size` 512

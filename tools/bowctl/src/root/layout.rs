@@ -360,7 +360,8 @@ mod tests {
 
     #[test]
     fn each_thing_in_the_way_is_named() {
-        let cases: [(&str, fn(&mut Facts)); 12] = [
+        type Change = fn(&mut Facts);
+        let cases: [(&str, Change); 12] = [
             ("file_system", |facts| facts.kind = "btrfs".to_owned()),
             ("file_system", |facts| facts.kind = "f2fs".to_owned()),
             ("file_system", |facts| facts.kind = "overlay".to_owned()),
