@@ -14,7 +14,7 @@ pub(crate) mod chain;
 mod check;
 mod check_error;
 pub(crate) mod checkpoint;
-mod cover;
+pub(crate) mod cover;
 mod discards;
 pub(crate) mod free_map;
 pub(crate) mod free_space;
