@@ -4,17 +4,14 @@
 
 use super::{
     resume::{
-        read_bytes,
+        Reader,
         Resumed, //
     },
     Bow, //
 };
 use crate::{
     abstractions::{
-        block::{
-            buffer::Buffer,
-            device::Device, //
-        },
+        block::device::Device,
         dm::{
             args::Args,
             table::{
@@ -204,9 +201,11 @@ impl Line {
 ///
 /// A [`CtrError`]: `EBUSY` if there is a log; `ENOMEM`; errors of the underlying device.
 fn refuse_log(device: &Device) -> Result<(), CtrError> {
-    let mut buffer = Buffer::new(1).map_err(|error| CtrError(error, c"not enough memory"))?;
+    let mut reader =
+        Reader::new(device, 1).map_err(|error| CtrError(error, c"not enough memory"))?;
     let mut sector = [0; SECTOR_SIZE];
-    read_bytes(device, &mut buffer, 0, &mut sector)
+    reader
+        .read(0, &mut sector)
         .map_err(|error| CtrError(error, c"the device's first block cannot be read"))?;
     if log::probe(&sector).is_none() {
         return Ok(());

@@ -47,7 +47,11 @@ use crate::{
         },
     },
 };
-use kernel::prelude::*;
+use core::ops::Range;
+use kernel::{
+    page::PAGE_SIZE,
+    prelude::*, //
+};
 
 /// A checkpoint that was resumed.
 pub(super) struct Resumed {
@@ -77,21 +81,57 @@ fn refused(device: &Device, error: ResumeError) -> CtrError {
     }
 }
 
-/// Fills `bytes`, at most a page, from `sector` of `device`, by way of the first page of `buffer`. Sleeps.
-///
-/// # Errors
-///
-/// Those of the device.
-pub(super) fn read_bytes(
-    device: &Device,
-    buffer: &mut Buffer,
-    sector: u64,
-    bytes: &mut [u8],
-) -> Result {
-    // Whole logical blocks; the first bytes of the page are those asked for.
-    let whole = bytes.len().max(device.logical_block_size() as usize);
-    device.read(sector, buffer, 0, whole)?;
-    buffer.read(0, bytes)
+/// Pages that are read at once. Log blocks that follow each other lie together, the older behind the newer.
+const PAGES: usize = 8;
+
+/// Sectors that are read at once.
+const SECTORS: u64 = (PAGES * PAGE_SIZE / SECTOR_SIZE) as u64;
+
+/// Reader of a device, which reads ahead.
+pub(super) struct Reader<'a> {
+    device: &'a Device,
+    /// Size of the device in sectors.
+    sectors: u64,
+    buffer: Buffer,
+    /// Sectors that are in the buffer.
+    place: Range<u64>,
+}
+
+impl<'a> Reader<'a> {
+    /// Allocates a reader of `device`, of which `sectors` sectors may be read. Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(super) fn new(device: &'a Device, sectors: u64) -> Result<Self> {
+        Ok(Self {
+            device,
+            sectors,
+            buffer: Buffer::new(PAGES)?,
+            place: 0..0,
+        })
+    }
+
+    /// Fills `bytes`, whole sectors and at most a page, from `sector` on, a multiple of their number. Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// Those of the device; `EINVAL` for anything else than such bytes.
+    pub(super) fn read(&mut self, sector: u64, bytes: &mut [u8]) -> Result {
+        let end = sector.saturating_add((bytes.len() / SECTOR_SIZE) as u64);
+        if sector < self.place.start || end > self.place.end {
+            self.place = 0..0;
+            let wanted = self.sectors.min(sector.saturating_add(SECTORS));
+            // Whole logical blocks, of which the first may be the only one.
+            let logical = self.device.logical_block_size() as usize;
+            let length = wanted.saturating_sub(sector) as usize * SECTOR_SIZE;
+            let length = (length - length % logical).max(logical);
+            self.device.read(sector, &mut self.buffer, 0, length)?;
+            self.place = sector..sector.saturating_add((length / SECTOR_SIZE) as u64);
+        }
+        let offset = sector.saturating_sub(self.place.start) as usize * SECTOR_SIZE;
+        self.buffer.read_at(offset, bytes)
+    }
 }
 
 /// A log that was read.
@@ -120,10 +160,8 @@ impl Log {
         wanted: ResumeOf,
     ) -> Result<Self, CtrError> {
         let cannot_read = |error| CtrError(error, c"the device cannot be read");
-        let mut buffer = Buffer::new(1).map_err(no_memory)?;
-        let mut read = |sector, bytes: &mut [u8]| {
-            read_bytes(device, &mut buffer, sector, bytes).map_err(cannot_read)
-        };
+        let mut reader = Reader::new(device, sectors).map_err(no_memory)?;
+        let mut read = |sector, bytes: &mut [u8]| reader.read(sector, bytes).map_err(cannot_read);
         let mut newest = KBox::new([0; SECTOR_SIZE], GFP_KERNEL).map_err(|_| no_memory(ENOMEM))?;
         // What can be read now must not be lost by a power cut once more is built on it.
         device.flush().map_err(cannot_read)?;

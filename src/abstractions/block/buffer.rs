@@ -180,11 +180,19 @@ impl Buffer {
 
     /// Copies the start of page `index` to `data`. `EINVAL` if a page has not that many bytes.
     pub(crate) fn read(&self, index: usize, data: &mut [u8]) -> Result {
-        let address = self.address(index)?;
-        if data.len() > PAGE_SIZE {
+        self.read_at(index.checked_mul(PAGE_SIZE).ok_or(EINVAL)?, data)
+    }
+
+    /// Copies the bytes from `offset` on to `data`. `EINVAL` if the page that has the first of them has not that many.
+    pub(crate) fn read_at(&self, offset: usize, data: &mut [u8]) -> Result {
+        let address = self.address(offset / PAGE_SIZE)?;
+        let within = offset % PAGE_SIZE;
+        if data.len() > PAGE_SIZE - within {
             return Err(EINVAL);
         }
-        // SAFETY: As in `write`; the page has `PAGE_SIZE` bytes, and `data` is not longer.
+        // SAFETY: The page has `PAGE_SIZE` bytes, and `within` is less.
+        let address = unsafe { address.add(within) };
+        // SAFETY: As in `write_at`: the page has at least `data.len()` bytes from `address` on.
         unsafe { core::ptr::copy_nonoverlapping(address, data.as_mut_ptr(), data.len()) };
         Ok(())
     }
