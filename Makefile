@@ -15,7 +15,7 @@ export DM_BOW_GOAL := $(MAKECMDGOALS)
 .DEFAULT_GOAL := all
 .PHONY: all help module tools paths install clean clean-cache update \
 	rust-analyzer upstream demo demo-root bench test test-host test-kernel test-powercut test-boot test-crash \
-	test-crash-teeth test-debug test-fuzz check
+	test-crash-teeth test-debug test-fuzz deb check
 
 all: ## the module for the running kernel, or for KDIR=
 	@scripts/native-module
@@ -70,6 +70,9 @@ check: ## formatting, clippy, rustdoc, shellcheck, small stack frames, unsafe, s
 
 install: ## what make or make module built, bowctl, manual page, completions (DESTDIR=, PREFIX=)
 	@scripts/install
+
+deb: ## Debian packages, in build/deb (REVISION= is appended to the version)
+	@scripts/deb
 
 rust-analyzer: ## rust-project.json for editors
 	@scripts/rust-analyzer

@@ -138,6 +138,14 @@ need_space() {
         die "$cache has $free MB free and this step needs $1 MB: free some, or set DM_BOW_CACHE to a folder on a larger disk."
 }
 
+# The version of the project: that of the target, which is defined there.
+project_version() {
+    local number
+    number=$(sed -nE 's/^ *const VERSION: \[u32; 3\] = \[([0-9]+), ([0-9]+), ([0-9]+)\];$/\1.\2.\3/p' "$top/src/bow/target.rs")
+    [ -n "$number" ] || die "src/bow/target.rs defines no VERSION."
+    echo "$number"
+}
+
 # The moment up to which package versions were resolved: `make update` sets a
 # new one, and everything that was made from older versions gets a new key.
 generation() {
