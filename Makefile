@@ -15,7 +15,7 @@ export DM_BOW_GOAL := $(MAKECMDGOALS)
 .DEFAULT_GOAL := all
 .PHONY: all help module tools paths install clean clean-cache update \
 	rust-analyzer upstream demo demo-root bench test test-host test-kernel test-powercut test-boot test-crash \
-	test-crash-teeth test-debug test-fuzz deb check
+	test-crash-teeth test-debug test-fuzz test-packages deb check
 
 all: ## the module for the running kernel, or for KDIR=
 	@scripts/native-module
@@ -64,6 +64,9 @@ test-host: ## the tests that need no kernel
 
 test-fuzz: ## hostile logs, devices and table lines, SECONDS= in all (60)
 	@tests/run-fuzz $(SECONDS)
+
+test-packages: ## Debian packages: lintian, installed, upgraded, removed, the module built by DKMS (T=)
+	@set -f; tests/run-packages $(T)
 
 check: ## formatting, clippy, rustdoc, shellcheck, small stack frames, unsafe, structure
 	@tests/run-check

@@ -1,0 +1,25 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# While a checkpoint is open no package is removed, and the refusal says what to do.
+. "$(dirname "$0")/lib.sh"
+plan 9
+
+prebuilt=dm-bow-modules-$release
+check "install" apt install "$(package bowctl "$one")" "$(package "$prebuilt" "$one")" "$(package dm-bow-root "$one")"
+
+# What the kernel shows of a live device, below the /sys/block of these tests. tests/kernel/open-checkpoint.sh has the real one.
+live=$work/block/dm-7
+mkdir -p "$live"/{bow,dm,slaves/vdb1}
+echo 1 >"$live/bow/state"
+echo data >"$live/dm/name"
+for name in dm-bow-root "$prebuilt" bowctl; do
+    fails "$name is not removed" "$name is not removed: a checkpoint is open on /dev/mapper/data" apt remove "$name"
+done
+fails "it says how to go on" "bowctl commit data" /usr/lib/bow/open-checkpoint bowctl
+same "all are installed" "ii ii ii" \
+    "$(dpkg-query -W -f '${db:Status-Abbrev}' bowctl "$prebuilt" dm-bow-root | xargs)"
+check "an upgrade goes through" apt install "$(package bowctl "$two")" "$(package "$prebuilt" "$two")" \
+    "$(package dm-bow-root "$two")"
+echo 2 >"$live/bow/state"
+check "after a commit they are removed" apt remove bowctl "$prebuilt" dm-bow-root
+check "and gone" test ! -e /usr/sbin/bowctl
