@@ -19,6 +19,6 @@ check "upgrade" apt install "$(package bowctl "$two")"
 same "the newer version is installed" "$(dpkg-deb -f "$(package bowctl "$two")" Version)" \
     "$(dpkg-query -W -f '${Version}' bowctl)"
 check "remove" apt remove bowctl
-check "purge" apt purge bowctl
+check "purge" dpkg --purge bowctl
 files >"$work/after"
 check "nothing is left" diff "$work/before" "$work/after"

@@ -74,6 +74,6 @@ check "with what was made for it" test ! -e /var/lib/dm-bow-dkms/1.2.3
 check "remove" apt remove dm-bow-dkms bowctl
 same "the module is gone" "" "$(module)"
 fails "from the initramfs too" '' in_initramfs '/dm-bow\.ko'
-check "purge" apt purge dm-bow-dkms bowctl
+check "purge" dpkg --purge dm-bow-dkms bowctl
 files >"$work/after"
 check "nothing is left" diff "$work/before" "$work/after"

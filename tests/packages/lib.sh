@@ -32,9 +32,9 @@ package() {
     echo "$2/$1"_*.deb
 }
 
-# apt COMMAND...: as a user, but without the network.
+# apt COMMAND...: as a user, but without the network: nobody listens at that port.
 apt() {
-    apt-get -y -q --no-download --no-install-recommends "$@" 2>&1 | tee -a "$work/apt.log"
+    apt-get -y -q -o Acquire::Retries=0 -o Acquire::http::Proxy=http://127.0.0.1:9 --no-install-recommends "$@" 2>&1 | tee -a "$work/apt.log"
     return "${PIPESTATUS[0]}"
 }
 

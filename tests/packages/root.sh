@@ -17,8 +17,8 @@ check "install" apt install $(packages "$one")
 check "the module is for this kernel" sh -c "modinfo -F vermagic '$(module)' | grep -qF '$release '"
 check "modprobe finds it" sh -c "modprobe -S '$release' --show-depends dm-bow | grep -q updates/dm-bow"
 check "the kernel is kept" sh -c "dpkg-query -W -f '\${Depends}' '$prebuilt' | grep -qF 'linux-image-$release (='"
-fails "the module of DKMS is not installed beside it" 'onflicts' \
-    apt-get install -y -q --no-download --no-remove "$(package dm-bow-dkms "$one")"
+fails "the module of DKMS is not installed beside it" 'need to be removed' \
+    apt install --no-remove "$(package dm-bow-dkms "$one")"
 check "configuration" test -s /etc/bow.conf
 check "no unit is on" sh -c '! find /etc/systemd -name "bow-*" | grep .'
 check "units are sound" systemd-analyze verify --man=no /usr/lib/systemd/system/bow-commit.service
@@ -33,6 +33,7 @@ printf '#!/bin/sh\ncase $* in *fs_uuid*) echo 1234-5678 ;; *target=fs\\ *) echo 
     >"$work/grub-probe"
 chmod +x "$work/grub-probe"
 mount --bind "$work/grub-probe" /usr/sbin/grub-probe
+mkdir -p /boot/grub
 first() { grub-mkconfig 2>"$work/log" | awk '$1 == "linux" { print $2; exit }'; }
 same "GRUB boots the newest kernel" /boot/vmlinuz-99.1-amd64 "$(first)"
 touch /var/lib/bow/root.conf
@@ -41,6 +42,7 @@ mkdir -p /lib/modules/99.1-amd64/updates
 cp "$(module)" /lib/modules/99.1-amd64/updates/
 same "which is the newer one, once it has it" /boot/vmlinuz-99.1-amd64 "$(first)"
 rm -r /var/lib/bow/root.conf /lib/modules/99.1-amd64 /boot/vmlinuz-99.1-amd64
+rmdir /boot/grub
 umount /usr/sbin/grub-probe
 
 echo 'TRIES=5' >>/etc/bow.conf
@@ -50,6 +52,6 @@ check "what was configured stays" grep -q TRIES=5 /etc/bow.conf
 check "remove" apt remove dm-bow-root "$prebuilt" bowctl
 check "no unit is left" sh -c '! find /etc/systemd /usr/lib/systemd -name "bow-*" | grep .'
 same "no module" "" "$(module)"
-check "purge" apt purge dm-bow-root "$prebuilt" bowctl
+check "purge" dpkg --purge dm-bow-root "$prebuilt" bowctl
 files >"$work/after"
 check "nothing is left" diff "$work/before" "$work/after"
