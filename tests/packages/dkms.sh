@@ -11,9 +11,15 @@ dkms generate_mok >/dev/null
 files >"$work/before"
 version=$(dpkg-deb -f "$(package dm-bow-dkms "$one")" Version)
 
+# instead_of PROGRAM LINE: a shell script of one line takes the place of a program in /usr/bin, where apt looks.
+instead_of() {
+    printf '#!/bin/sh\n%s\n' "$2" >"$work/$1"
+    chmod +x "$work/$1"
+    mount --bind "$work/$1" "/usr/bin/$1"
+}
+
 # Another compiler: everything is installed, but for the module.
-printf '#!/bin/sh\necho "rustc 1.96.1 (made up)"\n' >/usr/local/bin/rustc
-chmod +x /usr/local/bin/rustc
+instead_of rustc 'echo "rustc 1.96.1 (made up)"'
 check "install with another rustc" apt install "$(package bowctl "$one")" "$(package dm-bow-dkms "$one")"
 check "it says why there is no module" says "dm-bow: no module for $release: it was built with 'rustc 1.85"
 same "there is none" "" "$(module)"
@@ -21,7 +27,7 @@ dkms build "dm-bow/$version" -k "$release" >"$work/log" 2>&1
 same "dkms build calls it skipped" 77 $?
 check "the kernel's headers are installed all the same" linux-run-hooks headers postinst "$release" -- configure
 check "remove" apt remove dm-bow-dkms
-rm /usr/local/bin/rustc
+umount /usr/bin/rustc
 
 # Another source.
 was=$(source_version 7.3.99-1)
@@ -50,12 +56,11 @@ check "the initramfs has it" in_initramfs '/dm-bow\.ko'
 
 # A build that fails is skipped too.
 check "the module goes again" dkms unbuild "dm-bow/$version" -k "$release"
-printf '#!/bin/sh\nexit 1\n' >/usr/local/bin/bindgen
-chmod +x /usr/local/bin/bindgen
+instead_of bindgen 'exit 1'
 check "the kernel's headers are installed when the build fails" linux-run-hooks headers postinst "$release" -- configure
 same "there is no module" "" "$(module)"
 check "the log has the reason" grep -q "no module for $release" "/var/lib/dkms/dm-bow/$version/build/make.log"
-rm /usr/local/bin/bindgen
+umount /usr/bin/bindgen
 
 # A later version, when this kernel's source is no longer to be had.
 source_version 7.3.99-1 >/dev/null
