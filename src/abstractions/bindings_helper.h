@@ -42,7 +42,6 @@ bool helper_bdev_read_only(struct block_device *bdev);
 bool helper_bdev_is_zoned(struct block_device *bdev);
 unsigned int helper_bdev_max_discard_sectors(struct block_device *bdev);
 struct kobject *helper_disk_kobject(struct gendisk *disk);
-struct kobject *helper_get_table_kobject(struct dm_table *table);
 void helper_sysfs_attr_init(struct attribute *attr);
 u32 helper_crc32_le(u32 crc, const void *data, size_t len);
 void *helper_page_address(struct page *page);

@@ -52,12 +52,6 @@ struct kobject *helper_disk_kobject(struct gendisk *disk)
 	return &disk_to_dev(disk)->kobj;
 }
 
-/* The kobject of the mapped device of a table, for the caller to put. */
-struct kobject *helper_get_table_kobject(struct dm_table *table)
-{
-	return kobject_get(helper_disk_kobject(dm_disk(dm_table_get_md(table))));
-}
-
 /* Where lockdep is there, attributes that are not static need a key that is. */
 void helper_sysfs_attr_init(struct attribute *attr)
 {

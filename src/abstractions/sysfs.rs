@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A directory of attributes under a mapped device in sysfs.
+//! A directory of attributes under a mapped device in sysfs, and uevents of that device.
 //!
 //! C headers: [`include/linux/kobject.h`](srctree/include/linux/kobject.h),
 //! [`include/linux/sysfs.h`](srctree/include/linux/sysfs.h)
@@ -147,6 +147,18 @@ impl<T: Attributes> Directory<T> {
         Ok(directory)
     }
 
+    /// Returns the mapped device that the directory is under.
+    pub(crate) fn device(&self) -> DeviceObject {
+        // SAFETY: By the type invariants the node is valid.
+        let kobject = unsafe { (*self.node.as_ptr()).kobject.get() };
+        // SAFETY: By the type invariants the kobject was added, and so it keeps its parent.
+        let parent = unsafe { (*kobject).parent };
+        // SAFETY: As above.
+        let parent = unsafe { bindings::kobject_get(parent) };
+        // INVARIANT: The reference was just made.
+        DeviceObject(parent)
+    }
+
     /// Returns the node of a kobject.
     ///
     /// # Safety
@@ -219,6 +231,38 @@ impl<T: Attributes> Directory<T> {
         let node = unsafe { Self::node(kobject) };
         // SAFETY: `new` made it with `KBox::into_raw`, and by the safety requirements nobody uses it.
         drop(unsafe { KBox::from_raw(node) });
+    }
+}
+
+/// Maximum number of variables of a uevent.
+pub(crate) const VARIABLES_MAX: usize = 4;
+
+/// Mapped device, as sysfs and udev see it.
+///
+/// # Invariants
+///
+/// The value owns a reference to the kobject.
+pub(crate) struct DeviceObject(*mut bindings::kobject);
+
+impl DeviceObject {
+    /// Sends a uevent (`change`) with up to [`VARIABLES_MAX`] `variables` of the form `NAME=value`. Sleeps; waits
+    /// for memory, and for others that do. Without memory there is no uevent.
+    pub(crate) fn send_uevent(&self, variables: &[&CStr]) {
+        let mut list = [core::ptr::null_mut(); VARIABLES_MAX + 1];
+        for (place, variable) in list.iter_mut().take(VARIABLES_MAX).zip(variables) {
+            *place = variable.as_char_ptr().cast_mut();
+        }
+        let change = bindings::kobject_action_KOBJ_CHANGE;
+        // SAFETY: By the type invariants the kobject is there. `list` ends with a null pointer, and has C strings,
+        // which the function only copies.
+        unsafe { bindings::kobject_uevent_env(self.0, change, list.as_mut_ptr()) };
+    }
+}
+
+impl Drop for DeviceObject {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants.
+        unsafe { bindings::kobject_put(self.0) };
     }
 }
 

@@ -11,7 +11,10 @@ use super::{
     Bow,
     EVENT, //
 };
-use crate::decisions::low_water::LowWater;
+use crate::{
+    abstractions::sysfs::Directory,
+    decisions::low_water::LowWater, //
+};
 use kernel::{
     prelude::*,
     str::CString,
@@ -57,8 +60,13 @@ impl Bow {
         let status = CString::try_from_fmt(fmt!("DM_BOW_STATUS={}", report.word()));
         let free = CString::try_from_fmt(fmt!("DM_BOW_FREE={}", report.free_bytes()));
         // Without memory for the text there is the event alone.
-        if let (Ok(state), Ok(status), Ok(free)) = (&state, &status, &free) {
-            self.events.send_uevent(&[state, status, free]);
+        let (Ok(state), Ok(status), Ok(free)) = (&state, &status, &free) else {
+            return;
+        };
+        // Not under the lock, which removal takes.
+        let device = self.directory.lock().as_ref().map(Directory::device);
+        if let Some(device) = device {
+            device.send_uevent(&[state, status, free]);
         }
     }
 }

@@ -118,7 +118,7 @@ sectors_of() {
 # partitions DISK SECTORS...: makes partitions of these sizes the only ones of the
 # disk, zeroes them, and prints their paths, a line for each.
 partitions() {
-    local disk=$1 part parts=() size start='start=2048, '
+    local disk=$1 part parts=() size length start='start=2048, '
     shift
     for size; do
         part=$((${#parts[@]} + 1))
@@ -132,8 +132,8 @@ partitions() {
         wipefs -qa "$disk"
         {
             echo 'label: dos'
-            for size; do
-                echo "${start}size=$size, type=83"
+            for length; do
+                echo "${start}size=$length, type=83"
                 start=
             done
         } | sfdisk -q --wipe always "$disk" || bail "cannot partition $disk"

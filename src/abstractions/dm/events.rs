@@ -1,19 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Events of device mapper (`dmsetup wait`), and uevents of its devices.
+//! Events of device mapper (`dmsetup wait`).
 
 use crate::abstractions::bindings as dm_bindings;
 use kernel::{
-    bindings, new_mutex,
+    new_mutex,
     prelude::*,
     sync::{
         Arc,
         Mutex, //
     },
 };
-
-/// Maximum number of variables of a uevent.
-pub(crate) const VARIABLES_MAX: usize = 4;
 
 /// Handle that raises events for whichever table is live with an object.
 ///
@@ -63,33 +60,5 @@ impl Events {
             // SAFETY: By the type invariants the table is there, and stays while the lock is held.
             unsafe { dm_bindings::dm_table_event(*table) };
         }
-    }
-
-    /// Sends a uevent (`change`) of the mapped device, if a table is live, with up to [`VARIABLES_MAX`] `variables`
-    /// of the form `NAME=value`. Sleeps; waits for memory, and for others that do.
-    pub(crate) fn send_uevent(&self, variables: &[&CStr]) {
-        let table = self.table.lock();
-        if table.is_null() {
-            return;
-        }
-        // SAFETY: By the type invariants the table is there, and stays while the lock is held.
-        let kobject = unsafe { dm_bindings::helper_get_table_kobject(*table) };
-        // A suspend takes the lock, and must not wait for memory.
-        drop(table);
-        let mut list = [core::ptr::null_mut(); VARIABLES_MAX + 1];
-        for (place, variable) in list.iter_mut().take(VARIABLES_MAX).zip(variables) {
-            *place = variable.as_char_ptr().cast_mut();
-        }
-        // SAFETY: The kobject is there until it is put. `list` ends with a null pointer, and has C strings, which the
-        // function only copies.
-        unsafe {
-            bindings::kobject_uevent_env(
-                kobject,
-                bindings::kobject_action_KOBJ_CHANGE,
-                list.as_mut_ptr(),
-            )
-        };
-        // SAFETY: The reference is the one that was got above.
-        unsafe { bindings::kobject_put(kobject) };
     }
 }
