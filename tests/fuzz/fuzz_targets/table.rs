@@ -58,6 +58,9 @@ fn accepted(arguments: &Arguments, words: Vec<&[u8]>) {
     if let Some(policy) = arguments.on_full {
         take(&mut left, b"on_full:", policy.word().as_bytes());
     }
+    if let Some(mark) = arguments.low_water {
+        take(&mut left, b"low_water:", mark.to_string().as_bytes());
+    }
     if arguments.no_discard_passdown {
         take(&mut left, b"no_discard_passdown", b"");
     }
