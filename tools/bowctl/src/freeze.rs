@@ -17,7 +17,7 @@ use crate::mount::Mount;
 ///
 /// # Errors
 ///
-/// What `fstrim` says.
+/// The error of `fstrim`.
 pub fn trim(mount: &Mount) -> Result<Option<u64>> {
     let mut command = match mount.process {
         None => Command::new("fstrim"),
@@ -70,7 +70,7 @@ impl Frozen {
     ///
     /// # Errors
     ///
-    /// What `fsfreeze` says.
+    /// The error of `fsfreeze`.
     pub fn new(root: &File, shown: &str) -> Result<Option<Self>> {
         let directory = || {
             root.try_clone()

@@ -115,7 +115,7 @@ impl Live {
     ///
     /// # Errors
     ///
-    /// What the kernel says.
+    /// The kernel's error.
     pub fn set_state(&self, state: State) -> io::Result<()> {
         fs::write(self.sysfs.join("bow/state"), state.number().to_string())
     }
@@ -124,7 +124,7 @@ impl Live {
     ///
     /// # Errors
     ///
-    /// What `dmsetup` says.
+    /// The error of `dmsetup`.
     pub fn message(&self, words: &[&str]) -> Result {
         let mut args = vec!["message", &self.name, "0"];
 
@@ -279,7 +279,7 @@ fn dmsetup(name: &str, args: &[&str]) -> Result {
 ///
 /// # Errors
 ///
-/// What `dmsetup` says.
+/// The error of `dmsetup`.
 pub fn create(name: &str, table: &str) -> Result {
     dmsetup(name, &["create", name, "--table", table]).map_err(|failure| {
         failure.advise(

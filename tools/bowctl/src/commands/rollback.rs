@@ -9,7 +9,7 @@ use crate::error::{Code, CommandError, Result};
 use crate::live::Live;
 use crate::root;
 use crate::root::begin;
-use crate::root::update::{self, Failure};
+use crate::root::update::Failure;
 use crate::swap_back;
 
 /// `bowctl rollback`.
@@ -51,12 +51,7 @@ pub(super) fn run(args: &Args) -> Result {
 }
 
 fn of_root(args: &Args) -> Result {
-    begin::request_rollback(&Failure {
-        time: update::now(),
-        kernel: update::kernel(),
-        reason: args.reason.clone(),
-        checks: Vec::new(),
-    })?;
+    begin::request_rollback(&Failure::now(args.reason.clone(), Vec::new()))?;
     if args.reboot {
         print("Rebooting to roll back.\n")?;
         return begin::reboot(true);

@@ -374,12 +374,7 @@ fn check_health() -> Result {
     };
     let is_good = required.is_empty();
 
-    Records::default().add_failure(&Failure {
-        time: update::now(),
-        kernel: update::kernel(),
-        reason: reason.clone(),
-        checks: failed,
-    })?;
+    Records::default().add_failure(&Failure::now(reason.clone(), failed))?;
     if is_good {
         eprintln!("{reason}; the new state is kept all the same");
         return Ok(());
@@ -401,10 +396,10 @@ fn watch() -> Result {
             return Ok(());
         }
         let free = live.free()?;
-        let full = live
+        let ends = live
             .figures()
-            .is_some_and(|figures| figures.condition != "ok");
-        if free < config.free_low || full {
+            .is_some_and(|figures| matches!(figures.condition.as_str(), "full" | "failed"));
+        if free < config.free_low || ends {
             return low_space(&live, &config, free);
         }
         sleep(INTERVAL);
@@ -427,12 +422,7 @@ fn low_space(live: &Live, config: &Config, free: u64) -> Result {
         }
         LowSpace::Rollback => {
             eprintln!("{reason}; rolling back (LOW_SPACE=rollback)");
-            begin::request_rollback(&Failure {
-                time: update::now(),
-                kernel: update::kernel(),
-                reason,
-                checks: Vec::new(),
-            })?;
+            begin::request_rollback(&Failure::now(reason, Vec::new()))?;
             begin::reboot(true)
         }
     }

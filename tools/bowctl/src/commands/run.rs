@@ -90,17 +90,7 @@ fn of_root(args: &Args) -> Result {
             end(reboot)
         }
         Err(failure) => {
-            let requested = begin::request_rollback(&Failure {
-                time: update::now(),
-                kernel: update::kernel(),
-                reason: failure.message.clone(),
-                checks: Vec::new(),
-            });
-
-            // The log says so since the update began, and what is needed to say so again may be gone.
-            if let Err(error) = requested {
-                eprintln!("bowctl: {error}");
-            }
+            begin::request_rollback(&Failure::now(failure.message.clone(), Vec::new()))?;
             eprintln!("bowctl: {failure}");
             journal(&format!(
                 "{shown}: {}; the next boot goes back",

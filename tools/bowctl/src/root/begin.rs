@@ -50,11 +50,25 @@ pub fn live() -> Result<Live> {
     })
 }
 
+/// Returns the live device under the root file system, on which a checkpoint is open; without one there is nothing
+/// that the words `to_do` name.
+fn with_checkpoint(to_do: &str) -> Result<Live> {
+    let live = live()?;
+
+    if live.state()? == State::Checkpoint {
+        return Ok(live);
+    }
+    Err(CommandError::new(
+        Code::NoLog,
+        format!("{NAME}: no checkpoint is open: there is nothing {to_do}"),
+    ))
+}
+
 /// Takes the checkpoint for an update of the root file system by `command`.
 ///
 /// # Errors
 ///
-/// What is in the way. No checkpoint is open then.
+/// The first thing that is in the way. No checkpoint is open then.
 pub fn begin(config: &Config, command: &[String], by_apt: bool) -> Result<Live> {
     let live = live()?;
     let records = Records::default();
@@ -212,16 +226,10 @@ fn note_what_was(records: &Records) -> Result {
 ///
 /// # Errors
 ///
-/// What is in the way. The next boot restores then, as before.
+/// The first thing that is in the way. The next boot restores then, as before.
 pub fn arm(config: &Config) -> Result {
-    let live = live()?;
+    let live = with_checkpoint("to try")?;
 
-    if live.state()? != State::Checkpoint {
-        return Err(CommandError::new(
-            Code::NoLog,
-            format!("{NAME}: no checkpoint is open: there is nothing to try"),
-        ));
-    }
     can_arm().map_err(|failure| {
         let more = format!(
             "The next boot goes back to the checkpoint. When this is mended, `bowctl arm` again.{}",
@@ -260,14 +268,8 @@ fn can_arm() -> Result {
 ///
 /// If no checkpoint is open, or the log cannot be written.
 pub fn request_rollback(failure: &Failure) -> Result {
-    let live = live()?;
+    let live = with_checkpoint("to go back to")?;
 
-    if live.state()? != State::Checkpoint {
-        return Err(CommandError::new(
-            Code::NoLog,
-            format!("{NAME}: no checkpoint is open: there is nothing to go back to"),
-        ));
-    }
     // The log first. Whatever fails after it, the next boot restores. It says so all through an update, which may
     // have left nothing to send a message with.
     if let Err(failure) = live.message(&["boot", "restore"]) {

@@ -2,7 +2,7 @@
 
 //! The decision that an initramfs takes about the root partition, before any file system is mounted.
 //!
-//! What it never does: keep a new state that nobody asked to be kept, or keep a machine from booting whose
+//! A decision never keeps a new state that nobody asked to be kept, nor a machine from booting whose
 //! partition holds no log.
 
 use bow_decisions::log::Boot;

@@ -32,7 +32,7 @@ fn counts() -> bool {
 ///
 /// # Errors
 ///
-/// What `grub-editenv` says.
+/// The error of `grub-editenv`.
 pub fn set_tries(tries: u8) -> Result<bool> {
     if !counts() {
         return Ok(false);
@@ -48,7 +48,7 @@ pub fn set_tries(tries: u8) -> Result<bool> {
 ///
 /// # Errors
 ///
-/// What `grub-editenv` says.
+/// The error of `grub-editenv`.
 pub fn unset_tries() -> Result {
     if counts() {
         programs::output("grub-editenv", &[ENVIRONMENT, "unset", TRIES])?;

@@ -54,6 +54,18 @@ pub struct Failure {
     pub checks: Vec<FailedCheck>,
 }
 
+impl Failure {
+    /// Describes what has gone wrong now, under the kernel that runs.
+    pub fn now(reason: String, checks: Vec<FailedCheck>) -> Self {
+        Self {
+            time: now(),
+            kernel: kernel(),
+            reason,
+            checks,
+        }
+    }
+}
+
 /// A check that failed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FailedCheck {
