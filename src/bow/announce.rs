@@ -2,7 +2,7 @@
 
 //! Events of device mapper, and uevents with figures.
 //!
-//! What has happened is in the status line, which says so before the event is raised.
+//! The status line says what has happened before the event is raised.
 //!
 //! A uevent takes memory, and a lock of the kernel's that others hold while they wait for memory, which may take a
 //! write to this device. So the worker does not send it: a work item on a queue of its own does.
@@ -42,6 +42,9 @@ impl Bow {
     /// Announces that free space is below the low-water mark, the first time that it is in a checkpoint. To be called
     /// by the worker, in state 1.
     pub(super) fn look_at_low_water(self: &Arc<Self>) {
+        if self.low_water() == LowWater::NONE {
+            return;
+        }
         let report = self.look();
         if report.is_low() && self.is_low_told.xchg(1, Relaxed) == 0 {
             pr_warn!(

@@ -2,7 +2,10 @@
 
 //! The low-water mark: a bound of free space below which somebody is told, before space runs out.
 
-use super::log::SECTOR_SIZE;
+use super::{
+    log::SECTOR_SIZE,
+    number::number, //
+};
 use core::fmt;
 
 /// Low-water mark of the space for backups.
@@ -20,18 +23,10 @@ impl LowWater {
 
     /// Returns the mark that `word` means: a number of bytes, or a number up to 100 and `%`.
     pub fn from_word(word: &[u8]) -> Option<Self> {
-        let number = |digits: &[u8]| {
-            let is_plain = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
-            core::str::from_utf8(digits)
-                .ok()
-                .filter(|_| is_plain)?
-                .parse::<u64>()
-                .ok()
-        };
         match word.strip_suffix(b"%") {
             Some(digits) => {
                 let share = number(digits).filter(|&share| share <= 100)?;
-                Some(Self::PerCent(share as u8))
+                Some(Self::PerCent(share))
             }
             None => number(word)
                 .filter(|&bytes| bytes <= u64::MAX >> 1)

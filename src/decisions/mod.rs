@@ -26,6 +26,7 @@ pub(crate) mod log;
 mod log_block;
 pub(crate) mod low_water;
 pub(crate) mod message;
+mod number;
 pub(crate) mod ranges;
 mod relocations;
 pub(crate) mod resume;

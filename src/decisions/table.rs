@@ -6,7 +6,8 @@
 
 use super::{
     block_size::BlockSize,
-    low_water::LowWater, //
+    low_water::LowWater,
+    number::number, //
 };
 
 /// Minimum number of whole blocks for a checkpoint: the first block, two for copies of it, and the free map.
@@ -162,7 +163,7 @@ impl Arguments {
         let Some(count) = words.next() else {
             return Ok(arguments);
         };
-        let mut left = number(count).ok_or((ArgumentError::CountNotANumber, count))?;
+        let mut left: u32 = number(count).ok_or((ArgumentError::CountNotANumber, count))?;
         for word in words {
             left = left
                 .checked_sub(1)
@@ -242,13 +243,4 @@ fn uuid(text: &[u8]) -> Option<[u8; 16]> {
         }
     }
     digits.next().is_none().then_some(uuid)
-}
-
-/// Parses a decimal number without sign or white space. Returns [`None`] if `text` is not one or is too
-/// large.
-fn number(text: &[u8]) -> Option<u32> {
-    if text.is_empty() || !text.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    core::str::from_utf8(text).ok()?.parse().ok()
 }

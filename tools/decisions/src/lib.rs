@@ -53,6 +53,8 @@ pub mod log_block;
 pub mod low_water;
 #[path = "../../../src/decisions/message.rs"]
 pub mod message;
+#[path = "../../../src/decisions/number.rs"]
+mod number;
 #[path = "../../../src/decisions/ranges.rs"]
 pub mod ranges;
 #[path = "../../../src/decisions/relocations.rs"]
