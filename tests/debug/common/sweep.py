@@ -179,16 +179,21 @@ class Sweep:
         pass
 
     def create(self, faults):
+        if self.comes_up(faults, 0):
+            self.device.remove()
+
+    def comes_up(self, faults, state):
+        """Whether the device could be created, in this state."""
         try:
             self.device.create()
         except OSError as error:
             want_enomem(error, faults)
             if self.device.mapper.number():
                 raise Wrong("failed, and left a device behind") from error
-            return
-        if self.device.state() != 0:
+            return False
+        if self.device.state() != state:
             raise Wrong(f"created, but: {self.device.status()}")
-        self.device.remove()
+        return True
 
     def create_end(self):
         pass
@@ -238,17 +243,9 @@ class Sweep:
         self.device.line += b" 1 resume"
 
     def resume(self, faults):
-        try:
-            self.device.create()
-        except OSError as error:
-            want_enomem(error, faults)
-            if self.device.mapper.number():
-                raise Wrong("failed, and left a device behind") from error
-            return
-        if self.device.state() != 1:
-            raise Wrong(f"resumed, but: {self.device.status()}")
-        self.device.check(self.device.node)
-        self.device.remove()
+        if self.comes_up(faults, 1):
+            self.device.check(self.device.node)
+            self.device.remove()
 
     def resume_end(self):
         pass
