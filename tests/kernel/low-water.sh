@@ -7,10 +7,13 @@ plan 20
 load_bow
 
 dev=$(slice data 16384)
-python3 -I -S "$common/uevents.py" >"$work/uevents" &
-listener=$!
-trap 'kill "$listener"; finish' EXIT
-timeout 60 bash -c 'until grep -q listening "$1"; do sleep 0.1; done' sh "$work/uevents" || bail "nobody listens"
+# Uevents come by netlink, which a kernel without networks has not.
+if [ -e /proc/net/netlink ]; then
+    python3 -I -S "$common/uevents.py" >"$work/uevents" &
+    listener=$!
+    trap 'kill "$listener"; finish' EXIT
+    timeout 60 bash -c 'until grep -q listening "$1"; do sleep 0.1; done' sh "$work/uevents" || bail "nobody listens"
+fi
 
 put() { # BLOCK COUNT: first writes
     dd if=/dev/zero of=/dev/mapper/bow0 bs=4096 seek="$1" count="$2" oflag=direct conv=notrunc status=none
@@ -18,6 +21,22 @@ put() { # BLOCK COUNT: first writes
 uevents() { # STATUS: how many there were; a moment later, since nobody waits for a uevent
     sleep 1
     grep -c "DM_BOW_STATUS=$1" "$work/uevents"
+}
+of_uevents() { # NAME COMMAND...: check of something that needs them
+    if [ -n "${listener:-}" ]; then
+        check "$@"
+    else
+        skip "$1" "the kernel has no netlink"
+    fi
+}
+# has_free: the last uevent has the bytes that are free, less than half.
+has_free() {
+    local free
+    free=$(sed -n 's/.*DM_BOW_STATUS=low.* DM_BOW_FREE=\([0-9]*\).*/\1/p' "$work/uevents")
+    test "${free:-0}" -gt 0 -a "${free:-0}" -lt $((2048 * 512))
+}
+count_is() { # WANTED STATUS
+    test "$(uevents "$2")" = "$1"
 }
 
 fails "no mark: a share of more than 100 %" "low_water" bow_create bow0 "$dev" low_water:101%
@@ -35,9 +54,8 @@ same "above the mark: no event" "$before" "$(events bow0)"
 put 200 200
 same "below the mark: status" low "$(bow_field bow0 error)"
 same "below the mark: an event" $((before + 1)) "$(events bow0)"
-same "below the mark: a uevent" 1 "$(uevents low)"
-free=$(sed -n 's/.*DM_BOW_STATUS=low.* DM_BOW_FREE=\([0-9]*\).*/\1/p' "$work/uevents")
-check "which has the bytes that are free, less than half" test "${free:-0}" -gt 0 -a "${free:-0}" -lt $((2048 * 512))
+of_uevents "below the mark: a uevent" count_is 1 low
+of_uevents "which has the bytes that are free, less than half" has_free
 check "bowctl status says so" grep -q "^  LOW: " <(bowctl status bow0)
 put 420 30
 same "further below: no other event" $((before + 1)) "$(events bow0)"
@@ -49,7 +67,7 @@ same "another mark, which is not reached: the table" low_water:4096 "$(dmsetup t
 check "one that is: message" bow_message bow0 "low_water 100%"
 put 451 1
 same "one that is: an event again" $((before + 2)) "$(events bow0)"
-same "one that is: a uevent again" 2 "$(uevents low)"
+of_uevents "one that is: a uevent again" count_is 2 low
 bow_set bow0 2 || bail "no commit"
 same "after the commit: status" ok "$(bow_field bow0 error)"
 check "remove" bow_remove bow0
