@@ -146,6 +146,7 @@ partitions() {
             blkdiscard -qfz "$part"
         done
     } >&2
+    echo "$disk" >>"$work/partitioned"
     printf '%s\n' "${parts[@]}"
 }
 
@@ -252,6 +253,10 @@ undo() {
         [ -n "$left" ] || break
         sleep 0.3
     done
+    # A partition that stays would be another name for the first slice of the next scenario.
+    [ ! -s "$work/partitioned" ] || sort -u "$work/partitioned" | while read -r disk; do
+        wipefs -qa "$disk" >/dev/null && blockdev --rereadpt "$disk"
+    done || left="$left partitions"
     losetup -nO NAME,BACK-FILE 2>/dev/null | awk -v w="$work/" -v d="/var/tmp/bow-test-disk.$$" \
         'index($2, w) == 1 || index($2, d) == 1 { print $1 }' | xargs -rn1 losetup -d
     rm -f "/var/tmp/bow-test-disk.$$".*
