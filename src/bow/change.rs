@@ -289,7 +289,6 @@ impl Worker {
         place: KBox<MaybeUninit<Active>>,
     ) -> Result {
         let device = &bow.device;
-        device.flush()?;
         device.read(0, &mut buffer, FIRST_BLOCK, bow.block.bytes() as usize)?;
 
         // For status while the record is taken away.
@@ -380,7 +379,8 @@ impl Active {
         );
         checkpoint.log().encode(log, crc32);
         device.write(checkpoint.first_block(), buffer, FIRST_BLOCK, bytes)?;
-        device.write(backup, buffer, FIRST_BLOCK, bytes)?;
+        // A device that cannot flush is found out while it has no log.
+        device.commit(backup, buffer, FIRST_BLOCK, bytes)?;
 
         // This write decides.
         fill_first_block(buffer, log)?;
