@@ -1,27 +1,25 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `bowctl root`: dm-bow under the root file system, and what units, udev, apt and the initramfs call.
+//! `bowctl root`: dm-bow under the root file system.
 
-use std::fs::{self, File};
-use std::io::Read;
+pub(super) mod apt;
+mod services;
+
+use std::fs;
 use std::path::Path;
-use std::thread::sleep;
-use std::time::{Duration, Instant};
 
-use bow_decisions::log::{probe, SECTOR_SIZE};
 use bow_decisions::state::State;
-use rustix::fs::{accessat, Access, AtFlags};
 use serde::Serialize;
 
 use super::{print, print_json};
 use crate::error::{Code, CommandError, Result};
 use crate::live::Live;
 use crate::report::state_name;
-use crate::root::config::{self, Config, LowSpace, Root};
+use crate::root::config::{self, Root};
 use crate::root::layout::{Facts, Obstacle, Weight};
 use crate::root::rescue::Rescue;
-use crate::root::update::{self, Failure, Outcome, Records};
-use crate::root::{begin, health, initramfs, marks, programs, NAME};
+use crate::root::update::{self, Records};
+use crate::root::{begin, initramfs, marks, programs, NAME};
 use crate::words::bytes;
 
 const JSON: &str = "\
@@ -53,19 +51,6 @@ const UNITS: [&str; 6] = [
     "bow-space.service",
     "bow-settle.service",
 ];
-
-/// Packages that write to the places of a boot loader, by the beginnings of their names.
-const BOOT_LOADERS: [&str; 6] = [
-    "grub-efi",
-    "grub-pc",
-    "grub2-common",
-    "shim-",
-    "systemd-boot",
-    "refind",
-];
-
-/// Variable by which `bowctl run` tells the hook of apt that the checkpoint is its own.
-pub(super) const RUN_VARIABLE: &str = "BOW_RUN";
 
 /// `bowctl root`.
 #[derive(Debug, clap::Args)]
@@ -136,13 +121,13 @@ pub(super) fn run(args: &Args) -> Result {
         Action::Enable => enable(args.force),
         Action::Disable => disable(args.force),
         Action::Status => status(args.json),
-        Action::Health => check_health(),
-        Action::Watch => watch(),
-        Action::Settle => settle(),
-        Action::Guard => guard(),
-        Action::Probe => probe_device(&args.arguments),
-        Action::AptBefore => apt_before(&args.arguments),
-        Action::AptAfter => apt_after(),
+        Action::Health => services::check_health(),
+        Action::Watch => services::watch(),
+        Action::Settle => services::settle(),
+        Action::Guard => services::guard(),
+        Action::Probe => services::probe_device(&args.arguments),
+        Action::AptBefore => apt::before(&args.arguments),
+        Action::AptAfter => apt::after(),
     }
 }
 
@@ -350,237 +335,9 @@ fn status_text(status: &RootStatus) -> String {
     text
 }
 
-/// Runs the checks. What fails is recorded in the new state; a required one fails the boot.
-fn check_health() -> Result {
-    let config = Config::read();
-    let checks = health::all(&health::FOLDERS.map(Path::new));
-    let failed = health::run(&checks, config.check, |line| println!("{line}"));
-
-    if failed.is_empty() {
-        return print("all checks passed\n");
-    }
-    let names = |required| -> Vec<&str> {
-        failed
-            .iter()
-            .filter(|check| check.required == required)
-            .map(|check| check.name.as_str())
-            .collect()
-    };
-    let (required, wanted) = (names(true).join(", "), names(false).join(", "));
-    let reason = if required.is_empty() {
-        format!("wanted checks failed: {wanted}")
-    } else {
-        format!("required checks failed: {required}")
-    };
-    let is_good = required.is_empty();
-
-    Records::default().add_failure(&Failure::now(reason.clone(), failed))?;
-    if is_good {
-        eprintln!("{reason}; the new state is kept all the same");
-        return Ok(());
-    }
-    Err(CommandError::new(Code::RolledBack, reason))
-}
-
-/// Watches the free space of the open checkpoint, until there is none.
-fn watch() -> Result {
-    const INTERVAL: Duration = Duration::from_secs(5);
-    let config = Config::read();
-
-    loop {
-        let Some(live) = crate::root::live() else {
-            return Ok(());
-        };
-
-        if live.state()? != State::Checkpoint {
-            return Ok(());
-        }
-        let free = live.free()?;
-        let ends = live
-            .figures()
-            .is_some_and(|figures| matches!(figures.condition.as_str(), "full" | "failed"));
-        if free < config.free_low || ends {
-            return low_space(&live, &config, free);
-        }
-        sleep(INTERVAL);
-    }
-}
-
-fn low_space(live: &Live, config: &Config, free: u64) -> Result {
-    let reason = format!("{} were left for backups", bytes(free));
-
-    match config.low_space {
-        LowSpace::Nothing => {
-            eprintln!("{reason}; LOW_SPACE=nothing");
-            Ok(())
-        }
-        LowSpace::Commit => {
-            eprintln!("{reason}; the new state is kept (LOW_SPACE=commit)");
-            live.set_state(State::Committed)
-                .map_err(|error| CommandError::io(NAME, &error))?;
-            begin::committed(live, &reason)
-        }
-        LowSpace::Rollback => {
-            eprintln!("{reason}; rolling back (LOW_SPACE=rollback)");
-            begin::request_rollback(&Failure::now(reason, Vec::new()))?;
-            begin::reboot(true)
-        }
-    }
-}
-
-/// Ends an update in the history when no checkpoint is open any more.
-fn settle() -> Result {
-    if let Some(live) = crate::root::live() {
-        if live.state()? == State::Checkpoint {
-            return Ok(());
-        }
-    }
-    if let Some(ended) = Records::default().settle(NAME, "committed")? {
-        let level = match ended.outcome {
-            Outcome::Committed => "<5>",
-            Outcome::RolledBack => "<4>",
-        };
-
-        eprintln!(
-            "{level}update {}: {}: {}. `bowctl history` has the whole story.",
-            begin::says(ended.outcome),
-            ended.command.join(" "),
-            ended.reason
-        );
-    }
-    Ok(())
-}
-
-/// Waits until the trial has ended, and reboots if it does not end in time.
-///
-/// This is started in the initramfs and goes on after it, whatever becomes of init. The directory is opened at once,
-/// since its path means nothing after the root has been switched.
-fn guard() -> Result {
-    const INTERVAL: Duration = Duration::from_secs(1);
-    let config = Config::read();
-    let folder =
-        File::open(marks::FOLDER).map_err(|error| CommandError::io(marks::FOLDER, &error))?;
-    let begun = Instant::now();
-
-    loop {
-        if accessat(&folder, marks::TRY_NAME, Access::EXISTS, AtFlags::empty()).is_err() {
-            return Ok(());
-        }
-        // A little after systemd's own time, which does it in better order.
-        if begun.elapsed() >= config.deadline + Duration::from_secs(30) {
-            return begin::reboot_now();
-        }
-        sleep(INTERVAL);
-    }
-}
-
-fn probe_device(arguments: &[String]) -> Result {
-    let [device] = arguments else {
-        return Err(CommandError::new(Code::Usage, "`probe` takes one device"));
-    };
-    let mut first = [0; SECTOR_SIZE];
-
-    File::open(device)
-        .and_then(|mut file| file.read_exact(&mut first))
-        .map_err(|error| CommandError::io(device, &error))?;
-    // Nothing is said: udev asks at every event of a partition.
-    std::process::exit(match probe(&first) {
-        Some(_) => 0,
-        None => Code::NoLog as i32,
-    });
-}
-
-/// Returns those of some packages that write to the places of a boot loader.
-pub(super) fn boot_loaders<'a>(packages: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
-    packages
-        .into_iter()
-        .filter(|package| BOOT_LOADERS.iter().any(|start| package.starts_with(start)))
-        .collect()
-}
-
-/// Guards what dpkg is about to do, or takes a checkpoint for it.
-fn apt_before(packages: &[String]) -> Result {
-    let config = Config::read();
-    let Some(live) = crate::root::live() else {
-        return Ok(());
-    };
-    let loaders = boot_loaders(packages.iter().map(String::as_str)).join(" ");
-    let refused = !loaders.is_empty() && !config.boot_loader;
-
-    if live.state()? == State::Checkpoint {
-        if refused {
-            return Err(CommandError::new(
-                Code::State,
-                format!(
-                    "bow: a checkpoint is open, and {loaders} would write to the boot loader's places, which a \
-                     rollback does not give back"
-                ),
-            )
-            .advise(
-                "Do that when no checkpoint is open, or set BOOT_LOADER=allow in /etc/bow.conf. Nothing was changed.",
-            ));
-        }
-        // The checkpoint of an earlier run: until this one is through, a boot goes back.
-        return match Records::default().pending() {
-            Some(pending) if pending.by_apt => live.message(&["boot", "restore"]),
-            _ => Ok(()),
-        };
-    }
-    if !config.apt_auto || std::env::var_os(RUN_VARIABLE).is_some() {
-        return Ok(());
-    }
-    if refused {
-        eprintln!("bow: no checkpoint is taken: {loaders} would write to the boot loader's places, which a rollback does not give back");
-        return Ok(());
-    }
-    let command: Vec<_> = ["apt:".to_owned()]
-        .into_iter()
-        .chain(packages.iter().cloned())
-        .collect();
-
-    // An upgrade that has no checkpoint is better than none: security updates must come in.
-    if let Err(failure) = begin::begin(&config, &command, true) {
-        eprintln!("bow: no checkpoint is taken: {failure}");
-    }
-    Ok(())
-}
-
-/// Arms the checkpoint that was taken for apt.
-fn apt_after() -> Result {
-    let is_open = crate::root::live()
-        .map(|live| live.state())
-        .transpose()?
-        .is_some_and(|state| state == State::Checkpoint);
-
-    match Records::default().pending() {
-        Some(pending) if pending.by_apt && is_open => {
-            begin::arm(&Config::read())?;
-            print("bow: the next boot tries the upgraded system; if it does not become healthy, the old one comes back.\n")
-        }
-        _ => Ok(()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn packages_of_boot_loaders() {
-        let packages = [
-            "grub-efi-amd64-signed",
-            "shim-signed",
-            "grub-common",
-            "linux-image-amd64",
-            "systemd-boot-efi",
-            "systemd",
-        ];
-
-        assert_eq!(
-            boot_loaders(packages),
-            ["grub-efi-amd64-signed", "shim-signed", "systemd-boot-efi"]
-        );
-    }
 
     #[test]
     fn a_status_in_words() {

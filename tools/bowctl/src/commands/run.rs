@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bow_decisions::state::State;
 
-use super::root::{boot_loaders, RUN_VARIABLE};
+use super::root::apt::{boot_loaders, RUN_VARIABLE};
 use super::{checkpoint, print};
 use crate::error::{Code, CommandError, Result};
 use crate::live::Live;

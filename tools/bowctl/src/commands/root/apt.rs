@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What apt calls before and after dpkg.
+
+use bow_decisions::state::State;
+
+use crate::commands::print;
+use crate::error::{Code, CommandError, Result};
+use crate::root::begin;
+use crate::root::config::Config;
+use crate::root::update::Records;
+
+/// Packages that write to the places of a boot loader, by the beginnings of their names.
+const BOOT_LOADERS: [&str; 6] = [
+    "grub-efi",
+    "grub-pc",
+    "grub2-common",
+    "shim-",
+    "systemd-boot",
+    "refind",
+];
+
+/// Variable by which `bowctl run` tells the hook of apt that the checkpoint is its own.
+pub(in crate::commands) const RUN_VARIABLE: &str = "BOW_RUN";
+
+/// Returns those of some packages that write to the places of a boot loader.
+pub(in crate::commands) fn boot_loaders<'a>(
+    packages: impl IntoIterator<Item = &'a str>,
+) -> Vec<&'a str> {
+    packages
+        .into_iter()
+        .filter(|package| BOOT_LOADERS.iter().any(|start| package.starts_with(start)))
+        .collect()
+}
+
+/// Guards what dpkg is about to do, or takes a checkpoint for it.
+pub(super) fn before(packages: &[String]) -> Result {
+    let config = Config::read();
+    let Some(live) = crate::root::live() else {
+        return Ok(());
+    };
+    let loaders = boot_loaders(packages.iter().map(String::as_str)).join(" ");
+    let refused = !loaders.is_empty() && !config.boot_loader;
+
+    if live.state()? == State::Checkpoint {
+        if refused {
+            return Err(CommandError::new(
+                Code::State,
+                format!(
+                    "bow: a checkpoint is open, and {loaders} would write to the boot loader's places, which a \
+                     rollback does not give back"
+                ),
+            )
+            .advise(
+                "Do that when no checkpoint is open, or set BOOT_LOADER=allow in /etc/bow.conf. Nothing was changed.",
+            ));
+        }
+        // The checkpoint of an earlier run: until this one is through, a boot goes back.
+        return match Records::default().pending() {
+            Some(pending) if pending.by_apt => live.message(&["boot", "restore"]),
+            _ => Ok(()),
+        };
+    }
+    if !config.apt_auto || std::env::var_os(RUN_VARIABLE).is_some() {
+        return Ok(());
+    }
+    if refused {
+        eprintln!("bow: no checkpoint is taken: {loaders} would write to the boot loader's places, which a rollback does not give back");
+        return Ok(());
+    }
+    let command: Vec<_> = ["apt:".to_owned()]
+        .into_iter()
+        .chain(packages.iter().cloned())
+        .collect();
+
+    // An upgrade that has no checkpoint is better than none: security updates must come in.
+    if let Err(failure) = begin::begin(&config, &command, true) {
+        eprintln!("bow: no checkpoint is taken: {failure}");
+    }
+    Ok(())
+}
+
+/// Arms the checkpoint that was taken for apt.
+pub(super) fn after() -> Result {
+    let is_open = crate::root::live()
+        .map(|live| live.state())
+        .transpose()?
+        .is_some_and(|state| state == State::Checkpoint);
+
+    match Records::default().pending() {
+        Some(pending) if pending.by_apt && is_open => {
+            begin::arm(&Config::read())?;
+            print("bow: the next boot tries the upgraded system; if it does not become healthy, the old one comes back.\n")
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packages_of_boot_loaders() {
+        let packages = [
+            "grub-efi-amd64-signed",
+            "shim-signed",
+            "grub-common",
+            "linux-image-amd64",
+            "systemd-boot-efi",
+            "systemd",
+        ];
+
+        assert_eq!(
+            boot_loaders(packages),
+            ["grub-efi-amd64-signed", "shim-signed", "systemd-boot-efi"]
+        );
+    }
+}

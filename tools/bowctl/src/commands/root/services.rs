@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What units, udev and the initramfs call.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use bow_decisions::log::{probe, SECTOR_SIZE};
+use bow_decisions::state::State;
+use rustix::fs::{accessat, Access, AtFlags};
+
+use crate::commands::print;
+use crate::error::{Code, CommandError, Result};
+use crate::live::Live;
+use crate::root::config::{Config, LowSpace};
+use crate::root::update::{Failure, Outcome, Records};
+use crate::root::{begin, health, marks, NAME};
+use crate::words::bytes;
+
+/// Runs the checks. What fails is recorded in the new state; a required one fails the boot.
+pub(super) fn check_health() -> Result {
+    let config = Config::read();
+    let checks = health::all(&health::FOLDERS.map(Path::new));
+    let failed = health::run(&checks, config.check, |line| println!("{line}"));
+
+    if failed.is_empty() {
+        return print("all checks passed\n");
+    }
+    let names = |required| -> Vec<&str> {
+        failed
+            .iter()
+            .filter(|check| check.required == required)
+            .map(|check| check.name.as_str())
+            .collect()
+    };
+    let (required, wanted) = (names(true).join(", "), names(false).join(", "));
+    let reason = if required.is_empty() {
+        format!("wanted checks failed: {wanted}")
+    } else {
+        format!("required checks failed: {required}")
+    };
+    let is_good = required.is_empty();
+
+    Records::default().add_failure(&Failure::now(reason.clone(), failed))?;
+    if is_good {
+        eprintln!("{reason}; the new state is kept all the same");
+        return Ok(());
+    }
+    Err(CommandError::new(Code::RolledBack, reason))
+}
+
+/// Watches the free space of the open checkpoint, until there is none.
+pub(super) fn watch() -> Result {
+    const INTERVAL: Duration = Duration::from_secs(5);
+    let config = Config::read();
+
+    loop {
+        let Some(live) = crate::root::live() else {
+            return Ok(());
+        };
+
+        if live.state()? != State::Checkpoint {
+            return Ok(());
+        }
+        let free = live.free()?;
+        let ends = live
+            .figures()
+            .is_some_and(|figures| matches!(figures.condition.as_str(), "full" | "failed"));
+        if free < config.free_low || ends {
+            return low_space(&live, &config, free);
+        }
+        sleep(INTERVAL);
+    }
+}
+
+fn low_space(live: &Live, config: &Config, free: u64) -> Result {
+    let reason = format!("{} were left for backups", bytes(free));
+
+    match config.low_space {
+        LowSpace::Nothing => {
+            eprintln!("{reason}; LOW_SPACE=nothing");
+            Ok(())
+        }
+        LowSpace::Commit => {
+            eprintln!("{reason}; the new state is kept (LOW_SPACE=commit)");
+            live.set_state(State::Committed)
+                .map_err(|error| CommandError::io(NAME, &error))?;
+            begin::committed(live, &reason)
+        }
+        LowSpace::Rollback => {
+            eprintln!("{reason}; rolling back (LOW_SPACE=rollback)");
+            begin::request_rollback(&Failure::now(reason, Vec::new()))?;
+            begin::reboot(true)
+        }
+    }
+}
+
+/// Ends an update in the history when no checkpoint is open any more.
+pub(super) fn settle() -> Result {
+    if let Some(live) = crate::root::live() {
+        if live.state()? == State::Checkpoint {
+            return Ok(());
+        }
+    }
+    if let Some(ended) = Records::default().settle(NAME, "committed")? {
+        let level = match ended.outcome {
+            Outcome::Committed => "<5>",
+            Outcome::RolledBack => "<4>",
+        };
+
+        eprintln!(
+            "{level}update {}: {}: {}. `bowctl history` has the whole story.",
+            begin::says(ended.outcome),
+            ended.command.join(" "),
+            ended.reason
+        );
+    }
+    Ok(())
+}
+
+/// Waits until the trial has ended, and reboots if it does not end in time.
+///
+/// This is started in the initramfs and goes on after it, whatever becomes of init. The directory is opened at once,
+/// since its path means nothing after the root has been switched.
+pub(super) fn guard() -> Result {
+    const INTERVAL: Duration = Duration::from_secs(1);
+    let config = Config::read();
+    let folder =
+        File::open(marks::FOLDER).map_err(|error| CommandError::io(marks::FOLDER, &error))?;
+    let begun = Instant::now();
+
+    loop {
+        if accessat(&folder, marks::TRY_NAME, Access::EXISTS, AtFlags::empty()).is_err() {
+            return Ok(());
+        }
+        // A little after systemd's own time, which does it in better order.
+        if begun.elapsed() >= config.deadline + Duration::from_secs(30) {
+            return begin::reboot_now();
+        }
+        sleep(INTERVAL);
+    }
+}
+
+/// Succeeds if a block device holds the log of a checkpoint.
+pub(super) fn probe_device(arguments: &[String]) -> Result {
+    let [device] = arguments else {
+        return Err(CommandError::new(Code::Usage, "`probe` takes one device"));
+    };
+    let mut first = [0; SECTOR_SIZE];
+
+    File::open(device)
+        .and_then(|mut file| file.read_exact(&mut first))
+        .map_err(|error| CommandError::io(device, &error))?;
+    // Nothing is said: udev asks at every event of a partition.
+    std::process::exit(match probe(&first) {
+        Some(_) => 0,
+        None => Code::NoLog as i32,
+    });
+}
