@@ -48,6 +48,18 @@ impl Version {
     }
 }
 
+/// Which of several flushes has ended, if neither the trace nor dm-log-writes tells.
+///
+/// Each way the devices are given the benefit of the doubt: what is above has promised no more than it must have,
+/// and what is below holds no less.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Doubt {
+    /// The one that began first, after which fewest writes are durable: above bow.
+    Oldest,
+    /// The one that began last: below bow.
+    Youngest,
+}
+
 /// All that happened to a device.
 pub(crate) struct Level {
     pub(crate) bios: Vec<Bio>,
@@ -64,10 +76,11 @@ impl Level {
     pub(crate) fn join(
         entries: &[Entry<'_>],
         mut bios: Vec<Bio>,
+        doubt: Doubt,
         sectors: u64,
         contents: &mut Contents,
     ) -> Result<Self, String> {
-        let logged = logged_as(entries, &mut bios)?;
+        let logged = logged_as(entries, &mut bios, doubt)?;
         let flushes = Flushes::new(&bios);
         let mut lists: HashMap<u32, Vec<Version>> = HashMap::new();
         for (number, (bio, entry)) in bios.iter().zip(&logged).enumerate() {
@@ -219,9 +232,13 @@ fn key(bio: &Bio) -> Key {
 ///
 /// An entry is taken to be the first bio that fits it in the order of [`LogOrder`]. dm-log-writes
 /// and the trace may see bios that end at the same moment the other way round.
-fn logged_as(entries: &[Entry<'_>], bios: &mut [Bio]) -> Result<Vec<Option<usize>>, String> {
+fn logged_as(
+    entries: &[Entry<'_>],
+    bios: &mut [Bio],
+    doubt: Doubt,
+) -> Result<Vec<Option<usize>>, String> {
     let mut queues: HashMap<Key, Vec<usize>> = HashMap::new();
-    for number in LogOrder::new(entries, bios).run().into_iter().rev() {
+    for number in LogOrder::new(entries, bios, doubt).run().into_iter().rev() {
         queues.entry(key(&bios[number])).or_default().push(number);
     }
     let mut logged = vec![None; bios.len()];
@@ -243,11 +260,12 @@ fn logged_as(entries: &[Entry<'_>], bios: &mut [Bio]) -> Result<Vec<Option<usize
 /// Does once more with the bios what dm-log-writes does with them: a flush takes the writes that
 /// have ended when it begins, and logs them before itself when it ends.
 ///
-/// The trace does not say which of several flushes has ended. What was logged then does, since each
-/// has taken other writes; where it has not, it does not matter.
+/// The trace does not say which of several flushes has ended. What was logged then does, as far as they
+/// have taken different writes.
 struct LogOrder<'a> {
     entries: &'a [Entry<'a>],
     bios: &'a mut [Bio],
+    doubt: Doubt,
     order: Vec<usize>,
     unflushed: Vec<usize>,
     /// Flushes that have not ended, with what they have taken.
@@ -255,10 +273,11 @@ struct LogOrder<'a> {
 }
 
 impl<'a> LogOrder<'a> {
-    fn new(entries: &'a [Entry<'a>], bios: &'a mut [Bio]) -> Self {
+    fn new(entries: &'a [Entry<'a>], bios: &'a mut [Bio], doubt: Doubt) -> Self {
         Self {
             entries,
             bios,
+            doubt,
             order: Vec::new(),
             unflushed: Vec::new(),
             flushes: Vec::new(),
@@ -307,15 +326,19 @@ impl<'a> LogOrder<'a> {
                     .get(end)
                     .is_some_and(|entry| entry.kind == Kind::Flush)
         };
-        let found = self
-            .flushes
-            .iter()
-            .position(|(number, taken)| is_alike(*number) && is_logged(taken))
-            .or_else(|| {
-                self.flushes
-                    .iter()
-                    .position(|(number, _)| is_alike(*number))
-            });
+        let one_of = |fits: &dyn Fn(&[usize]) -> bool| {
+            let mut alike = self
+                .flushes
+                .iter()
+                .enumerate()
+                .filter(|(_, (number, taken))| is_alike(*number) && fits(taken))
+                .map(|(place, _)| place);
+            match self.doubt {
+                Doubt::Oldest => alike.next(),
+                Doubt::Youngest => alike.next_back(),
+            }
+        };
+        let found = one_of(&is_logged).or_else(|| one_of(&|_| true));
         if let Some(found) = found {
             let (number, taken) = self.flushes.remove(found);
             self.bios[number].end = time;
@@ -345,7 +368,7 @@ mod tests {
     fn level(bios: &[Bio]) -> (Level, Vec<Id>) {
         let mut contents = Contents::new();
         let data: Vec<_> = (0..bios.len()).map(|n| [n as u8 + 1; SECTOR]).collect();
-        let order = LogOrder::new(&[], &mut bios.to_vec()).run();
+        let order = LogOrder::new(&[], &mut bios.to_vec(), Doubt::Oldest).run();
         let entries: Vec<_> = order
             .into_iter()
             .map(|n| Entry {
@@ -355,7 +378,7 @@ mod tests {
                 data: &data[n],
             })
             .collect();
-        let level = Level::join(&entries, bios.to_vec(), 8, &mut contents).unwrap();
+        let level = Level::join(&entries, bios.to_vec(), Doubt::Oldest, 8, &mut contents).unwrap();
         let ids = data.iter().map(|data| contents.intern(data)).collect();
         (level, ids)
     }
@@ -403,9 +426,45 @@ mod tests {
             entry(Kind::Write, 1),
             entry(Kind::Flush, 0),
         ];
-        let level = Level::join(&entries, bios.to_vec(), 8, &mut Contents::new()).unwrap();
+        let level = Level::join(
+            &entries,
+            bios.to_vec(),
+            Doubt::Oldest,
+            8,
+            &mut Contents::new(),
+        )
+        .unwrap();
         assert_eq!((level.bios[1].end, level.bios[3].end), (7, 6));
         assert_eq!(ids(&level, 2, 7).len(), 1);
+    }
+
+    #[test]
+    fn a_flush_that_nothing_tells_from_another_is_doubted_in_favour_of_the_devices() {
+        // The first two flushes have taken nothing, the last one has: the log says so.
+        let bios = [
+            bio(Kind::Flush, 0, 1, 6),
+            bio(Kind::Flush, 0, 2, 7),
+            bio(Kind::Write, 1, 3, 4),
+            bio(Kind::Flush, 0, 5, 8),
+            bio(Kind::Flush, 0, 5, 9),
+        ];
+        let data = [9; SECTOR];
+        let entry = |kind, sector, sectors| Entry {
+            kind,
+            sector,
+            sectors,
+            data: &data,
+        };
+        let flush = || entry(Kind::Flush, 0, 0);
+        let entries = [flush(), flush(), entry(Kind::Write, 1, 1), flush(), flush()];
+        let durable = |doubt| {
+            let mut contents = Contents::new();
+            let level = Level::join(&entries, bios.to_vec(), doubt, 8, &mut contents).unwrap();
+            level.versions(1)[1].durable
+        };
+        assert_eq!(durable(Doubt::Oldest), 8);
+        // The last flush began after the write too, and has taken nothing.
+        assert_eq!(durable(Doubt::Youngest), 6);
     }
 
     #[test]

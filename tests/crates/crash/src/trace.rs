@@ -48,10 +48,6 @@ pub(crate) struct Trace {
 }
 
 /// Bios that have not ended, of one device.
-///
-/// Flushes look alike, and whichever ends is taken for the oldest. A write is then called durable when it
-/// certainly is: when more flushes have ended than had begun before the end of the write. Above and below
-/// bow that agrees as long as bow sends no flush of its own that looks like one that it passes on.
 type Open = HashMap<(Flags, u64), Vec<usize>>;
 
 /// Reads the text of the kernel's `trace` file.
