@@ -11,5 +11,5 @@ def run(t):
     t.machine.expect("machine-app: this init hangs", 1200)
     t.machine.expect("machine-app: this init hangs", 1200)
     t.comes_back()
-    t.old_system(".", boots=2)
+    t.old_system("did not become healthy", boots=2)
     t.off()

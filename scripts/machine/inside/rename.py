@@ -123,6 +123,10 @@ class Change:
         tree = folder / "tree"
         run("dpkg-deb", "-R", deb, tree)
         shutil.rmtree(tree / "usr/share/doc", ignore_errors=True)
+        # A package that has no file of its own is taken for replaced by those that have its folders.
+        own = tree / "usr/share/doc" / self.text(deb.name.split("_")[0])
+        own.mkdir(parents=True)
+        (own / "copyright").write_text("That of the package that this one was made of.\n")
         shutil.rmtree(tree / "usr/share/bug", ignore_errors=True)
         (tree / "DEBIAN/md5sums").unlink(missing_ok=True)
         for root, folders, files in os.walk(tree, topdown=False):
