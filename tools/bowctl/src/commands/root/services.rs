@@ -3,16 +3,16 @@
 //! What units, udev and the initramfs call.
 
 use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use bow_decisions::log::{probe, SECTOR_SIZE};
 use bow_decisions::state::State;
-use rustix::fs::{accessat, Access, AtFlags};
+use rustix::fs::{accessat, Access as Accessible, AtFlags};
 
 use crate::commands::print;
+use crate::device::{Access, BlockDevice, FileDevice};
 use crate::error::{Code, CommandError, Result};
 use crate::live::Live;
 use crate::root::config::{Config, LowSpace};
@@ -133,7 +133,14 @@ pub(super) fn guard() -> Result {
     let begun = Instant::now();
 
     loop {
-        if accessat(&folder, marks::TRY_NAME, Access::EXISTS, AtFlags::empty()).is_err() {
+        if accessat(
+            &folder,
+            marks::TRY_NAME,
+            Accessible::EXISTS,
+            AtFlags::empty(),
+        )
+        .is_err()
+        {
             return Ok(());
         }
         // A little after systemd's own time, which does it in better order.
@@ -151,8 +158,8 @@ pub(super) fn probe_device(arguments: &[String]) -> Result {
     };
     let mut first = [0; SECTOR_SIZE];
 
-    File::open(device)
-        .and_then(|mut file| file.read_exact(&mut first))
+    FileDevice::open(Path::new(device), Access::Look)?
+        .read_at(0, &mut first)
         .map_err(|error| CommandError::io(device, &error))?;
     // Nothing is said: udev asks at every event of a partition.
     std::process::exit(match probe(&first) {
