@@ -15,6 +15,7 @@ def run(t):
     t.same("links by UUID name it", "/dev/dm-0",
            t.output("readlink -f /dev/disk/by-uuid/0b0e0b0e-0000-4000-8000-000000000001"))
     t.same("no unit failed", "", t.output("systemctl --failed --no-legend"))
+    t.check("a kernel that panics boots again", "panic=30" in t.output("cat /proc/cmdline"))
     status = t.run("bowctl root status", check=False)
     t.check("bowctl root status", status.status == 0, status)
     t.tell(status.output)

@@ -284,13 +284,30 @@ fn status(json: bool) -> Result {
         next_boot: boot.map(begin::at_next_boot),
         free_bytes: live.as_ref().map(Live::free).transpose()?,
         update: Records::default().pending(),
-        obstacles: facts.map_or(Vec::new(), |facts| facts.obstacles()),
+        obstacles: facts
+            .map_or(Vec::new(), |facts| facts.obstacles())
+            .into_iter()
+            .chain(live.as_ref().and_then(|_| no_panic()))
+            .collect(),
     };
 
     if json {
         return print_json(&found);
     }
     print(&status_text(&found))
+}
+
+/// Tells if the kernel that runs would not boot again after a panic.
+fn no_panic() -> Option<Obstacle> {
+    let line = fs::read_to_string("/proc/cmdline").ok()?;
+
+    (!line.split_whitespace().any(|word| word.starts_with("panic="))).then(|| Obstacle {
+        name: "panic",
+        weight: Weight::Note,
+        reason: "The kernel was booted without `panic=30`: one that panics waits for a person, and is not rolled back by \
+                 itself. Something that GRUB reads after /etc/default/grub.d/zz-bow.cfg sets the command line."
+            .to_owned(),
+    })
 }
 
 fn status_text(status: &RootStatus) -> String {
