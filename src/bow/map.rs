@@ -76,7 +76,7 @@ impl Bow {
             }
             if first_block {
                 // From here on a bio is either in the first block or outside it, never both.
-                bio.accept_partial(this.block.sectors() - bio.sector());
+                bio.accept_partial(this.block.sectors().saturating_sub(bio.sector()));
             }
             let wake = if first_block || operation == Operation::Discard {
                 Wake::Now
