@@ -326,19 +326,22 @@ impl<'a> LogOrder<'a> {
                     .get(end)
                     .is_some_and(|entry| entry.kind == Kind::Flush)
         };
-        let one_of = |fits: &dyn Fn(&[usize]) -> bool| {
-            let mut alike = self
-                .flushes
-                .iter()
-                .enumerate()
-                .filter(|(_, (number, taken))| is_alike(*number) && fits(taken))
-                .map(|(place, _)| place);
-            match self.doubt {
-                Doubt::Oldest => alike.next(),
-                Doubt::Youngest => alike.next_back(),
-            }
+        let mut alike = self
+            .flushes
+            .iter()
+            .enumerate()
+            .filter(|(_, (number, _))| is_alike(*number));
+        let fitting: Vec<_> = alike
+            .clone()
+            .filter(|(_, (_, taken))| is_logged(taken))
+            .collect();
+        // Of flushes that took the same the first is meant: what they took would be mixed up.
+        let took_nothing = fitting.iter().all(|(_, (_, taken))| taken.is_empty());
+        let found = match self.doubt {
+            Doubt::Youngest if took_nothing => fitting.last().copied(),
+            _ => fitting.first().copied(),
         };
-        let found = one_of(&is_logged).or_else(|| one_of(&|_| true));
+        let found = found.or_else(|| alike.next()).map(|(place, _)| place);
         if let Some(found) = found {
             let (number, taken) = self.flushes.remove(found);
             self.bios[number].end = time;
