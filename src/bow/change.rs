@@ -362,6 +362,7 @@ impl Active {
     /// # Errors
     ///
     /// `ENOSPC` if there are too few free blocks; errors of the underlying device.
+    #[inline(never)]
     fn write_first_log(&mut self, bow: &Bow, map: FreeMapIo) -> Result {
         let device = &bow.device;
         let bytes = bow.block.bytes() as usize;

@@ -48,7 +48,7 @@ impl Version {
     }
 }
 
-/// Which of several flushes has ended, if neither the trace nor dm-log-writes tells.
+/// Choice between flushes of which one has ended, if neither the trace nor dm-log-writes tells which.
 ///
 /// Each way the devices are given the benefit of the doubt: what is above has promised no more than it must have,
 /// and what is below holds no less.

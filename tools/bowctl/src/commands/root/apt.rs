@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What apt calls before and after dpkg.
+//! Commands that apt calls before and after dpkg.
 
 use bow_decisions::state::State;
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What units, udev and the initramfs call.
+//! Commands that units, udev and the initramfs call.
 
 use std::fs::File;
 use std::path::Path;
