@@ -6,7 +6,7 @@ use crate::contents::{Contents, Id, GARBAGE, ZEROES};
 use crate::files::Files;
 use crate::log_writes;
 use crate::reach::Reach;
-use crate::timeline::{Doubt, Level};
+use crate::timeline::{Level, Side};
 use crate::trace::{self, Time, NEVER};
 use bow_decisions::log;
 use std::collections::{HashMap, HashSet};
@@ -83,17 +83,17 @@ impl Recording {
         let mut trace = trace::parse(&String::from_utf8_lossy(&read("trace")?))?;
 
         let mut contents = Contents::new();
-        let mut join = |name: &str, device: &str, doubt| -> Result<Level, String> {
+        let mut join = |name: &str, device: &str, side| -> Result<Level, String> {
             let numbers = number(device)?;
             let numbers = ((numbers >> 20) as u32, (numbers & 0xf_ffff) as u32);
             let bios = trace.bios.remove(&numbers).unwrap_or_default();
             let log = read(name)?;
             let entries = log_writes::parse(&log).map_err(|error| format!("{name}: {error}"))?;
-            Level::join(&entries, bios, doubt, sectors, &mut contents)
+            Level::join(&entries, bios, side, sectors, &mut contents)
                 .map_err(|error| format!("{name}: {error}"))
         };
-        let lower = join("lower", "late", Doubt::Youngest)?;
-        let upper = join("upper", "bow", Doubt::Oldest)?;
+        let lower = join("lower", "late", Side::Below)?;
+        let upper = join("upper", "bow", Side::Above)?;
 
         let reported = |mark: &str| {
             let found = trace.marks.iter().find(|(_, text)| text == mark);
