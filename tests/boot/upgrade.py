@@ -12,7 +12,9 @@ def run(t):
     t.booted(2400)
     t.new_system(t.setting.newer)
     t.same("the new version of the package", "version 2", t.output("machine-app"))
-    t.same("no log of a checkpoint is left", "0", t.output("dd if=/dev/vda2 iflag=direct bs=4096 count=1 status=none | head -c 3 | grep -c BOW; :"))
+    # Past the page cache, which may be older than what dm-bow wrote.
+    first = "dd if=/dev/vda2 iflag=direct bs=4096 count=1 status=none"
+    t.same("no log of a checkpoint is left", "0", t.output(f"{first} | head -c 3 | grep -c BOW; :"))
     # The next update finds what the file system has free.
     t.run("apt-get clean && fstrim /")
     room = int(t.output("df -B1 --output=avail / | tail -n 1"))

@@ -83,10 +83,10 @@ impl Level {
         let logged = logged_as(entries, &mut bios)?;
         let as_logged = Flushes::new(&bios);
         let flushed = |end| {
-            let (one, other) = (in_order.first_after(end), as_logged.first_after(end));
+            let (ordered, logged) = (in_order.first_after(end), as_logged.first_after(end));
             match side {
-                Side::Above => one.max(other),
-                Side::Below => one.min(other),
+                Side::Above => ordered.max(logged),
+                Side::Below => ordered.min(logged),
             }
         };
         let mut lists: HashMap<u32, Vec<Version>> = HashMap::new();
@@ -263,8 +263,8 @@ fn logged_as(entries: &[Entry<'_>], bios: &mut [Bio]) -> Result<Vec<Option<usize
 /// Does once more with the bios what dm-log-writes does with them: a flush takes the writes that
 /// have ended when it begins, and logs them before itself when it ends.
 ///
-/// The trace does not say which of several flushes has ended. What was logged then does, since each
-/// has taken other writes; where it has not, it does not matter.
+/// The trace does not say which of several flushes has ended. What was logged then does, as far as each has taken
+/// other writes; where it has not, the one that began first is taken ([`Side`] has what follows from that).
 struct LogOrder<'a> {
     entries: &'a [Entry<'a>],
     bios: &'a mut [Bio],

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use bow_decisions::log::{probe, SECTOR_SIZE};
 use bow_decisions::state::State;
-use rustix::fs::{accessat, Access as Accessible, AtFlags};
+use rustix::fs::{accessat, AtFlags};
 
 use crate::commands::print;
 use crate::device::{Access, BlockDevice, FileDevice};
@@ -136,7 +136,7 @@ pub(super) fn guard() -> Result {
         if accessat(
             &folder,
             marks::TRY_NAME,
-            Accessible::EXISTS,
+            rustix::fs::Access::EXISTS,
             AtFlags::empty(),
         )
         .is_err()
