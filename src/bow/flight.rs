@@ -1,33 +1,25 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Completions of the I/O of batches. All functions may be called in any context and take no lock.
+//!
+//! The count of bios in flight orders everything else: what a completion stores before it
+//! [lands](Flight::landed) is seen by whoever has found that [all have](Flight::has_landed).
+//! `tests/crates/memory-order` tries that in every order.
 
-use super::Bow;
 use crate::{
-    abstractions::block::{
-        bio::Status,
-        bio_set::{
-            BioSet,
-            IoCompletion, //
-        },
-        device::Device,
-    },
+    abstractions::block::bio::Status,
     decisions::batch::{
         CopyError,
         COPIES_MAX,
         FULL_LOG_BLOCKS_MAX, //
     },
 };
-use kernel::sync::{
-    atomic::{
-        ordering::{
-            Full,
-            Relaxed, //
-        },
-        Atomic, //
+use kernel::sync::atomic::{
+    ordering::{
+        Full,
+        Relaxed, //
     },
-    Arc,
-    ArcBorrow, //
+    Atomic, //
 };
 
 /// Identity of a bio of internal I/O.
@@ -176,26 +168,5 @@ impl Flight {
     /// Returns the status of the log write, if it failed.
     pub(super) fn log_error(&self) -> Option<Status> {
         failed(&self.log)
-    }
-}
-
-impl IoCompletion for Bow {
-    type Tag = Tag;
-
-    fn bios(&self) -> &BioSet<Self> {
-        &self.bios
-    }
-
-    fn device(&self) -> &Device {
-        &self.device
-    }
-
-    fn completed(this: ArcBorrow<'_, Self>, tag: Tag, status: Status) {
-        if let Some(flight) = this.flights.get(tag.slot) {
-            flight.record(tag.part, status);
-            if flight.landed() {
-                Arc::from(this).wake();
-            }
-        }
     }
 }

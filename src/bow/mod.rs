@@ -12,7 +12,7 @@
 //! - [`active`]: state 1, batches of first writes.
 //! - [`slot`]: the phases of one batch; [`slot_io`]: their I/O.
 //! - [`flight`]: completions of that I/O.
-//! - [`writable`]: use of the map of writable blocks; [`writable_map`]: the map.
+//! - [`writable`]: use of the map of writable blocks; [`writable_map`]: the map; [`writable_word`]: its bits.
 //! - [`change`]: changes of state.
 //! - [`free_map_io`]: writing of the free map.
 //! - [`announce`]: events and uevents.
@@ -40,6 +40,18 @@
 //! - [`Bow::answer`] (mutex): a leaf.
 //!
 //! No lock is held across I/O but `worker` and `requests`, which no writer of the device waits for.
+//!
+//! # Atomics
+//!
+//! | atomic | orders |
+//! |---|---|
+//! | [`Bow::mode`] | The store releases what the new mode needs, a load acquires that. Who must not be under way in the old mode any more is waited for by the drain after the store. |
+//! | [`Bow::drained`] | Set with release after the drain, taken with acquire: who sees it set sees what the drain has waited for. |
+//! | [`Bow::first_block_io`] | Full: who finds 0 sees the I/O of the first block done. |
+//! | those of a [`Flight`] | The count is full and orders the others, which are relaxed. |
+//! | the words of a [`writable_map`] | Nothing: tickets do ([`writable_word`]). |
+//! | [`Bow::on_full`], [`Bow::low_water`], [`Bow::is_low_told`], [`Bow::suspending`] | Nothing: settings, and flags for the worker, who is woken after them if it matters; queueing work is a full barrier. |
+//! | [`Bow::hits`], [`Bow::granted`] | Nothing: counters. `granted` is raised before the blocks are granted, so it is never too small. |
 
 mod active;
 mod announce;
@@ -58,6 +70,7 @@ mod tracking;
 mod worker;
 mod writable;
 mod writable_map;
+mod writable_word;
 
 use self::{
     deferred::Deferred,

@@ -22,11 +22,13 @@ use crate::{
         bio::Status,
         bio_set::{
             BioSet,
+            IoCompletion,
             IoOperation,
             IoRequest,
             Piece, //
         },
         buffer::crc32,
+        device::Device,
     },
     decisions::{
         chain::Appended,
@@ -37,9 +39,33 @@ use crate::{
 use kernel::{
     page::PAGE_SIZE,
     prelude::*,
-    sync::Arc,
+    sync::{
+        Arc,
+        ArcBorrow, //
+    },
     time::Instant, //
 };
+
+impl IoCompletion for Bow {
+    type Tag = Tag;
+
+    fn bios(&self) -> &BioSet<Self> {
+        &self.bios
+    }
+
+    fn device(&self) -> &Device {
+        &self.device
+    }
+
+    fn completed(this: ArcBorrow<'_, Self>, tag: Tag, status: Status) {
+        if let Some(flight) = this.flights.get(tag.slot) {
+            flight.record(tag.part, status);
+            if flight.landed() {
+                Arc::from(this).wake();
+            }
+        }
+    }
+}
 
 impl Slot {
     /// Starts to read the old contents.

@@ -4,7 +4,7 @@
 //! cease to be.
 
 use super::{
-    writable_map::FirstWrites,
+    writable_word::FirstWrites,
     Bio,
     Bow, //
 };

@@ -28,135 +28,23 @@
 //! once the worker has cleared the bits of a block and waited for the tickets, no write that saw one of them set
 //! is in flight.
 
+use super::writable_word::{
+    FirstWrites,
+    Word,
+    WORD_BITS, //
+};
 use crate::decisions::block_size::BlockSize;
 use core::ops::Range;
 use kernel::{
     prelude::*,
-    sync::{
-        atomic::{
-            ordering::Relaxed,
-            Atomic, //
-        },
-        SetOnce, //
-    },
+    sync::SetOnce, //
 };
-
-/// Number of blocks whose bits are in a word.
-const WORD_BITS: u64 = u32::BITS as u64;
 
 /// Number of words in a page.
 const PAGE_WORDS: u64 = 512;
 
 /// Number of blocks that a page covers.
 const PAGE_BLOCKS: u64 = PAGE_WORDS * WORD_BITS;
-
-/// Bits of [`WORD_BITS`] blocks: the written bits in the low half, the fresh bits in the high half.
-struct Word(Atomic<u64>);
-
-/// Both kinds of bits of the blocks of a [`Word`].
-#[derive(Clone, Copy)]
-struct Bits {
-    written: u32,
-    fresh: u32,
-}
-
-impl Bits {
-    #[inline]
-    const fn from_raw(raw: u64) -> Self {
-        Self {
-            written: raw as u32,
-            fresh: (raw >> WORD_BITS) as u32,
-        }
-    }
-
-    #[inline]
-    const fn to_raw(self) -> u64 {
-        self.written as u64 | (self.fresh as u64) << WORD_BITS
-    }
-
-    /// Returns how many blocks of `mask` wait for their first write.
-    #[inline]
-    fn waiting(self, mask: u32) -> FirstWrites {
-        let count = |bits: u32| u64::from((bits & self.fresh & mask).count_ones());
-        FirstWrites {
-            prefetched: count(self.written),
-            granted: count(!self.written),
-        }
-    }
-}
-
-/// Number of blocks that had their first write, of each kind.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct FirstWrites {
-    /// Prefetched blocks.
-    pub(super) prefetched: u64,
-    /// Granted blocks.
-    pub(super) granted: u64,
-}
-
-impl FirstWrites {
-    #[inline]
-    fn add(&mut self, other: Self) {
-        self.prefetched += other.prefetched;
-        self.granted += other.granted;
-    }
-}
-
-impl Word {
-    /// Creates a word of blocks that are not writable.
-    const fn new() -> Self {
-        Self(Atomic::new(0))
-    }
-
-    #[inline]
-    fn load(&self) -> Bits {
-        Bits::from_raw(self.0.load(Relaxed))
-    }
-
-    /// Replaces the bits by what `change` makes of them, unless that is [`None`]. Returns the old bits, and
-    /// whether they were replaced.
-    #[inline]
-    fn update(&self, change: impl Fn(Bits) -> Option<Bits>) -> (Bits, bool) {
-        let mut old = self.load();
-        loop {
-            let Some(new) = change(old) else {
-                return (old, false);
-            };
-            match self.0.cmpxchg(old.to_raw(), new.to_raw(), Relaxed) {
-                Ok(_) => return (old, true),
-                Err(now) => old = Bits::from_raw(now),
-            }
-        }
-    }
-
-    /// Lets a write to the blocks of `mask` pass if all of them are writable. Returns how many of them had their
-    /// first write with that.
-    #[inline]
-    fn admit(&self, mask: u32) -> Option<FirstWrites> {
-        let (old, changed) = self.update(|old| {
-            let is_writable = (old.written | old.fresh) & mask == mask;
-            (is_writable && old.fresh & mask != 0).then_some(Bits {
-                written: old.written | mask,
-                fresh: old.fresh & !mask,
-            })
-        });
-        if changed {
-            return Some(old.waiting(mask));
-        }
-        (old.written & mask == mask).then(FirstWrites::default)
-    }
-
-    /// Makes the blocks of `mask` not writable. Returns how many of them were waiting for their first write.
-    fn clear(&self, mask: u32) -> FirstWrites {
-        let (old, _) = self.update(|old| {
-            Some(Bits {
-                written: old.written & !mask,
-                fresh: old.fresh & !mask,
-            })
-        });
-        old.waiting(mask)
-    }
-}
 
 /// Words of [`PAGE_BLOCKS`] blocks.
 type Page = KVec<Word>;
@@ -239,13 +127,7 @@ impl WritableMap {
             let Some(word) = self.word_or_new(block) else {
                 return false;
             };
-            // Those that are granted are writable already.
-            word.update(|old| {
-                Some(Bits {
-                    written: old.written | mask & !old.fresh,
-                    ..old
-                })
-            });
+            word.set(mask);
             true
         });
     }
@@ -254,12 +136,7 @@ impl WritableMap {
     pub(super) fn set_prefetched(&self, sectors: &Range<u64>) {
         self.visit(sectors, |block, mask| {
             if let Some(word) = self.word(block) {
-                word.update(|old| {
-                    Some(Bits {
-                        fresh: old.fresh | mask & old.written,
-                        ..old
-                    })
-                });
+                word.set_prefetched(mask);
             }
             true
         });
@@ -273,13 +150,7 @@ impl WritableMap {
             let Some(word) = self.word_or_new(block) else {
                 return false;
             };
-            let (old, _) = word.update(|old| {
-                Some(Bits {
-                    fresh: old.fresh | mask & !old.written,
-                    ..old
-                })
-            });
-            count += u64::from((mask & !old.written & !old.fresh).count_ones());
+            count += u64::from(word.set_granted(mask).count_ones());
             true
         });
         count
@@ -310,30 +181,18 @@ impl WritableMap {
             let Some(word) = self.word(block) else {
                 return true;
             };
-            let bits = word.load();
-            let mut left = bits.fresh & !bits.written & mask;
+            let mut left = word.granted() & mask;
             while left != 0 {
                 let bit = u64::from(left.trailing_zeros());
                 let run = Self::mask(bit, u64::from((left >> bit).trailing_ones()));
                 left &= !run;
-                let is_granted = |old: Bits| old.fresh & !old.written & run == run;
                 // Where a writer was faster, the rest of the run is left to the next call.
-                let (_, is_taken) = word.update(|old| {
-                    is_granted(old).then_some(Bits {
-                        fresh: old.fresh & !run,
-                        ..old
-                    })
-                });
+                let is_taken = word.take_back(run);
                 let first = block - block % WORD_BITS + bit;
                 let end = first + u64::from(run.count_ones());
                 let span = self.block.sectors_of(first)..self.block.sectors_of(end);
                 if is_taken && !taken(span) {
-                    word.update(|old| {
-                        Some(Bits {
-                            fresh: old.fresh | run,
-                            ..old
-                        })
-                    });
+                    word.set_granted(run);
                     return false;
                 }
             }
