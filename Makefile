@@ -13,9 +13,9 @@ export KDIR PREFIX DESTDIR
 export DM_BOW_GOAL := $(MAKECMDGOALS)
 
 .DEFAULT_GOAL := all
-.PHONY: all help module tools paths install clean clean-cache update \
+.PHONY: all help module tools paths install clean clean-cache update watch \
 	rust-analyzer upstream demo demo-root bench test test-host test-kernel test-powercut test-boot test-crash \
-	test-crash-teeth test-debug test-fuzz test-packages deb check
+	test-crash-teeth test-series test-debug test-fuzz test-packages deb check
 
 all: ## the module for the running kernel, or for KDIR=
 	@scripts/native-module
@@ -56,6 +56,9 @@ test-crash: ## the crash sweep at length: 60,000 states and more
 test-crash-teeth: ## negative controls: modules that are wrong in one way each, which the sweep must catch
 	@tests/run-crash-teeth
 
+test-series: ## selftests and a tenth of the crash sweep on every series of scripts/kernels.conf
+	@tests/run-series
+
 test-debug: ## selftests, faults and a soak in a debug kernel, which it builds once (T=, SOAK_SECONDS=)
 	@set -f; tests/run-debug $(T)
 
@@ -82,6 +85,9 @@ rust-analyzer: ## rust-project.json for editors
 
 upstream: ## src/abstractions as patches for the kernel, checked by its checkpatch.pl
 	@scripts/upstream
+
+watch: ## tries kernels and Rust compilers that are new in the archive (SUITE=, T=), and writes what broke
+	@set -f; T="$(T)" scripts/watch $(SUITE)
 
 update: ## look for newer packages and kernels (the cache is kept as it is until then)
 	@scripts/update

@@ -36,6 +36,14 @@ die() {
 . "$scripts/kernels.conf"
 choose_series() {
     local want=${SERIES:-${kernels%% *}} known
+    # A suite that is no series yet, and what scripts/watch found out about it.
+    case $want in
+    watch:*)
+        # shellcheck source=/dev/null
+        . "$cache/watch/${want#watch:}.conf"
+        return
+        ;;
+    esac
     for known in $kernels; do
         if [ "$known" = "$want" ]; then
             "kernel_${known//./_}"
@@ -45,6 +53,9 @@ choose_series() {
     die "SERIES=$want is not supported; scripts/kernels.conf lists: $kernels."
 }
 choose_series
+# Where the module of that series is built.
+module_dir=$build/module
+[ "$series" = "${kernels%% *}" ] || module_dir=$build/module-$series
 
 # The command prefix for what only root may do.
 as_root() {
@@ -149,6 +160,8 @@ project_version() {
 # The moment up to which package versions were resolved: `make update` sets a
 # new one, and everything that was made from older versions gets a new key.
 generation() {
+    # scripts/watch tries newer versions beside those that are in use.
+    [ -z "${DM_BOW_GENERATION:-}" ] || { echo "$DM_BOW_GENERATION"; return; }
     local file=$cache/generation
     if [ ! -s "$file" ]; then
         mkdir -p "$cache"

@@ -39,6 +39,8 @@ HELPER_FILES = (
 PATHS = (
     ("crate::abstractions::bindings as dm_bindings", "crate::bindings"),
     ("super::bindings as dm_bindings", "crate::bindings"),
+    ("super::series::new_srcu", "crate::new_srcu"),
+    ("super::series::Srcu", "crate::sync::Srcu"),
     ("crate::abstractions::workqueue::NoIo", "super::noio::NoIo"),
     ("crate::abstractions::srcu", "crate::sync::srcu_cell"),
     ("crate::abstractions", "crate"),

@@ -45,6 +45,7 @@ struct kobject *helper_disk_kobject(struct gendisk *disk);
 void helper_sysfs_attr_init(struct attribute *attr);
 u32 helper_crc32_le(u32 crc, const void *data, size_t len);
 void *helper_page_address(struct page *page);
+int helper_init_srcu_struct(struct srcu_struct *srcu);
 int helper_srcu_down_read(struct srcu_struct *srcu);
 void helper_srcu_up_read(struct srcu_struct *srcu, int index);
 struct workqueue_struct *helper_alloc_workqueue(const char *name, bool for_reclaim);

@@ -68,6 +68,11 @@ void *helper_page_address(struct page *page)
 	return page_address(page);
 }
 
+int helper_init_srcu_struct(struct srcu_struct *srcu)
+{
+	return init_srcu_struct(srcu);
+}
+
 int helper_srcu_down_read(struct srcu_struct *srcu)
 {
 	return srcu_down_read(srcu);

@@ -4,6 +4,7 @@
 //!
 //! All `unsafe` of the module is in this folder, and nothing in it knows of one target. [`dm`] uses
 //! [`block`] and [`workqueue`], [`block`] uses [`srcu`]; [`sysfs`] uses [`dm`].
+//! What the kernels differ in is in [`series`].
 
 /// C declarations, as bindgen makes them.
 #[allow(
@@ -27,6 +28,7 @@ mod bindings {
 
 pub(crate) mod block;
 pub(crate) mod dm;
+mod series;
 pub(crate) mod srcu;
 pub(crate) mod sysfs;
 pub(crate) mod time;

@@ -12,20 +12,23 @@
 //!
 //! C header: [`include/linux/srcu.h`](srctree/include/linux/srcu.h)
 
-use super::bindings as dm_bindings;
+use super::{
+    bindings as dm_bindings,
+    series::{
+        new_srcu,
+        Srcu, //
+    },
+};
 use core::ptr::NonNull;
 use kernel::{
-    bindings, new_srcu,
+    bindings,
     prelude::*,
-    sync::{
-        atomic::{
-            ordering::{
-                Acquire,
-                Full, //
-            },
-            Atomic, //
+    sync::atomic::{
+        ordering::{
+            Acquire,
+            Full, //
         },
-        Srcu, //
+        Atomic, //
     },
 };
 
