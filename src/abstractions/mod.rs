@@ -22,6 +22,7 @@
     unreachable_pub,
     unsafe_op_in_unsafe_fn
 )]
+#[cfg_attr(CONFIG_RUSTC_HAS_UNNECESSARY_TRANSMUTES, allow(unnecessary_transmutes))]
 mod bindings {
     include!(env!("DM_BOW_BINDINGS"));
 }
