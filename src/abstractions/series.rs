@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What differs between the supported series of the kernel: interfaces of the kernel crate that one of them lacks.
+//! Differences between the supported series of the kernel: interfaces of the kernel crate that one of them lacks.
 //!
 //! Kbuild looks which of them the kernel has, and names those in the configuration (`dm_bow_kernel_has_…`); no
-//! version is compared anywhere. With the last series that lacks an interface its stand-in goes
+//! version is compared anywhere. With the last series that lacks an interface, its stand-in goes
 //! (Documentation/development.md).
 
 #[cfg(dm_bow_kernel_has_srcu)]

@@ -21,10 +21,10 @@ pub mod sync {
             /// No order.
             #[derive(Clone, Copy)]
             pub struct Relaxed;
-            /// What comes later in the program comes later.
+            /// Later accesses come later.
             #[derive(Clone, Copy)]
             pub struct Acquire;
-            /// What comes earlier in the program comes earlier.
+            /// Earlier accesses come earlier.
             #[derive(Clone, Copy)]
             pub struct Release;
             /// A full barrier before and after.

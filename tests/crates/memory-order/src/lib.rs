@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the threads of `src/bow` share without a lock, tried in every order that the memory model allows.
+//! The parts of `src/bow` that threads share without a lock, tried in every order that the memory model allows.
 //!
 //! [`flight`] and [`writable_word`] are the module's own files, over atomics whose orders loom tries
 //! (`tests/crates/loom-kernel`). What waits for tickets is modelled, since that is SRCU's work: [`tickets`] says what
