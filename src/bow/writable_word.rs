@@ -35,7 +35,7 @@ impl Bits {
 
     #[inline]
     const fn to_raw(self) -> u64 {
-        self.written as u64 | (self.fresh as u64) << WORD_BITS
+        self.written as u64 | ((self.fresh as u64) << WORD_BITS)
     }
 
     /// Returns how many blocks of `mask` wait for their first write.
