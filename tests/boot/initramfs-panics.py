@@ -6,4 +6,4 @@ PANICS = True
 
 
 def run(t):
-    t.harm("initramfs-panics", "asked for on the kernel.s command line", limit=3600)
+    t.harm("initramfs-panics", "did not become healthy", boots=3, limit=3600)

@@ -6,4 +6,4 @@ PANICS = True
 
 
 def run(t):
-    t.harm("kernel-panics", "asked for on the kernel.s command line", limit=3600)
+    t.harm("kernel-panics", "did not become healthy", boots=3, limit=3600)

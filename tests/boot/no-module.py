@@ -5,4 +5,4 @@ START = "enabled"
 
 
 def run(t):
-    t.harm("no-module", "could not go on with the checkpoint")
+    t.harm("no-module", "the module dm-bow is not in it")

@@ -288,6 +288,8 @@ impl Machine {
             uuid: Block::new(0, &header).uuid,
             reason: String::new(),
             boots: match (boot.action, why) {
+                // Those that died before they were counted in the log were counted by the boot loader.
+                (Boot::TRY, Why::TriesUsedUp) => boot.tries,
                 (Boot::TRY, _) => boot.tries.saturating_sub(boot.tries_left),
                 _ => 0,
             },

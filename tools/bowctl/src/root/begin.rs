@@ -167,7 +167,7 @@ fn kernel_line(line: &str) -> String {
     let mut words: Vec<_> = line
         .split_whitespace()
         .filter(|word| {
-            !["BOOT_IMAGE=", "initrd=", "bow=", "panic="]
+            !["BOOT_IMAGE=", "initrd=", "bow=", "bow.", "panic="]
                 .iter()
                 .any(|start| word.starts_with(start))
         })
@@ -398,7 +398,7 @@ mod tests {
     #[test]
     fn the_rescue_boots_like_the_kernel_that_runs() {
         assert_eq!(
-            kernel_line("BOOT_IMAGE=/boot/vmlinuz-7 root=UUID=1 ro quiet bow=restore panic=5\n"),
+            kernel_line("BOOT_IMAGE=/boot/vmlinuz-7 root=UUID=1 ro quiet bow=restore bow.tries_left=0 panic=5\n"),
             "root=UUID=1 ro quiet panic=30"
         );
     }

@@ -11,6 +11,9 @@ use bow_decisions::log::Boot;
 /// the new state once more could fail once more, for ever.
 pub const REPORT_TRIED: u8 = 255;
 
+/// Word by which GRUB's entry tells how many tries it has left (`tools/root/grub/42_bow`), if those are none.
+const NO_TRIES: &str = "bow.tries_left=0";
+
 /// Log that was found on the partition.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Found {
@@ -36,6 +39,8 @@ pub enum Word {
     Off,
     /// Go back to the checkpoint.
     Restore,
+    /// The same, said by the boot loader, which has counted and lets the new state not be booted (any more).
+    NotTried,
     /// Keep the new state.
     Commit,
 }
@@ -50,6 +55,9 @@ impl Word {
 
         match value {
             "off" => Some(Self::Off),
+            "restore" if command_line.split_whitespace().any(|word| word == NO_TRIES) => {
+                Some(Self::NotTried)
+            }
             "restore" => Some(Self::Restore),
             "commit" => Some(Self::Commit),
             _ => None,
@@ -144,6 +152,11 @@ pub fn decide(situation: Situation) -> Decision {
         (Found::Restoring, _) => Decision::Restore(Why::Begun),
 
         (Found::Open { .. }, Some(Word::Restore)) => Decision::Restore(Why::Word),
+        (Found::Open { boot, .. }, Some(Word::NotTried)) => Decision::Restore(match boot.action {
+            Boot::RESTORE => Why::Requested,
+            Boot::TRY => Why::TriesUsedUp,
+            _ => Why::Word,
+        }),
         (Found::Open { .. }, Some(Word::Commit)) => Decision::Commit,
         (Found::Open { boot, resumable }, None) => open(boot, module && resumable),
     }
@@ -165,10 +178,11 @@ fn open(boot: Boot, can_resume: bool) -> Decision {
 mod tests {
     use super::*;
 
-    const WORDS: [Option<Word>; 4] = [
+    const WORDS: [Option<Word>; 5] = [
         None,
         Some(Word::Off),
         Some(Word::Restore),
+        Some(Word::NotTried),
         Some(Word::Commit),
     ];
 
@@ -252,7 +266,7 @@ mod tests {
     #[test]
     fn a_restore_that_has_begun_is_ended() {
         for module in [true, false] {
-            for word in [None, Some(Word::Restore), Some(Word::Commit)] {
+            for word in WORDS.into_iter().filter(|&word| word != Some(Word::Off)) {
                 let decision = decide_for(Found::Restoring, module, word);
 
                 assert_eq!(decision, Decision::Restore(Why::Begun));
@@ -273,6 +287,9 @@ mod tests {
             match situation.word {
                 Some(Word::Off) => assert_eq!(decision, Decision::Stop(Stop::Off)),
                 Some(Word::Restore) => assert_eq!(decision, Decision::Restore(Why::Word)),
+                Some(Word::NotTried) => {
+                    assert!(matches!(decision, Decision::Restore(why) if why != Why::Begun));
+                }
                 Some(Word::Commit) => assert_eq!(decision, Decision::Commit),
                 None => assert_ne!(decision, Decision::Commit),
             }
@@ -286,6 +303,22 @@ mod tests {
                 let decision = open_for(Boot::RESTORE, left, module, None);
 
                 assert_eq!(decision, Decision::Restore(Why::Requested));
+            }
+        }
+    }
+
+    /// The reason that is left to the old system is not that somebody asked.
+    #[test]
+    fn a_boot_loader_that_has_counted_says_why() {
+        let word = Some(Word::NotTried);
+
+        for module in [true, false] {
+            for (action, why) in [
+                (Boot::RESTORE, Why::Requested),
+                (Boot::TRY, Why::TriesUsedUp),
+                (0, Why::Word),
+            ] {
+                assert_eq!(open_for(action, 3, module, word), Decision::Restore(why));
             }
         }
     }
@@ -383,7 +416,7 @@ mod tests {
                 assert!(can_resume);
             }
         }
-        assert_eq!(number, (3 + 5 * 5 * 2) * 2 * 4);
+        assert_eq!(number, (3 + 5 * 5 * 2) * 2 * 5);
     }
 
     #[test]
@@ -391,6 +424,16 @@ mod tests {
         assert_eq!(Word::find("quiet root=UUID=1 bow=off"), Some(Word::Off));
         assert_eq!(Word::find("bow=commit bow=restore ro"), Some(Word::Restore));
         assert_eq!(Word::find("bow=commit\n"), Some(Word::Commit));
+        for (left, word) in [
+            ("", Word::Restore),
+            ("3", Word::Restore),
+            ("0", Word::NotTried),
+        ] {
+            let line = format!("ro bow=restore bow.tries_left={left}");
+
+            assert_eq!(Word::find(&line), Some(word));
+        }
+        assert_eq!(Word::find("bow.tries_left=0"), None);
         for line in ["", "quiet", "elbow=commit", "bow=", "bow=restored", "bow"] {
             assert_eq!(Word::find(line), None, "{line}");
         }
