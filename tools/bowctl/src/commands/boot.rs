@@ -20,7 +20,7 @@ use crate::root::begin::reboot_now;
 use crate::root::config::{Config, Root};
 use crate::root::decide::{decide, Decision, Found, Situation, Stop, Way, Why, Word, REPORT_TRIED};
 use crate::root::update::{self, Failure, Records, Report};
-use crate::root::{self, console, marks, programs};
+use crate::root::{self, console, grub, marks, programs};
 
 /// File that names the device to be mounted as the root, for the script that runs this.
 const ANSWER: &str = "/run/bow/root";
@@ -173,7 +173,9 @@ impl Machine {
                     return Ok(());
                 }
                 let _ = fs::write("/proc/sys/kernel/panic", PANIC_SECONDS);
-                marks::set_try(left, &self.config)
+                let number = self.header()?.boot.tries.saturating_sub(left);
+
+                marks::set_try(number, &self.config)
                     .map_err(|error| CommandError::io(marks::TRY, &error))
             }
             Decision::Restore(why) => self.restore(why, module, can_resume),
@@ -287,12 +289,7 @@ impl Machine {
             time: update::now(),
             uuid: Block::new(0, &header).uuid,
             reason: String::new(),
-            boots: match (boot.action, why) {
-                // Those that died before they were counted in the log were counted by the boot loader.
-                (Boot::TRY, Why::TriesUsedUp) => boot.tries,
-                (Boot::TRY, _) => boot.tries.saturating_sub(boot.tries_left),
-                _ => 0,
-            },
+            boots: 0,
             failures: Vec::new(),
         };
 
@@ -307,7 +304,8 @@ impl Machine {
                 Err(failure) => eprintln!("bow: what failed cannot be read: {failure}"),
             }
         }
-        report.reason = reason(why, boot, &report.failures);
+        report.boots = boots(why, boot, &report.failures);
+        report.reason = reason(why, report.boots, &report.failures);
 
         say(&format!("rolling back: {}", report.reason));
         self.restore_device()?;
@@ -442,8 +440,23 @@ fn after_commit(module: bool) -> Decision {
     }
 }
 
-/// Returns why the old state comes back, in words.
-fn reason(why: Why, boot: Boot, failures: &[Failure]) -> String {
+/// Returns how often the new state was booted, as far as that was counted.
+fn boots(why: Why, boot: Boot, failures: &[Failure]) -> u8 {
+    match (boot.action, why) {
+        // The boot loader counts those too that die before the initramfs.
+        (Boot::TRY, Why::TriesUsedUp) if boot.tries_left > 0 => boot.tries.min(grub::TRIES_MAX),
+        (Boot::TRY, _) => boot.tries.saturating_sub(boot.tries_left),
+        // A rollback that was asked for has taken the place of the count.
+        _ => failures
+            .iter()
+            .filter_map(|failure| failure.boot)
+            .max()
+            .unwrap_or(0),
+    }
+}
+
+/// Returns why the old state comes back, in words. The new state was booted `boots` times.
+fn reason(why: Why, boots: u8, failures: &[Failure]) -> String {
     // What only followed from checks that failed says less.
     let told = failures
         .iter()
@@ -456,10 +469,9 @@ fn reason(why: Why, boot: Boot, failures: &[Failure]) -> String {
         Why::Begun => "a restore had begun".to_owned(),
         Why::Word => "asked for on the kernel's command line".to_owned(),
         Why::Requested => "the update did not come to its end".to_owned(),
-        Why::TriesUsedUp => format!(
-            "the updated system was booted {} times and did not become healthy",
-            boot.tries
-        ),
+        Why::TriesUsedUp => {
+            format!("the updated system was booted {boots} times and did not become healthy")
+        }
         Why::Asked => "this kernel could not go on with the checkpoint".to_owned(),
     }
 }
@@ -497,15 +509,11 @@ mod tests {
         let failure = |reason: &str| Failure {
             time: 0,
             kernel: String::new(),
+            boot: None,
             reason: reason.to_owned(),
             checks: Vec::new(),
         };
-        let boot = Boot {
-            action: Boot::TRY,
-            tries_left: 0,
-            tries: 3,
-        };
-        let of = |failures: &[Failure]| reason(Why::TriesUsedUp, boot, failures);
+        let of = |failures: &[Failure]| reason(Why::TriesUsedUp, 3, failures);
 
         assert_eq!(of(&[failure("one"), failure("two")]), "two");
         let with_check = Failure {
@@ -519,5 +527,32 @@ mod tests {
         };
         assert_eq!(of(&[with_check, failure("two")]), "one");
         assert!(of(&[]).contains("3 times"));
+    }
+
+    #[test]
+    fn boots_are_counted_by_the_log_the_boot_loader_or_the_new_state() {
+        let boot = |action, tries, tries_left| Boot {
+            action,
+            tries_left,
+            tries,
+        };
+        let failure = |boot| Failure {
+            time: 0,
+            kernel: String::new(),
+            boot,
+            reason: String::new(),
+            checks: Vec::new(),
+        };
+
+        assert_eq!(boots(Why::TriesUsedUp, boot(Boot::TRY, 5, 0), &[]), 5);
+        assert_eq!(boots(Why::TriesUsedUp, boot(Boot::TRY, 2, 2), &[]), 2);
+        assert_eq!(boots(Why::TriesUsedUp, boot(Boot::TRY, 5, 4), &[]), 3);
+        assert_eq!(boots(Why::Word, boot(Boot::TRY, 3, 1), &[]), 2);
+        let failures = [failure(None), failure(Some(2)), failure(Some(1))];
+        assert_eq!(
+            boots(Why::Requested, boot(Boot::RESTORE, 0, 0), &failures),
+            2
+        );
+        assert_eq!(boots(Why::Requested, boot(Boot::RESTORE, 0, 0), &[]), 0);
     }
 }

@@ -96,6 +96,7 @@ mod tests {
             failures: vec![Failure {
                 time: 3600,
                 kernel: "7.3".to_owned(),
+                boot: Some(1),
                 reason: "checks failed".to_owned(),
                 checks: vec![check("10-a"), check("20-b")],
             }],

@@ -20,7 +20,7 @@ const ENVIRONMENT: &str = "/boot/grub/grubenv";
 const TRIES: &str = "bow_tries";
 
 /// Most tries that the configuration of GRUB can count.
-const MOST: u8 = 3;
+pub const TRIES_MAX: u8 = 3;
 
 /// Returns whether the configuration of GRUB counts tries.
 fn counts() -> bool {
@@ -39,7 +39,11 @@ pub fn set_tries(tries: u8) -> Result<bool> {
     }
     programs::output(
         "grub-editenv",
-        &[ENVIRONMENT, "set", &format!("{TRIES}={}", tries.min(MOST))],
+        &[
+            ENVIRONMENT,
+            "set",
+            &format!("{TRIES}={}", tries.min(TRIES_MAX)),
+        ],
     )?;
     Ok(true)
 }

@@ -34,21 +34,21 @@ pub fn set_open() -> io::Result<()> {
     fs::write(OPEN, "")
 }
 
-/// Notes that this boot is on trial, with so many tries left after it.
+/// Notes that this boot is on trial, the one with this number, from 1 on.
 ///
 /// # Errors
 ///
 /// Those of the file system.
-pub fn set_try(left: u8, config: &Config) -> io::Result<()> {
+pub fn set_try(number: u8, config: &Config) -> io::Result<()> {
     set_open()?;
-    fs::write(TRY, format!("{left}\n"))?;
+    fs::write(TRY, format!("{number}\n"))?;
     if let Some(folder) = Path::new(DEADLINE).parent() {
         fs::create_dir_all(folder)?;
     }
     fs::write(
         DEADLINE,
         format!(
-            "[Timer]\nOnActiveSec=\nOnActiveSec={}\n",
+            "[Timer]\nOnBootSec=\nOnBootSec={}\n",
             config.deadline.as_secs()
         ),
     )
@@ -57,6 +57,11 @@ pub fn set_try(left: u8, config: &Config) -> io::Result<()> {
 /// Returns whether this boot is on trial.
 pub fn is_try() -> bool {
     Path::new(TRY).exists()
+}
+
+/// Returns the number of this boot, if it is on trial.
+pub fn trial() -> Option<u8> {
+    fs::read_to_string(TRY).ok()?.trim().parse().ok()
 }
 
 /// Ends the trial, if this boot is one.

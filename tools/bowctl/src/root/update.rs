@@ -19,7 +19,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use super::STATE;
+use super::{marks, STATE};
 use crate::error::{CommandError, Result};
 
 /// Most bytes of a file that are read.
@@ -47,6 +47,9 @@ pub struct Failure {
     pub time: u64,
     /// The kernel's release.
     pub kernel: String,
+    /// Number of the boot of the new state that this was, from 1 on; none before the first.
+    #[serde(default)]
+    pub boot: Option<u8>,
     /// The reason.
     pub reason: String,
     /// The checks that failed.
@@ -60,6 +63,7 @@ impl Failure {
         Self {
             time: now(),
             kernel: kernel(),
+            boot: marks::trial(),
             reason,
             checks,
         }
@@ -368,6 +372,7 @@ mod tests {
     fn failure(reason: &str) -> Failure {
         Failure {
             time: 18,
+            boot: None,
             kernel: "7".to_owned(),
             reason: reason.to_owned(),
             checks: Vec::new(),
