@@ -21,7 +21,7 @@ def inside(t, name, source, reason):
 
 def run(t):
     t.boot()
-    t.run("mount -t tmpfs tmpfs /mnt && cp -a /var/lib/dpkg/. /mnt/ && mount --move /mnt /var/lib/dpkg")
+    t.run("mount -t tmpfs tmpfs /mnt && cp -a /var/lib/dpkg/. /mnt/ && mount --bind /mnt /var/lib/dpkg && umount /mnt")
     refused(t, "the package database on another file system", "/var/lib/dpkg is on a file system of its own")
     t.run("umount /var/lib/dpkg")
 

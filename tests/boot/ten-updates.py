@@ -16,7 +16,8 @@ def run(t):
         check = " && ln -s /bin/false /etc/bow/check/required.d/00-bad" if bad else ""
         t.machine.send(f"bowctl run -- sh -c 'apt-get -q -y full-upgrade{check}'")
         if bad:
-            t.comes_back()
+            reason = t.comes_back()
+            t.check(f"update {step - 1} is undone for its check", "00-bad" in reason, reason)
         else:
             t.booted(1200)
             t.new_system()
