@@ -55,7 +55,7 @@ choose_series() {
 choose_series
 # Where the module of that series is built.
 module_dir=$build/module
-[ "$series" = "${kernels%% *}" ] || module_dir=$build/module-$series
+[ "${SERIES:-${kernels%% *}}" = "${kernels%% *}" ] || module_dir=$build/module-${SERIES//:/-}
 
 # The command prefix for what only root may do.
 as_root() {
