@@ -4,7 +4,7 @@
 //!
 //! All `unsafe` of the module is in this folder, and nothing in it knows of one target. [`dm`] uses
 //! [`block`] and [`workqueue`], [`block`] uses [`srcu`]; [`sysfs`] uses [`dm`].
-//! What the kernels differ in is in [`series`].
+//! [`series`] has the differences between kernels.
 
 /// C declarations, as bindgen makes them.
 #[allow(

@@ -146,7 +146,7 @@ pub mod sync {
             ///
             /// # Errors
             ///
-            /// What was there, if that was not `old`.
+            /// The value that was there, if that was not `old`.
             pub fn cmpxchg<O: AnyOrder>(&self, old: T, new: T, _: O) -> Result<T, T> {
                 ordered::<O, _>(|order| old.replace(new, &self.0, order))
             }

@@ -5,8 +5,8 @@
 use crate::writable_word::{FirstWrites, Word};
 use loom::{sync::Arc, thread};
 
-/// Runs `writers`, each in a thread of its own, and `worker` beside them on one word that `prepare` has made.
-/// Returns nothing: `check` gets what they returned, and the word.
+/// Runs `writers`, each in a thread of its own, and `worker` beside them on one word that `prepare` has made. Gives
+/// the word, and what they returned, to `check`.
 fn beside<W, R>(
     prepare: fn(&Word),
     writers: &'static [fn(&Word) -> W],

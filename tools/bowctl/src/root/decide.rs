@@ -39,7 +39,7 @@ pub enum Word {
     Off,
     /// Go back to the checkpoint.
     Restore,
-    /// The same, said by the boot loader, which has counted and lets the new state not be booted (any more).
+    /// Go back to the checkpoint: the boot loader has counted, and does not boot the new state.
     NotTried,
     /// Keep the new state.
     Commit,
