@@ -2,7 +2,7 @@
 
 //! The promises for a device that a power cut has left.
 
-use crate::contents::Id;
+use crate::contents::{Id, SECTOR};
 use crate::device::Device;
 use crate::recording::Recording;
 use crate::trace::Time;
@@ -58,12 +58,18 @@ pub(crate) fn allowed(recording: &Recording, cut: Time, found: Found) -> Result<
 }
 
 /// Checks the log and restores the device.
-pub(crate) fn restore(device: &mut Device<'_>) -> Result<(), String> {
+///
+/// Where a discard has left sectors of the first block undefined, nobody need have written what stands there.
+pub(crate) fn restore(recording: &Recording, device: &mut Device<'_>) -> Result<(), String> {
     let mut progress = Progress::hidden();
     let log = recovery::check(device, CheckOptions::default(), &mut progress, |_| ())
         .map_err(|error| format!("bowctl refuses the log: {error}"))?;
     let traces = foreign::traces(device, &log).map_err(|error| format!("traces: {error}"))?;
-    if !traces.is_empty() {
+    let mut first_block = recording
+        .is_kept
+        .iter()
+        .take(log.header.block_size as usize / SECTOR);
+    if !traces.is_empty() && first_block.all(|kept| *kept) {
         return Err(format!("nobody else has written: {}", traces.join("; ")));
     }
     if !device.requests.is_empty() {
