@@ -6,7 +6,8 @@ use crate::{
     abstractions::block::{
         buffer::{
             crc32,
-            Buffer, //
+            Buffer,
+            PAGE_BYTES, //
         },
         device::Device, //
     },
@@ -19,7 +20,6 @@ use crate::{
 };
 use core::ops::Range;
 use kernel::{
-    page::PAGE_SIZE,
     prelude::*, //
 };
 
@@ -58,7 +58,7 @@ impl FreeMapIo {
         let Self { map, buffer, place } = &mut self;
         checkpoint.write_free_map(map, crc32, |sector, block| {
             let bytes = byte_count(place);
-            if sector != place.end || bytes + block.len() > PAGES * PAGE_SIZE {
+            if sector != place.end || bytes + block.len() > PAGES * PAGE_BYTES {
                 write(device, buffer, place)?;
                 *place = sector..sector;
             }

@@ -16,7 +16,8 @@ use crate::{
         block::{
             buffer::{
                 crc32,
-                Buffer, //
+                Buffer,
+                PAGE_BYTES, //
             },
             device::Device, //
         },
@@ -49,7 +50,6 @@ use crate::{
 };
 use core::ops::Range;
 use kernel::{
-    page::PAGE_SIZE,
     prelude::*, //
 };
 
@@ -85,7 +85,7 @@ fn refused(device: &Device, error: ResumeError) -> CtrError {
 const PAGES: usize = 8;
 
 /// Sectors that are read at once.
-const SECTORS: u64 = (PAGES * PAGE_SIZE / SECTOR_SIZE) as u64;
+const SECTORS: u64 = (PAGES * PAGE_BYTES / SECTOR_SIZE) as u64;
 
 /// Reader of a device, which reads ahead.
 pub(super) struct Reader<'a> {

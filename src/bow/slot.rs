@@ -29,7 +29,10 @@ use crate::{
     abstractions::block::{
         bio::Status,
         bio_set::BIO_PAGES_MAX,
-        buffer::Buffer, //
+        buffer::{
+            self,
+            Buffer, //
+        },
     },
     decisions::{
         batch::{
@@ -51,7 +54,6 @@ use crate::{
 use core::ops::Range;
 use kernel::{
     alloc::Flags,
-    page::PAGE_SIZE,
     prelude::*,
     sync::{
         atomic::ordering::Full,
@@ -64,7 +66,7 @@ use kernel::{
 };
 
 // The decisions count in pages of the copy buffer.
-const _: () = assert!(PAGE_BYTES == PAGE_SIZE);
+const _: () = assert!(PAGE_BYTES == buffer::PAGE_BYTES);
 const _: () = assert!(BATCH_PAGES <= BIO_PAGES_MAX);
 
 /// Page of a slot's buffer that the log block is written from. In this page and those of full log blocks only the

@@ -27,7 +27,10 @@ use crate::{
             IoRequest,
             Piece, //
         },
-        buffer::crc32,
+        buffer::{
+            crc32,
+            PAGE_BYTES, //
+        },
         device::Device,
     },
     decisions::{
@@ -37,7 +40,6 @@ use crate::{
     },
 };
 use kernel::{
-    page::PAGE_SIZE,
     prelude::*,
     sync::{
         Arc,
@@ -77,7 +79,7 @@ impl Slot {
                 // The end of the device cuts off the last block. There is such a page.
                 let _ = self
                     .buffer
-                    .fill(COPY_PAGE + copy.page + bytes / PAGE_SIZE, &[]);
+                    .fill(COPY_PAGE + copy.page + bytes / PAGE_BYTES, &[]);
             }
         }
         self.launch(bow, |slot, flight| {

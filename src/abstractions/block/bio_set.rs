@@ -6,7 +6,10 @@
 
 use super::{
     bio::Status,
-    buffer::Pages,
+    buffer::{
+        Pages,
+        PAGE_BYTES, //
+    },
     device::Device, //
 };
 use crate::abstractions::{
@@ -23,7 +26,6 @@ use core::{
 use kernel::{
     bindings,
     error::to_result,
-    page::PAGE_SIZE,
     prelude::*,
     sync::{
         Arc,
@@ -223,15 +225,16 @@ impl<T: IoCompletion> BioSet<T> {
             let mut left = piece.bytes;
             let mut index = piece.page;
             while left > 0 {
-                let (page, bytes) = pages.run(index, left).ok_or(EINVAL)?;
-                // SAFETY: The caller has just allocated the bio; `page` is valid, and with those that follow
-                // it has that many bytes.
-                let added = unsafe { bindings::bio_add_page(bio, page, bytes as u32, 0) } as usize;
+                let run = pages.run(index, left).ok_or(EINVAL)?;
+                let (bytes, offset) = (run.bytes as u32, run.offset as u32);
+                // SAFETY: The caller has just allocated the bio; the page is valid, and with those that follow
+                // it has that many bytes from `offset` on.
+                let added = unsafe { bindings::bio_add_page(bio, run.page, bytes, offset) };
                 if added == 0 {
                     return Err(EINVAL);
                 }
-                left -= added;
-                index += added / PAGE_SIZE;
+                left -= run.bytes;
+                index += run.bytes / PAGE_BYTES;
             }
         }
         Ok(())

@@ -4,6 +4,8 @@
 //!
 //! A [`Buffer`] is the one owner of its memory, through which the CPU reads and writes. Bios share the
 //! [`Pages`] underneath, through which nobody but the device does.
+//!
+//! Their pages have [`PAGE_BYTES`] bytes on every kernel. Those of the kernel may be larger, and then have several.
 
 use crate::abstractions::bindings as dm_bindings;
 use core::ptr::NonNull;
@@ -14,15 +16,20 @@ use kernel::{
     sync::Arc, //
 };
 
-/// The most pages of a [`Chunk`], as a power of two. The kernel finds such chunks as surely as single
+/// Size in bytes of a page of a buffer.
+pub(crate) const PAGE_BYTES: usize = 4096;
+
+const _: () = assert!(PAGE_SIZE % PAGE_BYTES == 0);
+
+/// The most pages of the kernel in a [`Chunk`], as a power of two. The kernel finds such chunks as surely as single
 /// pages (`PAGE_ALLOC_COSTLY_ORDER`).
 const CHUNK_ORDER: u32 = 3;
 
-/// Pages that lie together in memory.
+/// Pages of the kernel that lie together in memory.
 ///
 /// # Invariants
 ///
-/// The pointer is to the first of `1 << order` pages that were allocated together, are in the direct
+/// The pointer is to the first of `1 << order` pages of the kernel that were allocated together, are in the direct
 /// mapping, and are owned by this.
 struct Chunk {
     first: NonNull<bindings::page>,
@@ -63,6 +70,29 @@ pub(crate) struct Pages {
     order: u32,
 }
 
+/// Bytes of a buffer that lie together in memory.
+///
+/// # Invariants
+///
+/// `page` is a page of a [`Chunk`] that has `bytes` bytes from `offset` on, and `offset` is less than `PAGE_SIZE`.
+pub(super) struct Run {
+    /// Page of the kernel that has the first of them.
+    pub(super) page: *mut bindings::page,
+    /// Their offset from the start of that page.
+    pub(super) offset: usize,
+    /// Their number.
+    pub(super) bytes: usize,
+}
+
+impl Run {
+    /// Returns the kernel address of the first byte.
+    fn address(&self) -> *mut u8 {
+        // SAFETY: By the type invariants the page is of a chunk, and so in the direct mapping.
+        let page = unsafe { dm_bindings::helper_page_address(self.page) };
+        page.cast::<u8>().wrapping_add(self.offset)
+    }
+}
+
 /// Pages of memory, addressed by page number.
 ///
 /// A device may be reading or writing them at any time, as with DMA, so the bytes are never lent out as
@@ -73,8 +103,12 @@ pub(crate) struct Buffer {
 
 impl Pages {
     fn new(pages: usize) -> Result<Self> {
-        let order = pages.next_power_of_two().trailing_zeros().min(CHUNK_ORDER);
-        let count = pages.div_ceil(1 << order);
+        let kernel_pages = pages.div_ceil(PAGE_SIZE / PAGE_BYTES);
+        let order = kernel_pages
+            .next_power_of_two()
+            .trailing_zeros()
+            .min(CHUNK_ORDER);
+        let count = kernel_pages.div_ceil(1 << order);
         let mut chunks = KVec::with_capacity(count, GFP_KERNEL)?;
         for _ in 0..count {
             chunks.push(Chunk::new(order)?, GFP_KERNEL)?;
@@ -83,28 +117,34 @@ impl Pages {
         Ok(Self { chunks, order })
     }
 
-    /// Returns the C page number `index`, and how many of the `bytes` bytes from its start lie together.
-    pub(super) fn run(&self, index: usize, bytes: usize) -> Option<(*mut bindings::page, usize)> {
-        let chunk = self.chunks.get(index >> self.order)?;
-        let pages = 1 << self.order;
-        let offset = index & (pages - 1);
-        // SAFETY: By the type invariants the chunk has `pages` pages, and `offset` is less. Page
-        // structures of one allocation lie together.
-        let page = unsafe { chunk.first.as_ptr().add(offset) };
-        Some((page, bytes.min((pages - offset) * PAGE_SIZE)))
+    /// Returns the number of pages in a chunk, a power of two.
+    fn in_chunk(&self) -> usize {
+        (PAGE_SIZE / PAGE_BYTES) << self.order
+    }
+
+    /// Returns the place of page `index`, and how many of the `bytes` bytes from its start lie together.
+    pub(super) fn run(&self, index: usize, bytes: usize) -> Option<Run> {
+        let chunk = self.chunks.get(index / self.in_chunk())?;
+        let offset = index % self.in_chunk() * PAGE_BYTES;
+        // SAFETY: By the type invariants the chunk has `in_chunk()` pages of `PAGE_BYTES` bytes, so `offset` is within
+        // its pages. Page structures of one allocation lie together.
+        let page = unsafe { chunk.first.as_ptr().add(offset / PAGE_SIZE) };
+        // INVARIANT: The rest of the chunk's bytes is the limit.
+        Some(Run {
+            page,
+            offset: offset % PAGE_SIZE,
+            bytes: bytes.min(self.in_chunk() * PAGE_BYTES - offset),
+        })
     }
 
     /// Returns the number of runs into which the `bytes` bytes from the start of page `index` fall.
     pub(super) fn runs(&self, index: usize, bytes: usize) -> usize {
-        let pages = 1 << self.order;
-        ((index & (pages - 1)) + bytes.div_ceil(PAGE_SIZE)).div_ceil(pages)
+        (index % self.in_chunk() + bytes.div_ceil(PAGE_BYTES)).div_ceil(self.in_chunk())
     }
 
     /// Returns the kernel address of page `index`.
     fn address(&self, index: usize) -> Option<*mut u8> {
-        let (page, _) = self.run(index, PAGE_SIZE)?;
-        // SAFETY: The page is valid; it is not in high memory, so it has an address.
-        Some(unsafe { dm_bindings::helper_page_address(page) }.cast())
+        Some(self.run(index, PAGE_BYTES)?.address())
     }
 }
 
@@ -125,7 +165,7 @@ impl Buffer {
         &self.pages
     }
 
-    /// Returns the address of page `index`, which has `PAGE_SIZE` bytes.
+    /// Returns the address of page `index`, which has `PAGE_BYTES` bytes.
     pub(super) fn address(&self, index: usize) -> Result<*mut u8> {
         self.pages.address(index).ok_or(EINVAL)
     }
@@ -135,8 +175,8 @@ impl Buffer {
     pub(crate) fn fill(&mut self, index: usize, data: &[u8]) -> Result {
         self.write(index, data)?;
         let address = self.address(index)?;
-        let rest = PAGE_SIZE.checked_sub(data.len()).ok_or(EINVAL)?;
-        // SAFETY: The page has `PAGE_SIZE` bytes, and `data` is not longer.
+        let rest = PAGE_BYTES.checked_sub(data.len()).ok_or(EINVAL)?;
+        // SAFETY: The page has `PAGE_BYTES` bytes, and `data` is not longer.
         let end = unsafe { address.add(data.len()) };
         // SAFETY: As in `write`; the page has `rest` bytes from `end` on.
         unsafe { core::ptr::write_bytes(end, 0, rest) };
@@ -146,18 +186,18 @@ impl Buffer {
     /// Copies `data` to the start of page `index`; the rest of the page stays. `EINVAL` if it does not
     /// fit.
     pub(crate) fn write(&mut self, index: usize, data: &[u8]) -> Result {
-        self.write_at(index.checked_mul(PAGE_SIZE).ok_or(EINVAL)?, data)
+        self.write_at(index.checked_mul(PAGE_BYTES).ok_or(EINVAL)?, data)
     }
 
     /// Copies `data` to the bytes from `offset` on; the others stay. `EINVAL` if it does not fit into the page that
     /// has the first of these bytes.
     pub(crate) fn write_at(&mut self, offset: usize, data: &[u8]) -> Result {
-        let address = self.address(offset / PAGE_SIZE)?;
-        let within = offset % PAGE_SIZE;
-        if data.len() > PAGE_SIZE - within {
+        let address = self.address(offset / PAGE_BYTES)?;
+        let within = offset % PAGE_BYTES;
+        if data.len() > PAGE_BYTES - within {
             return Err(EINVAL);
         }
-        // SAFETY: The page has `PAGE_SIZE` bytes, and `within` is less.
+        // SAFETY: The page has `PAGE_BYTES` bytes, and `within` is less.
         let address = unsafe { address.add(within) };
         // SAFETY: The buffer is borrowed mutably, so no other caller accesses the page. A bio may, as a device
         // does by DMA; the bytes are then not known, but there is no reference to them. The page has at least
@@ -173,24 +213,24 @@ impl Buffer {
         if from == to {
             return Err(EINVAL);
         }
-        // SAFETY: As in `write`. Both pages have `PAGE_SIZE` bytes, and are not the same one.
-        unsafe { core::ptr::copy_nonoverlapping(source, dest, PAGE_SIZE) };
+        // SAFETY: As in `write`. Both pages have `PAGE_BYTES` bytes, and are not the same one.
+        unsafe { core::ptr::copy_nonoverlapping(source, dest, PAGE_BYTES) };
         Ok(())
     }
 
     /// Copies the start of page `index` to `data`. `EINVAL` if a page has not that many bytes.
     pub(crate) fn read(&self, index: usize, data: &mut [u8]) -> Result {
-        self.read_at(index.checked_mul(PAGE_SIZE).ok_or(EINVAL)?, data)
+        self.read_at(index.checked_mul(PAGE_BYTES).ok_or(EINVAL)?, data)
     }
 
     /// Copies the bytes from `offset` on to `data`. `EINVAL` if the page that has the first of them has not that many.
     pub(crate) fn read_at(&self, offset: usize, data: &mut [u8]) -> Result {
-        let address = self.address(offset / PAGE_SIZE)?;
-        let within = offset % PAGE_SIZE;
-        if data.len() > PAGE_SIZE - within {
+        let address = self.address(offset / PAGE_BYTES)?;
+        let within = offset % PAGE_BYTES;
+        if data.len() > PAGE_BYTES - within {
             return Err(EINVAL);
         }
-        // SAFETY: The page has `PAGE_SIZE` bytes, and `within` is less.
+        // SAFETY: The page has `PAGE_BYTES` bytes, and `within` is less.
         let address = unsafe { address.add(within) };
         // SAFETY: As in `write_at`: the page has at least `data.len()` bytes from `address` on.
         unsafe { core::ptr::copy_nonoverlapping(address, data.as_mut_ptr(), data.len()) };
@@ -203,13 +243,12 @@ impl Buffer {
         let mut checksum = seed;
         let mut left = bytes;
         let mut index = index;
-        while let Some((page, length)) = self.pages.run(index, left).filter(|_| left > 0) {
-            // SAFETY: The page is valid, and not in high memory.
-            let address = unsafe { dm_bindings::helper_page_address(page) };
-            // SAFETY: The page and those that follow it have `length` bytes, all in the direct mapping.
-            checksum = unsafe { dm_bindings::helper_crc32_le(checksum, address, length) };
-            left -= length;
-            index += length / PAGE_SIZE;
+        while let Some(run) = self.pages.run(index, left).filter(|_| left > 0) {
+            let address = run.address().cast();
+            // SAFETY: The bytes of a run lie together, in the direct mapping.
+            checksum = unsafe { dm_bindings::helper_crc32_le(checksum, address, run.bytes) };
+            left -= run.bytes;
+            index += run.bytes / PAGE_BYTES;
         }
         checksum
     }
@@ -249,7 +288,7 @@ mod tests {
     #[test]
     fn a_page_is_filled_up_with_zeroes() -> Result {
         let mut buffer = Buffer::new(2)?;
-        let mut data = KVec::from_elem(0xFFu8, PAGE_SIZE, GFP_KERNEL)?;
+        let mut data = KVec::from_elem(0xFFu8, PAGE_BYTES, GFP_KERNEL)?;
         buffer.read(1, &mut data)?;
         assert!(data.iter().all(|&byte| byte == 0));
         data.iter_mut().for_each(|byte| *byte = 0xFF);
@@ -261,7 +300,7 @@ mod tests {
         buffer.copy(1, 0)?;
         buffer.write_at(1, b"ow")?;
         buffer.write_at(0, b"n")?;
-        assert!(buffer.write_at(PAGE_SIZE - 1, b"ow").is_err());
+        assert!(buffer.write_at(PAGE_BYTES - 1, b"ow").is_err());
         buffer.write(0, b"ne")?;
         buffer.write_at(2, b"w")?;
         buffer.read(0, &mut data)?;
@@ -276,14 +315,14 @@ mod tests {
 
     #[test]
     fn a_checksum_goes_over_pages_and_chunks() -> Result {
-        const PAGES: usize = 2 << CHUNK_ORDER;
+        const PAGES: usize = (2 * PAGE_SIZE / PAGE_BYTES) << CHUNK_ORDER;
         let mut buffer = Buffer::new(PAGES)?;
-        let mut page = KVec::with_capacity(PAGE_SIZE, GFP_KERNEL)?;
+        let mut page = KVec::with_capacity(PAGE_BYTES, GFP_KERNEL)?;
         for index in 0..PAGES {
             page.clear();
-            for byte in pattern(PAGES * PAGE_SIZE)
-                .skip(index * PAGE_SIZE)
-                .take(PAGE_SIZE)
+            for byte in pattern(PAGES * PAGE_BYTES)
+                .skip(index * PAGE_BYTES)
+                .take(PAGE_BYTES)
             {
                 page.push(byte, GFP_KERNEL)?;
             }
@@ -291,9 +330,9 @@ mod tests {
         }
         // Around the end of the first chunk.
         let first = PAGES / 2 - 1;
-        for bytes in [0, 1, 512, PAGE_SIZE, PAGE_SIZE + 512, 3 * PAGE_SIZE] {
-            let wanted = pattern(PAGES * PAGE_SIZE)
-                .skip(first * PAGE_SIZE)
+        for bytes in [0, 1, 512, PAGE_BYTES, PAGE_BYTES + 512, 3 * PAGE_BYTES] {
+            let wanted = pattern(PAGES * PAGE_BYTES)
+                .skip(first * PAGE_BYTES)
                 .take(bytes);
             assert_eq!(buffer.crc32(9, first, bytes), naive(9, wanted));
         }

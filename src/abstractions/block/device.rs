@@ -233,7 +233,7 @@ impl Device {
         if buffer
             .pages()
             .run(page, bytes)
-            .is_none_or(|(_, together)| together < bytes)
+            .is_none_or(|run| run.bytes < bytes)
         {
             return Err(EINVAL);
         }
