@@ -28,9 +28,10 @@ META = "machine-modules"
 STEPS = 16
 
 # The module of dm-bow is left out of whichever initramfs is made.
+# Modules are copied after all hooks have run: those that hooks have named.
 NO_MODULE_HOOK = """#!/bin/sh
 [ "$1" != prereqs ] || { echo bow; exit 0; }
-find "$DESTDIR" -name 'dm-bow.ko*' -delete
+sed -i '/dm.bow/d' "$__MODULES_TO_ADD"
 """
 
 # The first process that is there in place of systemd, and does nothing.
