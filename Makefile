@@ -102,4 +102,4 @@ help: ## this text
 	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' Makefile | expand -t 18
 	@echo
 	@echo '  Variables: KDIR= (kernel build folder for all), T= (selftests),'
-	@echo '  SERIES= (scripts/kernels.conf), DM_BOW_CACHE= (default ~/.cache/dm-bow).'
+	@echo '  SERIES= and ARCH= (scripts/kernels.conf), DM_BOW_CACHE= (default ~/.cache/dm-bow).'

@@ -31,9 +31,25 @@ die() {
     exit 1
 }
 
-# The kernel series that this run is about: $SERIES or the first one listed.
+# The architecture and the kernel series that this run is about: $ARCH, $SERIES or the
+# first ones listed.
 # shellcheck source=scripts/kernels.conf
 . "$scripts/kernels.conf"
+choose_arch() {
+    local known
+    arch=${ARCH:-${architectures%% *}}
+    # The kernel's own name of it.
+    case $arch in x86 | x86_64) arch=amd64 ;; esac
+    for known in $architectures; do
+        if [ "$known" = "$arch" ]; then
+            "arch_$arch"
+            return
+        fi
+    done
+    # Whoever has a kernel tree of one's own needs none of this.
+    triple='' rust_target='' qemu='' cpu='' console='' output='' cross=''
+}
+choose_arch
 choose_series() {
     local want=${SERIES:-${kernels%% *}} known
     # A suite that is no series yet, and what scripts/watch found out about it.
@@ -53,9 +69,10 @@ choose_series() {
     die "SERIES=$want is not supported; scripts/kernels.conf lists: $kernels."
 }
 choose_series
-# Where the module of that series is built.
-module_dir=$build/module
+# Where the module of that series is built, and where the tools of guests are.
+module_dir=$build/module bin=$build/bin
 [ "${SERIES:-${kernels%% *}}" = "${kernels%% *}" ] || module_dir=$build/module-${SERIES//:/-}
+[ "$arch" = "${architectures%% *}" ] || module_dir=$module_dir-$arch bin=$bin-$arch
 
 # The command prefix for what only root may do.
 as_root() {
