@@ -125,7 +125,8 @@ impl<'a> Reader<'a> {
             // Whole logical blocks, of which the first may be the only one.
             let logical = self.device.logical_block_size() as usize;
             let length = wanted.saturating_sub(sector) as usize * SECTOR_SIZE;
-            let length = (length - length % logical).max(logical);
+            let cut = length.checked_rem(logical).unwrap_or_default();
+            let length = (length - cut).max(logical);
             self.device.read(sector, &mut self.buffer, 0, length)?;
             self.place = sector..sector.saturating_add((length / SECTOR_SIZE) as u64);
         }

@@ -19,7 +19,10 @@ use kernel::{
 /// Size in bytes of a page of a buffer.
 pub(crate) const PAGE_BYTES: usize = 4096;
 
-const _: () = assert!(PAGE_SIZE % PAGE_BYTES == 0);
+/// The pages that are in one of the kernel, as a power of two.
+const SPLIT: u32 = (PAGE_SIZE / PAGE_BYTES).trailing_zeros();
+
+const _: () = assert!(PAGE_BYTES << SPLIT == PAGE_SIZE);
 
 /// The most pages of the kernel in a [`Chunk`], as a power of two. The kernel finds such chunks as surely as single
 /// pages (`PAGE_ALLOC_COSTLY_ORDER`).
@@ -64,10 +67,10 @@ impl Drop for Chunk {
 ///
 /// # Invariants
 ///
-/// All chunks are of order `order`.
+/// Each chunk has `1 << shift` pages of `PAGE_BYTES` bytes.
 pub(crate) struct Pages {
     chunks: KVec<Chunk>,
-    order: u32,
+    shift: u32,
 }
 
 /// Bytes of a buffer that lie together in memory.
@@ -103,7 +106,7 @@ pub(crate) struct Buffer {
 
 impl Pages {
     fn new(pages: usize) -> Result<Self> {
-        let kernel_pages = pages.div_ceil(PAGE_SIZE / PAGE_BYTES);
+        let kernel_pages = pages.div_ceil(1 << SPLIT);
         let order = kernel_pages
             .next_power_of_two()
             .trailing_zeros()
@@ -113,33 +116,33 @@ impl Pages {
         for _ in 0..count {
             chunks.push(Chunk::new(order)?, GFP_KERNEL)?;
         }
-        // INVARIANT: Each was made of this order.
-        Ok(Self { chunks, order })
-    }
-
-    /// Returns the number of pages in a chunk, a power of two.
-    fn in_chunk(&self) -> usize {
-        (PAGE_SIZE / PAGE_BYTES) << self.order
+        // INVARIANT: Each has `1 << order` pages of the kernel, and `1 << SPLIT` pages are in each of these.
+        Ok(Self {
+            chunks,
+            shift: order + SPLIT,
+        })
     }
 
     /// Returns the place of page `index`, and how many of the `bytes` bytes from its start lie together.
     pub(super) fn run(&self, index: usize, bytes: usize) -> Option<Run> {
-        let chunk = self.chunks.get(index / self.in_chunk())?;
-        let offset = index % self.in_chunk() * PAGE_BYTES;
-        // SAFETY: By the type invariants the chunk has `in_chunk()` pages of `PAGE_BYTES` bytes, so `offset` is within
-        // its pages. Page structures of one allocation lie together.
+        let chunk = self.chunks.get(index >> self.shift)?;
+        let pages = 1 << self.shift;
+        let offset = (index & (pages - 1)) * PAGE_BYTES;
+        // SAFETY: By the type invariants the chunk has `pages` pages of `PAGE_BYTES` bytes, so `offset` is within
+        // it. Page structures of one allocation lie together.
         let page = unsafe { chunk.first.as_ptr().add(offset / PAGE_SIZE) };
         // INVARIANT: The rest of the chunk's bytes is the limit.
         Some(Run {
             page,
             offset: offset % PAGE_SIZE,
-            bytes: bytes.min(self.in_chunk() * PAGE_BYTES - offset),
+            bytes: bytes.min(pages * PAGE_BYTES - offset),
         })
     }
 
     /// Returns the number of runs into which the `bytes` bytes from the start of page `index` fall.
     pub(super) fn runs(&self, index: usize, bytes: usize) -> usize {
-        (index % self.in_chunk() + bytes.div_ceil(PAGE_BYTES)).div_ceil(self.in_chunk())
+        let pages = 1 << self.shift;
+        ((index & (pages - 1)) + bytes.div_ceil(PAGE_BYTES)).div_ceil(pages)
     }
 
     /// Returns the kernel address of page `index`.
@@ -315,7 +318,7 @@ mod tests {
 
     #[test]
     fn a_checksum_goes_over_pages_and_chunks() -> Result {
-        const PAGES: usize = (2 * PAGE_SIZE / PAGE_BYTES) << CHUNK_ORDER;
+        const PAGES: usize = 2 << (CHUNK_ORDER + SPLIT);
         let mut buffer = Buffer::new(PAGES)?;
         let mut page = KVec::with_capacity(PAGE_BYTES, GFP_KERNEL)?;
         for index in 0..PAGES {
