@@ -24,8 +24,9 @@ def run(t):
     t.tell("the entry of the boot menu")
     t.run("bowctl run -- sh -c 'echo new >/root/new'", 900)
     t.machine.send("systemctl reboot")
-    t.machine.expect("Roll back to the checkpoint", 600)
-    # Ctrl-E: to the last entry of the menu. Firmware may take the sequence of the key End apart.
+    # The entries come in one line, which ends with the menu.
+    t.machine.expect("Press enter to boot the selected OS", 600)
+    # Ctrl-E: to the last entry, which is the one that rolls back. Firmware may take the sequence of the key End apart.
     t.machine.type("\x05\r")
     t.comes_back()
     t.same("what was new is gone", "1", t.output("test -e /root/new; echo $?"))
