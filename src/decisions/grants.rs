@@ -98,7 +98,8 @@ impl Grants {
         while size > block && size > most {
             size /= 2;
         }
-        let start = if goes_on {
+        // With less free space than before, the window behind the last grant may end before the sector.
+        let start = if goes_on && sector.wrapping_sub(self.last.0) < size {
             self.last.0
         } else {
             sector & !size.wrapping_sub(1)

@@ -139,6 +139,12 @@ impl Device {
     }
 
     fn write_log(&mut self) {
+        for entry in self.checkpoint.log().entries() {
+            assert!(
+                entry.size > 0 || entry.granted().is_some(),
+                "{entry:?} says nothing"
+            );
+        }
         let mut log: Sector = [0; SECTOR];
         self.checkpoint.log().encode(&mut log, crc);
         self.disk[..SECTOR].copy_from_slice(&log);
