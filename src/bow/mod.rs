@@ -39,7 +39,8 @@
 //!   and by resume and suspend. The worker does not take it.
 //! - [`Bow::answer`] (mutex): a leaf.
 //!
-//! The lock order is `requests`, `worker`, then a leaf. No lock is held across I/O but `worker` and `requests`, which no writer of the device waits for.
+//! The lock order is `requests`, `worker`, then a leaf. No lock is held across I/O but `worker` and `requests`,
+//! which no writer of the device waits for.
 //!
 //! # Atomics
 //!
