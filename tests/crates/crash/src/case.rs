@@ -154,7 +154,7 @@ pub(crate) fn run(recording: &Recording, seed: Seed, extra: Extra<'_>) -> Result
     }
     if found == Found::Log {
         let mut restored = device;
-        promises::restore(recording, &mut restored)
+        promises::restore(recording, &mut restored, seed.cut)
             .and_then(|()| promises::rolled_back(recording, &restored.sectors, seed.cut))
             .and_then(|()| look_inside(recording, &restored, None, extra, &mut outcome))
             .map_err(|error| told(format!("rollback: {error}")))?;
@@ -220,7 +220,7 @@ pub(crate) fn repaired(
     let found = promises::find(&device);
     let cut = match (repair, found) {
         (Repair::Restore, Found::Log) => {
-            promises::restore(recording, &mut device)?;
+            promises::restore(recording, &mut device, seed.cut)?;
             None
         }
         (Repair::Restore, _) => return Ok(None),
@@ -244,7 +244,7 @@ fn cut_off(
 ) -> Result<Outcome, String> {
     let mut whole = device.clone();
     match second.repair {
-        Repair::Restore => promises::restore(recording, &mut whole)?,
+        Repair::Restore => promises::restore(recording, &mut whole, cut)?,
         Repair::Commit => promises::keep(&mut whole)?,
     }
     let reached = whole
@@ -287,7 +287,7 @@ fn begin_again(
     }
 
     let mut restored = left.clone();
-    promises::restore(recording, &mut restored)
+    promises::restore(recording, &mut restored, cut)
         .and_then(|()| promises::rolled_back(recording, &restored.sectors, cut))
         .map_err(|error| format!("rollback again: {error}"))?;
     let mut kept = left.clone();
@@ -305,7 +305,7 @@ fn begin_again(
         let drawn = cut::draw_requests(&left.sectors, &restored.requests[..count], random);
         let mut third = restored.with(drawn.sectors);
         if promises::find(&third) != Found::Plain {
-            promises::restore(recording, &mut third)
+            promises::restore(recording, &mut third, cut)
                 .map_err(|error| format!("cut off once more after {count}: {error}"))?;
         }
         promises::rolled_back(recording, &third.sectors, cut)

@@ -79,7 +79,7 @@ pub(crate) fn go_on(
     }
     let told = |error: String| format!("after {} resumes: {error}", gone_on.lives);
     let mut restored = device.with(device.sectors.clone());
-    promises::restore(recording, &mut restored)
+    promises::restore(recording, &mut restored, cut)
         .and_then(|()| promises::rolled_back(recording, &restored.sectors, cut))
         .and_then(|()| leaves_nothing(&restored))
         .map_err(told)?;

@@ -57,19 +57,23 @@ pub(crate) fn allowed(recording: &Recording, cut: Time, found: Found) -> Result<
     }
 }
 
-/// Checks the log and restores the device.
+/// Checks the log and restores the device, which power failed on after the first `cut` events.
 ///
-/// Where a discard has left sectors of the first block undefined, nobody need have written what stands there.
-pub(crate) fn restore(recording: &Recording, device: &mut Device<'_>) -> Result<(), String> {
+/// Traces of a foreign write are no fault if the write that takes the checkpoint was torn over a first block that
+/// a discard had left undefined.
+pub(crate) fn restore(
+    recording: &Recording,
+    device: &mut Device<'_>,
+    cut: Time,
+) -> Result<(), String> {
     let mut progress = Progress::hidden();
     let log = recovery::check(device, CheckOptions::default(), &mut progress, |_| ())
         .map_err(|error| format!("bowctl refuses the log: {error}"))?;
     let traces = foreign::traces(device, &log).map_err(|error| format!("traces: {error}"))?;
-    let mut first_block = recording
-        .is_kept
-        .iter()
-        .take(log.header.block_size as usize / SECTOR);
-    if !traces.is_empty() && first_block.all(|kept| *kept) {
+    let first_block = log.header.block_size as usize / SECTOR;
+    let is_undefined = recording.is_kept.iter().take(first_block).any(|kept| !kept);
+    let may_be_torn = cut <= recording.taken.durable;
+    if !traces.is_empty() && !(is_undefined && may_be_torn) {
         return Err(format!("nobody else has written: {}", traces.join("; ")));
     }
     if !device.requests.is_empty() {
