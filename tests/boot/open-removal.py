@@ -26,7 +26,7 @@ def run(t):
     # Not the menu of the boots before.
     t.machine.console.seen = len(t.machine.console.text)
     t.machine.send("systemctl reboot")
-    t.machine.expect("Press enter to boot the selected OS", 600)
+    t.machine.expect("Roll back to the checkpoint", 600)
     # Ctrl-E: to the last entry, which is the one that rolls back. Firmware may take the sequence of the key End apart.
     t.machine.type("\x05\r")
     t.comes_back()
