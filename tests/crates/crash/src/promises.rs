@@ -72,8 +72,8 @@ pub(crate) fn restore(
     let traces = foreign::traces(device, &log).map_err(|error| format!("traces: {error}"))?;
     let first_block = log.header.block_size as usize / SECTOR;
     let is_undefined = recording.is_kept.iter().take(first_block).any(|kept| !kept);
-    let may_be_torn = cut <= recording.taken.durable;
-    if !traces.is_empty() && !(is_undefined && may_be_torn) {
+    let is_excused = is_undefined && cut <= recording.taken.durable;
+    if !traces.is_empty() && !is_excused {
         return Err(format!("nobody else has written: {}", traces.join("; ")));
     }
     if !device.requests.is_empty() {
