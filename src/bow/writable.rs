@@ -15,7 +15,8 @@ use kernel::sync::atomic::ordering::Relaxed;
 impl Bow {
     /// Returns whether all blocks that a write to `span` touches are writable, and counts the prefetched
     /// ones.
-    #[inline]
+    // Always inline: every write of state 1 comes by here, and a call costs a tenth of what it does.
+    #[inline(always)]
     pub(super) fn is_writable(&self, span: &Range<u64>, ticket: &Ticket) -> bool {
         let Some(writable) = self.in_flight.get(ticket) else {
             return false;

@@ -39,6 +39,7 @@ use kernel::{
     prelude::*,
     sync::SetOnce, //
 };
+use pin_init::init_array_from_fn;
 
 /// Number of words in a page.
 const PAGE_WORDS: u64 = 512;
@@ -47,7 +48,7 @@ const PAGE_WORDS: u64 = 512;
 const PAGE_BLOCKS: u64 = PAGE_WORDS * WORD_BITS;
 
 /// Words of [`PAGE_BLOCKS`] blocks.
-type Page = KVec<Word>;
+type Page = KBox<[Word; PAGE_WORDS as usize]>;
 
 /// Map of the writable blocks of a device.
 pub(super) struct WritableMap {
@@ -109,8 +110,23 @@ impl WritableMap {
 
     /// Returns whether all blocks that `sectors` touches are writable, and how many of them had their first write
     /// with that. Any context.
-    #[inline]
+    // Always inline: as `Bow::is_writable`, its caller.
+    #[inline(always)]
     pub(super) fn admit(&self, sectors: &Range<u64>) -> (bool, FirstWrites) {
+        let blocks = self.blocks(sectors);
+        let bit = blocks.start % WORD_BITS;
+        let count = blocks.end.saturating_sub(blocks.start);
+        if count == 0 || count > WORD_BITS - bit {
+            return self.admit_words(sectors);
+        }
+        // So it is with most writes.
+        let word = self.word(blocks.start);
+        let first = word.and_then(|word| word.admit(Self::mask(bit, count)));
+        (first.is_some(), first.unwrap_or_default())
+    }
+
+    /// Does the same as [`admit`](Self::admit), for blocks of any number of words.
+    fn admit_words(&self, sectors: &Range<u64>) -> (bool, FirstWrites) {
         let mut first = FirstWrites::default();
         let admitted = self.visit(sectors, |block, mask| {
             let word = self.word(block).and_then(|word| word.admit(mask));
@@ -220,11 +236,7 @@ impl WritableMap {
             .get((block / PAGE_BLOCKS) as usize)
             .ok_or(EINVAL)?;
         let flags = GFP_NOWAIT | __GFP_NOWARN;
-        let mut page = Page::with_capacity(PAGE_WORDS as usize, flags)?;
-        for _ in 0..PAGE_WORDS {
-            page.push(Word::new(), flags)?;
-        }
-        slot.populate(page);
+        slot.populate(KBox::init(init_array_from_fn(|_| Word::new()), flags)?);
         Ok(())
     }
 }

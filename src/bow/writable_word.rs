@@ -41,10 +41,17 @@ impl Bits {
     /// Returns how many blocks of `mask` wait for their first write.
     #[inline]
     fn waiting(self, mask: u32) -> FirstWrites {
-        let count = |bits: u32| u64::from((bits & self.fresh & mask).count_ones());
+        let waiting = self.fresh & mask;
+        let prefetched = self.written & waiting;
+        // Mostly there is one block, and counting, for which there is no instruction, takes longer than looking.
+        let count = |bits: u32| match bits {
+            0 => 0,
+            _ if bits.is_power_of_two() => 1,
+            _ => u64::from(bits.count_ones()),
+        };
         FirstWrites {
-            prefetched: count(self.written),
-            granted: count(!self.written),
+            prefetched: count(prefetched),
+            granted: count(waiting & !prefetched),
         }
     }
 }
