@@ -18,6 +18,7 @@ use super::{
 use crate::abstractions::{
     block::bio::{
         no_bio_is_pending,
+        Operation,
         Status, //
     },
     srcu::Ticket,
@@ -59,28 +60,27 @@ impl Deferred {
     }
 }
 
-/// Urgency with which the worker is woken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wake {
-    /// At once: the bio needs no batch.
-    Now,
-    /// Once as many bios are deferred as the worker waits for: the bio may need a batch.
-    WhenAwaited,
-}
-
 impl Bow {
-    /// Defers a bio to the worker, and gives back `ticket`. Returns the bio if the submitter has to
-    /// [wait for room](Self::wait_for_room) first. Does not sleep.
+    /// Defers a bio to the worker, and gives back `ticket`. Returns the bio if there was no room for it, once
+    /// there is: it may not have to be deferred any more.
+    ///
+    /// Sleeps while there is no room, but then holds no ticket.
+    #[cold]
     pub(super) fn defer<'a>(
         this: ArcBorrow<'_, Self>,
-        bio: NewBio<'a>,
+        mut bio: NewBio<'a>,
         ticket: Ticket,
-        wake: Wake,
     ) -> Option<NewBio<'a>> {
+        let first_block = this.is_in_first_block(&bio);
+        if first_block {
+            // From here on a bio is either in the first block or outside it, never both.
+            bio.accept_partial(this.block.sectors().saturating_sub(bio.sector()));
+        }
+        let needs_no_batch = first_block || bio.operation() == Operation::Discard;
         let wakes = {
             let mut deferred = this.deferred.lock();
             // A discard may be what the others wait for; what needs no batch does not wait in line.
-            if wake == Wake::WhenAwaited
+            if !needs_no_batch
                 && deferred.len() >= DEFERRED_MAX
                 && (bio.is_nowait() || no_bio_is_pending())
             {
@@ -90,12 +90,14 @@ impl Bow {
                     bio.keep().end(Status::AGAIN);
                     return None;
                 }
+                this.wait_for_room();
                 return Some(bio);
             }
             let mut bio = bio.keep();
             bio.clear_nowait();
             deferred.bios.push(bio);
-            wake == Wake::Now || deferred.bios.len() >= deferred.awaited
+            // What may need a batch waits until there are as many as the worker waits for.
+            needs_no_batch || deferred.bios.len() >= deferred.awaited
         };
         // The ticket is held until the worker is sure to run.
         if wakes {
@@ -106,7 +108,7 @@ impl Bow {
     }
 
     /// Sleeps until another bio may be deferred. The caller holds no ticket.
-    pub(super) fn wait_for_room(&self) {
+    fn wait_for_room(&self) {
         let mut deferred = self.deferred.lock();
         while deferred.len() >= DEFERRED_MAX {
             deferred.has_waiters = true;
@@ -115,8 +117,8 @@ impl Bow {
     }
 
     /// Takes the bios deferred since the last call. `taken` is the number of bios that the worker has
-    /// already. Until [`sleep_worker`](Self::sleep_worker) further bios wake the worker only if they are
-    /// urgent ([`Wake::Now`]), since it calls this again anyway.
+    /// already. Until [`sleep_worker`](Self::sleep_worker) further bios wake the worker only if they need
+    /// no batch, since it calls this again anyway.
     pub(super) fn take_deferred(&self, taken: usize) -> BioList {
         let mut bios = BioList::new();
         let mut deferred = self.deferred.lock();

@@ -7,7 +7,6 @@
 //! under a spinlock. All other bios go to the [worker](super::worker).
 
 use super::{
-    deferred::Wake,
     Bio,
     Bow,
     Mode,
@@ -15,7 +14,10 @@ use super::{
 };
 use crate::{
     abstractions::{
-        block::bio::Operation,
+        block::bio::{
+            Operation,
+            Status, //
+        },
         srcu::Ticket, //
     },
     decisions::state::State,
@@ -47,9 +49,9 @@ impl Bow {
     /// Process context. Sleeps while too many bios are deferred, but then holds no ticket.
     #[inline]
     pub(super) fn map_bio(this: ArcBorrow<'_, Self>, mut bio: NewBio<'_>) -> Option<Bio> {
-        let operation = bio.operation();
-        let first_block = bio.sector() < this.block.sectors();
         loop {
+            let operation = bio.operation();
+            let first_block = this.is_in_first_block(&bio);
             let is_plain = !first_block || this.mode() == Mode::State(State::Committed);
             if operation == Operation::Flush || (operation == Operation::Read && is_plain) {
                 return Some(bio.keep());
@@ -58,34 +60,33 @@ impl Bow {
             bio.clear_polled();
             let ticket = this.in_flight.enter();
             // The mode is certain only with the ticket, which a change of mode waits for.
-            let mode = this.mode();
-            match mode {
+            let is_sent = match this.mode() {
                 Mode::State(State::Tracking | State::Committed) => {
-                    return this.track(bio.keep(), ticket)
+                    if !this.track(&bio) {
+                        drop(ticket);
+                        bio.keep().end(Status::OK);
+                        return None;
+                    }
+                    true
                 }
-                Mode::State(State::Checkpoint)
-                    if operation == Operation::Write
+                Mode::State(State::Checkpoint) => {
+                    operation == Operation::Write
                         && !first_block
-                        && this.is_writable(&bio.span(), &ticket) =>
-                {
-                    let mut bio = bio.keep();
-                    *bio.data() = BioData::Ticket(ticket);
-                    return Some(bio);
+                        && this.is_writable(&bio.span(), &ticket)
                 }
-                Mode::State(State::Checkpoint) | Mode::Changing => {}
-            }
-            if first_block {
-                // From here on a bio is either in the first block or outside it, never both.
-                bio.accept_partial(this.block.sectors().saturating_sub(bio.sector()));
-            }
-            let wake = if first_block || operation == Operation::Discard {
-                Wake::Now
-            } else {
-                Wake::WhenAwaited
+                Mode::Changing => false,
             };
-            bio = Self::defer(this, bio, ticket, wake)?;
-            this.wait_for_room();
+            if is_sent {
+                return Some(bio.keep_with(BioData::Ticket(ticket)));
+            }
+            bio = Self::defer(this, bio, ticket)?;
         }
+    }
+
+    /// Returns whether a bio begins in the first block.
+    #[inline]
+    pub(super) fn is_in_first_block(&self, bio: &Bio) -> bool {
+        bio.sector() < self.block.sectors()
     }
 
     /// Gives back what a bio that has completed holds. Any context.
@@ -94,14 +95,18 @@ impl Bow {
         match data {
             BioData::None => {}
             BioData::Ticket(ticket) => drop(ticket),
-            BioData::FirstBlock(ticket) => {
-                if this.first_block_io.fetch_sub(1, Full) == 1 {
-                    // A batch may wait for this completion, to move the relocated first block.
-                    Arc::from(this).wake();
-                }
-                drop(ticket);
-            }
+            BioData::FirstBlock(ticket) => Self::first_block_io_ended(this, ticket),
         }
+    }
+
+    /// Counts I/O of the relocated first block that has completed, and gives back `ticket`. Any context.
+    #[cold]
+    fn first_block_io_ended(this: ArcBorrow<'_, Self>, ticket: Ticket) {
+        if this.first_block_io.fetch_sub(1, Full) == 1 {
+            // A batch may wait for this completion, to move the relocated first block.
+            Arc::from(this).wake();
+        }
+        drop(ticket);
     }
 
     /// Submits a bio to the underlying device. The bio holds `ticket` until it completes. Called by the

@@ -3,18 +3,11 @@
 //! States 0 and 2: the record of free space, kept by all writers.
 
 use super::{
-    map::BioData,
     Bio,
     Bow, //
 };
 use crate::{
-    abstractions::{
-        block::bio::{
-            Operation,
-            Status, //
-        },
-        srcu::Ticket,
-    },
+    abstractions::block::bio::Operation,
     decisions::{
         free_space::FreeSpace,
         ranges::{
@@ -54,12 +47,12 @@ impl Tracker {
 }
 
 impl Bow {
-    /// Keeps the record of free space in states 0 and 2. Returns the bio if it is to be sent to the underlying
-    /// device; the bio then holds `ticket`, so that a checkpoint waits for its completion. A discard that is
-    /// not passed down is ended here.
+    /// Keeps the record of free space in states 0 and 2, for a bio whose ticket the caller holds. Returns
+    /// whether the bio is to be sent to the underlying device, with the ticket, so that a checkpoint waits for
+    /// its completion; otherwise it is a discard that is not passed down, and done.
     ///
     /// Does not sleep.
-    pub(super) fn track(&self, mut bio: Bio, ticket: Ticket) -> Option<Bio> {
+    pub(super) fn track(&self, bio: &Bio) -> bool {
         let span = bio.span();
         match bio.operation() {
             Operation::Write => {
@@ -79,16 +72,11 @@ impl Bow {
                     // Without nodes the discard is forgotten, which is always safe.
                     let _ = tracker.space.discard(span.clone(), &mut tracker.nodes);
                 });
-                if self.no_discard_passdown || !self.discards {
-                    drop(ticket);
-                    bio.end(Status::OK);
-                    return None;
-                }
+                return !self.no_discard_passdown && self.discards;
             }
             Operation::Read | Operation::Flush => {}
         }
-        *bio.data() = BioData::Ticket(ticket);
-        Some(bio)
+        true
     }
 
     /// Applies `change`, which concerns `span`, to the record of free space.

@@ -25,7 +25,10 @@ use super::{
 };
 use crate::{
     abstractions::{
-        block::bio::plugged,
+        block::bio::{
+            plugged,
+            Status, //
+        },
         workqueue::NoIo, //
     },
     decisions::{
@@ -161,8 +164,11 @@ impl Bow {
     /// Sends on a deferred bio in a state other than 1.
     fn pass(&self, bio: Bio) {
         let ticket = self.in_flight.enter();
-        if let Some(bio) = self.track(bio, ticket) {
-            bio.submit();
+        if self.track(&bio) {
+            self.submit(bio, ticket);
+        } else {
+            drop(ticket);
+            bio.end(Status::OK);
         }
     }
 }

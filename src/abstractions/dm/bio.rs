@@ -145,24 +145,51 @@ impl<D> Drop for Bio<D> {
 
 /// Bio that is being mapped, for as long as `map` runs. Nobody gets at the bio inside to put another one in
 /// its place.
-pub(crate) struct NewBio<'a, D>(Bio<D>, PhantomData<&'a mut ()>);
+///
+/// # Invariants
+///
+/// `data` is the address of the target's data of `bio`.
+pub(crate) struct NewBio<'a, D> {
+    bio: Bio<D>,
+    data: NonNull<D>,
+    _map: PhantomData<&'a mut ()>,
+}
 
 impl<D> NewBio<'_, D> {
+    /// Takes over a bio.
+    ///
+    /// # Safety
+    ///
+    /// The type invariants hold.
     #[inline]
-    pub(super) fn new(bio: Bio<D>) -> Self {
-        Self(bio, PhantomData)
+    pub(super) unsafe fn new(bio: Bio<D>, data: NonNull<D>) -> Self {
+        // INVARIANT: By the safety requirements.
+        Self {
+            bio,
+            data,
+            _map: PhantomData,
+        }
     }
 
     /// Clears REQ_POLLED, as [`Bio::clear_polled`] does.
     #[inline]
     pub(crate) fn clear_polled(&mut self) {
-        self.0.clear_polled();
+        self.bio.clear_polled();
     }
 
     /// Returns the bio, which may be kept after `map` has returned.
     #[inline]
     pub(crate) fn keep(self) -> Bio<D> {
-        self.0
+        self.bio
+    }
+
+    /// Returns the bio as [`keep`](Self::keep) does, with `data` as the target's data of it.
+    #[inline]
+    pub(crate) fn keep_with(mut self, data: D) -> Bio<D> {
+        // SAFETY: By the invariants of both types the data is initialised, and nobody else uses it.
+        let place = unsafe { self.data.as_mut() };
+        *place = data;
+        self.bio
     }
 
     /// Cuts the bio after `sectors` sectors; device mapper sends the remainder as another bio. Does nothing if
@@ -173,7 +200,7 @@ impl<D> NewBio<'_, D> {
             // SAFETY: This is device mapper's clone, which is being mapped: the value does not outlive the call
             // of `map`. Registrations ask for one bio of each operation, so it is no duplicate, and say nothing
             // of atomic writes, so it is none.
-            unsafe { dm_bindings::dm_accept_partial_bio(self.0 .0.as_ptr(), sectors as u32) };
+            unsafe { dm_bindings::dm_accept_partial_bio(self.bio.0.as_ptr(), sectors as u32) };
         }
     }
 }
@@ -183,7 +210,7 @@ impl<D> core::ops::Deref for NewBio<'_, D> {
 
     #[inline]
     fn deref(&self) -> &Bio<D> {
-        &self.0
+        &self.bio
     }
 }
 

@@ -303,6 +303,8 @@ impl<T: Target> Registration<T> {
         let instance = unsafe { Self::instance(ti) };
         // SAFETY: By the safety requirements there is per-bio data, of the size that `ctr` asked for.
         let data = unsafe { per_bio_data::<T::BioData>(bio) };
+        // SAFETY: The data is behind the bio, so its address is not null.
+        let data = unsafe { NonNull::new_unchecked(data) };
         // SAFETY: The data is memory of that type.
         unsafe { data.write(T::BioData::default()) };
         // SAFETY: By the invariants of `Instance` the device is open.
@@ -312,7 +314,9 @@ impl<T: Target> Registration<T> {
         // SAFETY: A bio is never null.
         let given = unsafe { NonNull::new_unchecked(bio) };
         // SAFETY: By the safety requirements, and its data was just initialised.
-        let bio = NewBio::new(unsafe { Bio::from_raw(given) });
+        let bio = unsafe { Bio::from_raw(given) };
+        // SAFETY: The address is the one that device mapper gave for this bio.
+        let bio = unsafe { NewBio::new(bio, data) };
         match T::map(instance.shared.target.as_arc_borrow(), bio) {
             Some(bio) if bio.is(given) => {
                 let _ = bio.into_raw();
