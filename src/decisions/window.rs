@@ -35,11 +35,11 @@ use core::ops::Range as Span;
 pub const SIZE: u64 = (1 << 20) >> SECTOR_SHIFT;
 
 /// Size of the smallest window in sectors.
-const SIZE_MIN: u64 = (28 << 10) >> SECTOR_SHIFT;
+const SIZE_MIN: u64 = (24 << 10) >> SECTOR_SHIFT;
 
 /// Number of sectors that the first writes of one batch copy together, if their windows allow it and a log
 /// write takes no more than [`LOG_FAST`].
-const SHARED: u64 = (384 << 10) >> SECTOR_SHIFT;
+const SHARED: u64 = (352 << 10) >> SECTOR_SHIFT;
 
 /// Time of a fast log write in microseconds: short beside the copies of a batch.
 const LOG_FAST: u64 = 500;
