@@ -68,8 +68,7 @@ impl FreeSpace {
 
     /// Returns whether a write to `span` would change the record. O(log n): most writes do not change it.
     pub fn is_touched_by(&self, span: &Span<u64>) -> bool {
-        let run = self.ranges.run_at(span.start);
-        run.kind.is_some() || run.end < span.end
+        self.ranges.touches(span)
     }
 
     /// Records that the sectors of `span` are being written, so they are not free any more.

@@ -242,6 +242,12 @@ impl RangeTree {
         }
     }
 
+    /// Returns whether a range has sectors of `span`. O(log n).
+    pub fn touches(&self, span: &Span<u64>) -> bool {
+        self.lower_bound(span.start)
+            .is_some_and(|cursor| cursor.current().1.start < span.end)
+    }
+
     /// Returns the last range of `kind` that starts below `sector`. O(log n + the ranges passed over).
     pub fn last_below(&mut self, sector: u64, kind: Kind) -> Option<Run> {
         let last = match self.lower_bound(sector) {
