@@ -6,7 +6,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use bow_model::history::{History, Op, Version};
+use bow_model::history::{History, Op};
+use bow_model::log::Version;
 
 fn main() -> std::io::Result<()> {
     let folder = PathBuf::from(std::env::args_os().nth(1).unwrap_or("corpus".into()));

@@ -10,7 +10,7 @@ use bow_decisions::log::{
     VERSION_1_0, VERSION_1_1, VERSION_1_2,
 };
 use bow_decisions::log_block::LogBlock;
-use bow_model::history::Version;
+use bow_model::log::Version;
 use bow_model::hostile::Log;
 use bowctl::crc::crc32;
 use bowctl::report::{Block, LogEntry};

@@ -3,7 +3,7 @@
 //! Right checksums for the entries of a log.
 
 use bow_model::disk::SECTOR;
-use bow_model::history::crc;
+use bow_model::log::crc;
 use bow_model::hostile::seal;
 
 /// Stands for the right checksum until [`fill`] has put it there.

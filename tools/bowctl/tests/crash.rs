@@ -9,7 +9,8 @@
 
 use bow_model::crash;
 use bow_model::disk::{Disk, Request, SECTOR};
-use bow_model::history::{History, Op, Version};
+use bow_model::history::{History, Op};
+use bow_model::log::Version;
 use bow_model::restore::restore as restore_checked;
 use bow_model::strategy::case;
 use bow_random::Random;

@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use bow_model::disk::Disk;
-use bow_model::history::{History, Op, Version};
+use bow_model::history::{History, Op};
+use bow_model::log::Version;
 use bow_model::restore::restore;
 use bowctl::progress::Progress;
 use bowctl::recovery::foreign;

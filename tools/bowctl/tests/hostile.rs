@@ -8,8 +8,8 @@
 
 use bow_decisions::log::{Entry, LogError};
 use bow_model::disk::{Disk, SECTOR};
-use bow_model::history::{crc, Version};
 use bow_model::hostile::{check, examine, scattered, Log, Sparse};
+use bow_model::log::{crc, Version};
 use bow_model::restore::restore;
 use bow_random::Random;
 use bowctl::progress::Progress;

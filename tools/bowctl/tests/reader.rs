@@ -6,7 +6,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use bow_model::history::{History, Op, Version};
+use bow_model::history::{History, Op};
+use bow_model::log::Version;
 use bow_random::Random;
 use serde_json::Value;
 

@@ -3,7 +3,8 @@
 //! Restoring and committing random histories, undisturbed.
 
 use bow_model::disk::Disk;
-use bow_model::history::{History, Version};
+use bow_model::history::History;
+use bow_model::log::Version;
 use bow_model::restore::restore;
 use bow_model::strategy::{case, Case};
 use bowctl::progress::Progress;

@@ -16,7 +16,7 @@ use crate::decisions::log::{entry_seed, Identity, Sector};
 use crate::decisions::ranges::{Kind, Nodes, RangeTree};
 use crate::decisions::resume::Resume;
 use bow_model::disk::{Disk, SECTOR};
-use bow_model::history::crc;
+use bow_model::log::crc;
 use bow_model::restore::restore;
 use bow_random::Random;
 use bowctl::recovery;

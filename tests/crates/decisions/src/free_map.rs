@@ -4,7 +4,7 @@
 
 use core::ops::Range;
 
-use bow_model::history::crc;
+use bow_model::log::crc;
 use bow_random::Random;
 use kernel::prelude::GFP_KERNEL;
 use proptest::prelude::*;

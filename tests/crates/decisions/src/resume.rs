@@ -3,7 +3,8 @@
 //! Resuming the logs of the model, against what the model knows of each block.
 
 use bow_model::disk::SECTOR;
-use bow_model::history::{crc, History, Told, Version};
+use bow_model::history::{History, Told};
+use bow_model::log::{crc, Version};
 use bow_model::strategy::case;
 use proptest::prelude::*;
 

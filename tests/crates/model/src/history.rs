@@ -9,40 +9,8 @@ use std::collections::HashSet;
 use std::ops::Range;
 
 use crate::disk::SECTOR;
+use crate::log::{self, crc, Header, Version};
 use bow_random::Random;
-
-/// Driver whose log is written.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Version {
-    /// The C driver's: 28 bytes of header, entries to the end of the block.
-    V1_0,
-    /// Ours: 80 bytes of header, entries to the end of the first sector.
-    V1_1,
-    /// Ours with a record of free space.
-    V1_2,
-}
-
-impl Version {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::V1_0, Self::V1_1, Self::V1_2];
-
-    /// Returns the bytes of the header's version field.
-    pub fn bytes(self) -> [u8; 2] {
-        match self {
-            Self::V1_0 => [0, 1],
-            Self::V1_1 => [1, 1],
-            Self::V1_2 => [2, 1],
-        }
-    }
-
-    /// Returns the size of the header in bytes.
-    pub fn header_size(self) -> usize {
-        match self {
-            Self::V1_0 => 28,
-            Self::V1_1 | Self::V1_2 => 80,
-        }
-    }
-}
 
 /// State of a block.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -446,11 +414,12 @@ impl History {
     /// Appends a grant of the blocks of `window`.
     fn append_grant(&mut self, window: &Range<usize>) -> Option<()> {
         self.make_room()?;
-        let mut entry = [0; 24];
-
-        entry[..8].copy_from_slice(&self.sector(window.start).to_le_bytes());
-        entry[8..16].copy_from_slice(&self.sector(window.end).to_le_bytes());
-        self.entries.push(entry);
+        self.entries.push(log::entry(
+            self.sector(window.start),
+            self.sector(window.end),
+            0,
+            0,
+        ));
         self.grants += 1;
         Some(())
     }
@@ -478,18 +447,8 @@ impl History {
             };
             let (sector, blocks, sum) = self.map;
             let start = self.random.index(piece[0].start - below + 1) + below;
-            let mut data = Vec::new();
-
-            data.extend(sector.to_le_bytes());
-            data.extend(sum.to_le_bytes());
-            data.extend((piece.len() as u32).to_le_bytes());
-            data.extend((start as u64).to_le_bytes());
-            let mut position = start;
-            for extent in &piece {
-                number(&mut data, extent.start - position);
-                number(&mut data, extent.len());
-                position = extent.end;
-            }
+            let position = piece[piece.len() - 1].end;
+            let mut data = log::map_block(sector, sum, start, &piece);
             data.resize(self.block_size, 0);
             below = position;
             put(&mut self.disk, place, &data);
@@ -548,14 +507,6 @@ impl History {
         (block * self.block_size / SECTOR) as u64
     }
 
-    /// Returns the number of entries that a log block has room for.
-    fn room(&self) -> usize {
-        match self.version {
-            Version::V1_0 => (self.block_size - 28) / 24,
-            Version::V1_1 | Version::V1_2 => (512 - 80) / 24,
-        }
-    }
-
     /// Appends an entry, in a new log block if need be.
     fn entry(&mut self, source: usize, dest: usize, blocks: usize, summed: bool) -> Option<()> {
         self.make_room()?;
@@ -565,7 +516,7 @@ impl History {
 
     /// Begins a new log block if there is no room in this one.
     fn make_room(&mut self) -> Option<()> {
-        if self.entries.len() == self.room() {
+        if self.entries.len() == self.version.room(self.block_size) {
             self.write_log();
             let rest = self.place(1, Kind::Backup)?;
             self.copy(0, rest, 1);
@@ -580,45 +531,25 @@ impl History {
         let data = &self.disk[dest * self.block_size..(dest + blocks) * self.block_size];
         let size = (blocks * self.block_size) as u32;
         let sum = if summed { crc(source as u32, data) } else { 0 };
-        let mut entry = [0; 24];
+        let entry = log::entry(self.sector(source), self.sector(dest), size, sum);
 
-        entry[..8].copy_from_slice(&self.sector(source).to_le_bytes());
-        entry[8..16].copy_from_slice(&self.sector(dest).to_le_bytes());
-        entry[16..20].copy_from_slice(&size.to_le_bytes());
-        entry[20..].copy_from_slice(&sum.to_le_bytes());
         self.entries.push(entry);
         self.total_entries += u64::from(blocks > 0);
     }
 
     /// Writes the log block to the disk's first block.
     fn write_log(&mut self) {
-        let mut log = Vec::new();
+        let header = Header {
+            version: self.version,
+            block_size: self.block_size as u32,
+            sequence: self.sequence,
+            sector0: self.sector(self.first_block),
+            uuid: &self.uuid,
+            time: self.time,
+            map: self.map,
+        };
+        let mut log = header.log_block(&self.entries);
 
-        log.extend(*b"BOW\0");
-        log.extend(self.version.bytes());
-        log.extend((self.version.header_size() as u16).to_le_bytes());
-        log.extend((self.block_size as u32).to_le_bytes());
-        log.extend((self.entries.len() as u32).to_le_bytes());
-        log.extend(self.sequence.to_le_bytes());
-        log.extend(self.sector(self.first_block).to_le_bytes());
-        if self.version != Version::V1_0 {
-            let (sector, blocks, sum) = self.map;
-
-            log.extend([0; 4]);
-            log.extend(&self.uuid);
-            log.extend(self.time.to_le_bytes());
-            log.extend(sector.to_le_bytes());
-            log.extend(blocks.to_le_bytes());
-            log.extend(sum.to_le_bytes());
-            log.extend([0; 8]);
-        }
-        for entry in &self.entries {
-            log.extend(entry);
-        }
-        if self.version != Version::V1_0 {
-            let sum = crc(!0, &log);
-            log[28..32].copy_from_slice(&sum.to_le_bytes());
-        }
         log.resize(self.block_size, 0);
         put(&mut self.disk, 0, &log);
     }
@@ -629,44 +560,9 @@ fn begin(sector: &[u8]) -> u64 {
     u64::from_le_bytes(sector[..8].try_into().unwrap())
 }
 
-/// Appends a number to a free map: seven bits a byte, the lowest first.
-fn number(data: &mut Vec<u8>, mut number: usize) {
-    while number > 0x7f {
-        data.push(number as u8 & 0x7f | 0x80);
-        number >>= 7;
-    }
-    data.push(number as u8);
-}
-
 /// Puts a block's data in its place, as far as the device has it.
 fn put(disk: &mut [u8], block: usize, data: &[u8]) {
     for (to, from) in disk[block * data.len()..].iter_mut().zip(data) {
         *to = *from;
     }
 }
-
-/// Returns the raw CRC-32.
-pub fn crc(seed: u32, data: &[u8]) -> u32 {
-    data.iter().fold(seed, |crc, byte| {
-        (crc >> 8) ^ TABLE[usize::from((crc as u8) ^ byte)]
-    })
-}
-
-/// Table of what each byte does to a CRC, worked out bit by bit.
-const TABLE: [u32; 256] = {
-    let mut table = [0; 256];
-    let mut byte = 0;
-
-    while byte < 256 {
-        let mut crc = byte as u32;
-        let mut bit = 0;
-
-        while bit < 8 {
-            crc = (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg());
-            bit += 1;
-        }
-        table[byte] = crc;
-        byte += 1;
-    }
-    table
-};

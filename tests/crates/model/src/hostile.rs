@@ -9,7 +9,7 @@ use bowctl::recovery::{self, CheckOptions, RecoveryError, BUDGET_FACTOR};
 
 use crate::crash::{self, Arrived};
 use crate::disk::{Disk, Request, SECTOR};
-use crate::history::{crc, Version};
+use crate::log::{crc, Version};
 use crate::restore::restore;
 use bow_random::Random;
 

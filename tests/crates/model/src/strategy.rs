@@ -6,7 +6,8 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use crate::disk::SECTOR;
-use crate::history::{History, Op, Version};
+use crate::history::{History, Op};
+use crate::log::Version;
 
 /// A history and how it came about, so that a failure can be told.
 #[derive(Clone)]
