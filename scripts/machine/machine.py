@@ -77,19 +77,21 @@ def die_with_parent():
 
 
 class Machine:
-    """A virtual machine. DISKS are more disks, /dev/disk/by-id/virtio-NAME in the machine, by name.
+    """A virtual machine. DISKS are more disks, /dev/disk/by-id/virtio-NAME in the machine, by name. Those named in
+    READ_ONLY may be shared with other machines.
 
     It has one CPU: where two are emulated and the host is busy, a timer of one of them was lost, and the boot hung.
     """
 
-    def __init__(self, disk, variables, firmware, log, accel="tcg", memory=1024, cpus=1, disks=None, echo=None):
+    def __init__(self, disk, variables, firmware, log, accel="tcg", memory=1024, disks=None, read_only=(),
+                 echo=None):
         self.disk = disk
         self._variables = variables
         self._firmware = firmware
         self._accel = accel
         self._memory = memory
-        self._cpus = cpus
         self._disks = disks or {}
+        self._read_only = read_only
         self._file = open(log, "a", buffering=1, encoding="utf-8")
         self._echo = echo
         self._start = time.monotonic()
@@ -127,7 +129,7 @@ class Machine:
         # The host's page cache outlives QEMU, so a flush need go no further.
         cache = "cache=writeback,discard=unmap,detect-zeroes=off"
         command = [
-            "qemu-system-x86_64", "-M", "q35,smm=off", *cpu, "-smp", str(self._cpus), "-m", str(self._memory),
+            "qemu-system-x86_64", "-M", "q35,smm=off", *cpu, "-smp", "1", "-m", str(self._memory),
             "-nodefaults", "-no-user-config", "-display", "none", "-nic", "none",
             "-drive", f"if=pflash,format=raw,unit=0,readonly=on,file={comma(self._firmware)}",
             "-drive", f"if=pflash,format=raw,unit=1,file={comma(self._variables)}",
@@ -139,7 +141,8 @@ class Machine:
         ]
         for name, file in self._disks.items():
             command += [
-                "-drive", f"if=none,id={name},format=raw,cache=writeback,file={comma(file)}",
+                "-drive", f"if=none,id={name},format=raw,cache=writeback,file={comma(file)}"
+                          + (",readonly=on" if name in self._read_only else ""),
                 "-device", f"virtio-blk-pci,drive={name},serial={name}",
             ]
         return command

@@ -7,6 +7,7 @@ import random
 from machine import Failure, Gone
 
 START = "enabled"
+LONG = True
 
 # Three moments of each.
 PHASES = ("update", "first boot", "commit", "rollback") * 3

@@ -2,6 +2,7 @@
 """Ten updates in a row, every third of them bad, without anything being installed anew in between."""
 
 START = "enabled"
+LONG = True
 
 
 def run(t):

@@ -40,8 +40,10 @@ class Setting:
 class Scenario:
     """One scenario that runs: its machine, and the results so far."""
 
-    def __init__(self, name, setting, start):
+    def __init__(self, name, setting, start, output=None):
+        """OUTPUT is the file that takes what the scenario tells, if others run beside it."""
         self.name = name
+        self._file = output
         self.setting = setting
         self.folder = setting.work / name
         self.folder.mkdir(parents=True)
@@ -59,7 +61,8 @@ class Scenario:
         log.unlink(missing_ok=True)
         self.machine = Machine(
             self.folder / "disk.img", self.folder / "vars.fd", setting.firmware, log, setting.accel,
-            disks={"archive": setting.archive, "notes": notes}, echo=show if setting.show else None)
+            disks={"archive": setting.archive, "notes": notes}, read_only=("archive",),
+            echo=show if setting.show else None)
 
     # Results.
 
@@ -67,20 +70,28 @@ class Scenario:
         """Tells whether NAME holds. A scenario goes on when something does not."""
         self.results += 1
         self.failed += not good
-        print(f"{'ok' if good else 'not ok'} {self.results} - {name}", flush=True)
+        self.print(f"{'ok' if good else 'not ok'} {self.results} - {name}")
         if not good and detail:
-            print("\n".join(f"# {line}" for line in str(detail).split("\n")), flush=True)
+            self.print("\n".join(f"# {line}" for line in str(detail).split("\n")))
         return good
 
     def same(self, name, wanted, got):
         self.check(name, wanted == got, f"wanted: {wanted}\ngot:    {got}")
 
+    def print(self, text):
+        print(text, file=self._file, flush=True)
+
     def tell(self, text):
-        print(f"# {text}", flush=True)
+        self.print(f"# {text}")
+        if self._file:
+            print(f"# {self.name}: {text}", flush=True)
 
     def title(self, text):
         """Tells what comes now, for a person who looks on."""
-        print(f"\n--- {text}\n" if self.setting.show else f"# {text}", flush=True)
+        if self.setting.show:
+            print(f"\n--- {text}\n", flush=True)
+        else:
+            self.tell(text)
 
     # The machine.
 
