@@ -227,7 +227,8 @@ class Machine:
         self.note(f"# {command}")
         if self._echo:
             self._echo(f"# {command}")
-        line = f"eval {shlex.quote(command)} </dev/null 2>&1; echo \"@done {self._count} $?\"\n"
+        # On a line of its own, whatever the output ends with.
+        line = f"eval {shlex.quote(command)} </dev/null 2>&1; printf '\\n@done {self._count} %s\\n' $?\n"
         self._shell_port.sendall(line.encode())
         return self._count
 
