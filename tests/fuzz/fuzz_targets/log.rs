@@ -10,8 +10,8 @@ use bow_decisions::log::{
     VERSION_1_0, VERSION_1_1, VERSION_1_2,
 };
 use bow_decisions::log_block::LogBlock;
-use bow_model::log::Version;
 use bow_model::hostile::Log;
+use bow_model::log::Version;
 use bowctl::crc::crc32;
 use bowctl::report::{Block, LogEntry};
 use libfuzzer_sys::fuzz_target;

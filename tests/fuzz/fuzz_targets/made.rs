@@ -10,8 +10,8 @@ use bow_decisions::log::Entry;
 use bow_fuzz::checksums::{fill, RIGHT, WRONG};
 use bow_fuzz::{block_size, tail, version, Damage};
 use bow_model::disk::SECTOR;
-use bow_model::log::Version;
 use bow_model::hostile::{examine, Log};
+use bow_model::log::Version;
 use bow_random::Random;
 use libfuzzer_sys::fuzz_target;
 

@@ -3,8 +3,8 @@
 //! Right checksums for the entries of a log.
 
 use bow_model::disk::SECTOR;
-use bow_model::log::crc;
 use bow_model::hostile::seal;
+use bow_model::log::crc;
 
 /// Stands for the right checksum until [`fill`] has put it there.
 pub const RIGHT: u32 = 1;

@@ -9,8 +9,8 @@ pub mod checksums;
 use arbitrary::Arbitrary;
 use bow_model::disk::SECTOR;
 use bow_model::history::{History, Op};
-use bow_model::log::Version;
 use bow_model::hostile::seal;
+use bow_model::log::Version;
 
 /// Returns one of the block sizes, the smallest in most cases.
 pub fn block_size(choice: u8) -> usize {
