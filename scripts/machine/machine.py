@@ -64,7 +64,8 @@ class Line:
                     self._echo(line)
 
     def find(self, pattern):
-        """Returns the match of PATTERN in what was not looked at yet, and has looked at all up to its end."""
+        """Returns the match of PATTERN in what was not looked at yet, and has looked at all up to its end. A line may
+        have come in part: a pattern that wants the whole of it ends with a newline, not with $."""
         match = re.compile(pattern, re.MULTILINE).search(self.text, self.seen)
         if match:
             self.seen = match.end()
@@ -219,7 +220,7 @@ class Machine:
 
     def wait_shell(self, limit=600):
         """Waits until a system is up far enough to have its shell on the second line."""
-        self._wait(lambda: self.shell.find(r"^@shell$"), limit, "no shell on the second serial line")
+        self._wait(lambda: self.shell.find(r"^@shell\n"), limit, "no shell on the second serial line")
 
     def send(self, command):
         """Has the shell run COMMAND, and waits for nothing. Returns the command's number."""
@@ -239,7 +240,7 @@ class Machine:
     def ended(self, number, command, limit=300, check=True):
         """Waits for the end of command NUMBER, which `send` returned."""
         start = self.shell.seen
-        match = self._wait(lambda: self.shell.find(rf"^@done {number} (\d+)$|^@shell$"), limit,
+        match = self._wait(lambda: self.shell.find(rf"^@done {number} (\d+)\n|^@shell\n"), limit,
                            f"'{command}' does not end")
         if match.group(1) is None:
             self.shell.seen = match.start()

@@ -157,7 +157,7 @@ class Scenario:
 
     def comes_back(self, limit=2400):
         """Waits until the update is undone and the old system is up. Returns the reason that the console gave."""
-        reason = self.machine.expect(r"bow: rolling back: (.*)$", limit, "that the update is rolled back").group(1)
+        reason = self.machine.expect(r"bow: rolling back: (.*)\n", limit, "that the update is rolled back").group(1)
         self.machine.expect(r"bow: the old system is back; rebooting", 600)
         self.machine.shell.seen = len(self.machine.shell.text)
         self.booted()
