@@ -213,8 +213,8 @@ class Scenario:
     # Files.
 
     def remember_files(self):
-        """Writes down what all files are, outside of the root file system."""
-        self.run(manifest("/run/notes/before"), 600)
+        """Writes down what all files are, outside of the root file system, so that it outlives a power cut."""
+        self.run(f"{manifest('/run/notes/before')} && sync /run/notes/before", 600)
 
     def compare_files(self, name, *more):
         """Checks that all files are what they were, bit for bit, with times, owners and modes. MORE are paths that
