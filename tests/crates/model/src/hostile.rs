@@ -9,12 +9,9 @@ use bowctl::recovery::{self, CheckOptions, RecoveryError, BUDGET_FACTOR};
 
 use crate::crash::{self, Arrived};
 use crate::disk::{Disk, Request, SECTOR};
-use crate::log::{crc, Version};
+use crate::log::{self, crc, Version, ENTRY};
 use crate::restore::restore;
 use bow_random::Random;
-
-/// Bytes of an entry.
-const ENTRY: usize = 24;
 
 /// Bytes of the largest block.
 const BLOCK_MAX: usize = 4096;
@@ -46,25 +43,24 @@ impl Log {
 
     /// Returns the log block up to the end of its last entry, with the right checksum.
     pub fn bytes(&self) -> Vec<u8> {
-        let mut bytes = Vec::new();
+        let header = log::Header {
+            version: self.version,
+            block_size: self.block_size,
+            sequence: self.sequence,
+            sector0: self.sector0,
+            uuid: &[self.uuid; 16],
+            time: 0,
+            map: (0, 0, 0),
+        };
+        let entries: Vec<_> = self
+            .entries
+            .iter()
+            .map(|entry| log::entry(entry.source, entry.dest, entry.size, entry.checksum))
+            .collect();
+        let mut bytes = header.log_block(&entries);
 
-        bytes.extend(if self.restoring { *b"WOB\0" } else { *b"BOW\0" });
-        bytes.extend(self.version.bytes());
-        bytes.extend((self.header_size() as u16).to_le_bytes());
-        bytes.extend(self.block_size.to_le_bytes());
-        bytes.extend((self.entries.len() as u32).to_le_bytes());
-        bytes.extend(self.sequence.to_le_bytes());
-        bytes.extend(self.sector0.to_le_bytes());
-        if self.version != Version::V1_0 {
-            bytes.extend([0; 4]);
-            bytes.extend([self.uuid; 16]);
-            bytes.extend([0; 32]);
-        }
-        for entry in &self.entries {
-            bytes.extend(entry.source.to_le_bytes());
-            bytes.extend(entry.dest.to_le_bytes());
-            bytes.extend(entry.size.to_le_bytes());
-            bytes.extend(entry.checksum.to_le_bytes());
+        if self.restoring {
+            bytes[..4].copy_from_slice(b"WOB\0");
         }
         seal(&mut bytes);
         bytes

@@ -4,8 +4,10 @@
 
 use std::ops::Range;
 
+use crate::disk::SECTOR;
+
 /// Size of an entry in bytes.
-const ENTRY: usize = 24;
+pub(crate) const ENTRY: usize = 24;
 
 /// Driver whose log is written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -41,10 +43,11 @@ impl Version {
 
     /// Returns the number of entries that a log block has room for.
     pub(crate) fn room(self, block_size: usize) -> usize {
-        match self {
-            Self::V1_0 => (block_size - 28) / ENTRY,
-            Self::V1_1 | Self::V1_2 => (512 - 80) / ENTRY,
-        }
+        let end = match self {
+            Self::V1_0 => block_size,
+            Self::V1_1 | Self::V1_2 => SECTOR,
+        };
+        (end - self.header_size()) / ENTRY
     }
 }
 
