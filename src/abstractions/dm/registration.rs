@@ -196,7 +196,12 @@ impl<T: Target> Registration<T> {
     ) -> Result<(), CtrError> {
         // SAFETY: `ti` has a table, which has a mapped device.
         let mapped_device = unsafe { dm_bindings::dm_table_get_md(ti.table) };
-        let live = instances.live(mapped_device).filter(|_| T::HAS_RELOAD);
+        // An `if`, which is decided when the code is made: `reload` of a target that has none does not link.
+        let live = if T::HAS_RELOAD {
+            instances.live(mapped_device)
+        } else {
+            None
+        };
         let no_memory = |error| CtrError(error, c"not enough memory");
         let events = match &live {
             Some(live) => live.events.clone(),
@@ -211,11 +216,11 @@ impl<T: Target> Registration<T> {
             live: live.clone(),
         };
         let target = match &live {
-            Some(live) => live
+            Some(live) if T::HAS_RELOAD => live
                 .target
                 .reload(&mut table, args)
                 .map(|()| live.target.clone()),
-            None => T::ctr(&mut table, args)
+            _ => T::ctr(&mut table, args)
                 .and_then(|target| Arc::pin_init(target, GFP_KERNEL).map_err(no_memory)),
         };
         let NewTable { ti, opened, .. } = table;

@@ -27,11 +27,28 @@ APP = "machine-app"
 META = "machine-modules"
 STEPS = 16
 
-# The module of dm-bow is left out of whichever initramfs is made.
-# Modules are copied after all hooks have run: those that hooks have named.
+# Makes all initramfs anew, with whichever of the two makes them.
+REMAKE = """#!/bin/sh
+set -e
+if command -v update-initramfs >/dev/null; then update-initramfs -u -k all; else dracut --force --regenerate-all; fi
+"""
+
+# The module of dm-bow is left out of whichever initramfs is made: a hook of initramfs-tools, settings of dracut.
+# The former copies modules after all hooks have run: those that hooks have named.
 NO_MODULE_HOOK = """#!/bin/sh
 [ "$1" != prereqs ] || { echo bow; exit 0; }
 sed -i '/dm.bow/d' "$__MODULES_TO_ADD"
+"""
+NO_MODULE_CONF = 'omit_drivers+=" dm.bow "\n'
+
+# A panic before anything of dm-bow runs: scripts for both, and dracut's module that takes its script along.
+PANIC = """#!/bin/sh
+[ "$1" != prereqs ] || exit 0
+echo c >/proc/sysrq-trigger
+"""
+PANIC_MODULE = """#!/bin/bash
+check() { return 0; }
+install() { inst_hook cmdline 00 "$moddir/panic.sh"; }
 """
 
 # The first process that is there in place of systemd, and does nothing.
@@ -64,12 +81,14 @@ HARM = {
                   "[Install]\nWantedBy=multi-user.target\n"},
         "scripts": {"postinst": "#!/bin/sh\nset -e\nsystemctl enable machine-app.service\n"}},
     "no-module": {
-        "files": {"usr/share/initramfs-tools/hooks/zz-no-module": NO_MODULE_HOOK},
-        "scripts": {"postinst": "#!/bin/sh\nset -e\nupdate-initramfs -u -k all\n"}},
+        "files": {"usr/share/initramfs-tools/hooks/zz-no-module": NO_MODULE_HOOK,
+                  "usr/lib/dracut/dracut.conf.d/99-no-module.conf": NO_MODULE_CONF},
+        "scripts": {"postinst": REMAKE}},
     "initramfs-panics": {
-        "files": {"usr/share/initramfs-tools/scripts/init-top/machine-panic":
-                  "#!/bin/sh\n[ \"$1\" != prereqs ] || exit 0\necho c >/proc/sysrq-trigger\n"},
-        "scripts": {"postinst": "#!/bin/sh\nset -e\nupdate-initramfs -u -k all\n"}},
+        "files": {"usr/share/initramfs-tools/scripts/init-top/machine-panic": PANIC,
+                  "usr/lib/dracut/modules.d/99machine-panic/module-setup.sh": PANIC_MODULE,
+                  "usr/lib/dracut/modules.d/99machine-panic/panic.sh": PANIC},
+        "scripts": {"postinst": REMAKE}},
 }
 
 
