@@ -9,8 +9,8 @@ need_module dm-delay
 plan 12
 load_bow
 
-# An I/O of the slow device in ms, and what an emulated CPU may add to it.
-slow=6000 more=2000
+# An I/O of the slow device in ms, and what an emulated CPU may add to it: half, so that one I/O is neither none nor two.
+slow=8000 more=4000
 sectors=131072 old=69632
 dev=$(slice data $sectors)
 dd if=/dev/urandom of="$dev" bs=1M count=$((sectors / 2048)) oflag=direct status=none
