@@ -86,6 +86,8 @@ need_fs() {
     local file=$here/../../$1.ko
     grep -qw "$1" /proc/filesystems || modprobe -q "$1" || { [ -f "$file" ] && insert "$file"; } ||
         skip_all "the kernel has no $1"
+    # Its blocks are as large as a page, and mkfs.f2fs makes none of 64 KiB.
+    [ "$1" != f2fs ] || [ "$(getconf PAGESIZE)" = 4096 ] || skip_all "F2FS wants pages of 4 KiB"
 }
 
 #### Devices
