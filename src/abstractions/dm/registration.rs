@@ -66,6 +66,30 @@ unsafe impl<T: Target> Send for Registration<T> {}
 // SAFETY: As above.
 unsafe impl<T: Target> Sync for Registration<T> {}
 
+// Control-flow integrity (CONFIG_CFI) compares the types of a callback and of its call by their names in C. Two of
+// bindgen's types have another: an enumeration, which is an integer there, and a pointer to a function that may be NULL,
+// which is an `Option`. A callback with one of these has the types below instead.
+
+/// Kind of a status, by the name that it has in C.
+#[allow(non_camel_case_types)]
+#[repr(C)]
+struct status_type_t(dm_bindings::status_type_t);
+
+/// Function that `iterate_devices` calls for a device.
+type CalloutFn = unsafe extern "C" fn(
+    *mut dm_bindings::dm_target,
+    *mut dm_bindings::dm_dev,
+    bindings::sector_t,
+    bindings::sector_t,
+    *mut c_void,
+) -> c_int;
+
+type StatusFn =
+    unsafe extern "C" fn(*mut dm_bindings::dm_target, status_type_t, c_uint, *mut c_char, c_uint);
+
+type IterateDevicesFn =
+    unsafe extern "C" fn(*mut dm_bindings::dm_target, CalloutFn, *mut c_void) -> c_int;
+
 impl<T: Target> Registration<T> {
     /// Registers the target.
     ///
@@ -112,14 +136,20 @@ impl<T: Target> Registration<T> {
             postsuspend: Some(Self::postsuspend),
             preresume: Some(Self::preresume),
             resume: Some(Self::resume),
-            status: Some(Self::status),
+            // SAFETY: `status_type_t` is passed as the enumeration that it is a copy of, by the calling conventions
+            // of x86-64 and arm64 for a structure that has one integer.
+            status: Some(unsafe { core::mem::transmute::<StatusFn, _>(Self::status) }),
             message: if T::HAS_MESSAGE {
                 Some(Self::message)
             } else {
                 None
             },
             prepare_ioctl: Some(Self::prepare_ioctl),
-            iterate_devices: Some(Self::iterate_devices),
+            // SAFETY: The two differ in `Option` around a function pointer, which is passed alike; device mapper
+            // always has a function.
+            iterate_devices: Some(unsafe {
+                core::mem::transmute::<IterateDevicesFn, _>(Self::iterate_devices)
+            }),
             io_hints: if T::HAS_IO_HINTS {
                 Some(Self::io_hints)
             } else {
@@ -420,7 +450,7 @@ impl<T: Target> Registration<T> {
     /// - `result` has `maxlen` bytes that are nobody else's during the call.
     unsafe extern "C" fn status(
         ti: *mut dm_bindings::dm_target,
-        kind: dm_bindings::status_type_t,
+        kind: status_type_t,
         _flags: c_uint,
         result: *mut c_char,
         maxlen: c_uint,
@@ -436,7 +466,7 @@ impl<T: Target> Registration<T> {
         let buffer = unsafe { core::slice::from_raw_parts_mut(result, length) };
         let out = &mut Formatter::new(buffer);
         // The text is cut where the buffer is full.
-        let _ = match kind {
+        let _ = match kind.0 {
             dm_bindings::status_type_t_STATUSTYPE_INFO => target.status(out),
             dm_bindings::status_type_t_STATUSTYPE_TABLE => target.table(out),
             _ => target.measurement(out),
@@ -496,7 +526,7 @@ impl<T: Target> Registration<T> {
     /// - `callout` may be called with `data`.
     unsafe extern "C" fn iterate_devices(
         ti: *mut dm_bindings::dm_target,
-        callout: dm_bindings::iterate_devices_callout_fn,
+        callout: CalloutFn,
         data: *mut c_void,
     ) -> c_int {
         // SAFETY: By the safety requirements.
@@ -506,9 +536,7 @@ impl<T: Target> Registration<T> {
         let opened = instance.opened.as_ptr();
         let start = instance.shared.target.start();
         // SAFETY: By the safety requirements; the device is open.
-        callout.map_or(0, |callout| unsafe {
-            callout(ti, opened, start, sectors, data)
-        })
+        unsafe { callout(ti, opened, start, sectors, data) }
     }
 
     /// # Safety
