@@ -63,6 +63,8 @@ HARM = {
     "fills-disk": {"scripts": {
         "postinst": "#!/bin/sh\nmkdir -p /usr/share/machine-app\n"
                     "dd if=/dev/urandom of=/usr/share/machine-app/fill bs=1M\nexit 1\n"}},
+    # As ext4 does it by itself when it cannot write.
+    "turns-read-only": {"scripts": {"postinst": "#!/bin/sh\nsync\nmount -o remount,abort /\nexit 1\n"}},
     "init-hangs": {
         "files": {"usr/lib/machine-app/init": HANG},
         "scripts": {"postinst": "#!/bin/sh\nset -e\nln -sfn ../lib/machine-app/init /usr/sbin/init\n"}},

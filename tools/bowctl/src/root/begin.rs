@@ -16,7 +16,7 @@ use indicatif::HumanBytes;
 use super::config::{self, Config};
 use super::initramfs;
 use super::rescue::Rescue;
-use super::update::{self, Failure, Outcome, Pending, Records};
+use super::update::{self, Ended, Failure, Outcome, Pending, Records};
 use super::{grub, layout, marks, programs, NAME};
 use crate::commands::checkpoint;
 use crate::device::{Access, FileDevice};
@@ -91,6 +91,9 @@ pub fn begin(config: &Config, command: &[String], by_apt: bool) -> Result<Live> 
             .map_err(|error| CommandError::io(NAME, &error))?;
     }
     records.forget();
+    if let Some(rescue) = Rescue::find() {
+        rescue.records().forget();
+    }
     note_what_was(&records)?;
     let mut pending = Pending {
         begun: update::now(),
@@ -264,6 +267,8 @@ fn can_arm() -> Result {
 
 /// Notes in the log that the next boot restores, and in the new state why.
 ///
+/// Only the log counts: what an update has left may be full, or read-only, and has to be undone all the more.
+///
 /// # Errors
 ///
 /// If no checkpoint is open, or the log cannot be written.
@@ -277,13 +282,15 @@ pub fn request_rollback(failure: &Failure) -> Result {
             return Err(failure);
         }
     }
-    if let Err(failure) = Records::default()
-        .add_failure(failure)
-        .and_then(|()| grub::set_tries(0).map(|_| ()))
-    {
-        eprintln!("bowctl: {failure}");
+    let noted = Records::default().add_failure(failure).or_else(|refused| {
+        Rescue::find().map_or(Err(refused), |rescue| rescue.records().add_failure(failure))
+    });
+    for result in [noted, grub::set_tries(0).map(|_| ()), sync()] {
+        if let Err(failure) = result {
+            eprintln!("bowctl: {failure}");
+        }
     }
-    sync()
+    Ok(())
 }
 
 /// Returns the boot fields of the log of a live device.
@@ -293,16 +300,31 @@ pub fn next_boot(live: &Live) -> Option<Boot> {
     recovery::header(&device).ok().map(|header| header.boot)
 }
 
+/// Ends an update in the history, when no checkpoint is open any more. Returns how it ended; `None` if none was under
+/// way. `reason` is that of a commit.
+///
+/// # Errors
+///
+/// Those of the file system.
+pub fn settle(reason: &str) -> Result<Option<Ended>> {
+    let elsewhere = Rescue::find().map(|rescue| rescue.records());
+    let more = elsewhere.as_ref().map_or(Vec::new(), Records::failures);
+    let ended = Records::default().settle(NAME, reason, more)?;
+
+    if let Some(records) = elsewhere {
+        records.forget();
+    }
+    Ok(ended)
+}
+
 /// Makes ready for the next checkpoint after the new state was kept. The history has it then.
 ///
 /// # Errors
 ///
 /// Those of the file system.
 pub fn committed(live: &Live, reason: &str) -> Result {
-    let records = Records::default();
-
     ended(live);
-    if let Some(update) = records.settle(NAME, reason)? {
+    if let Some(update) = settle(reason)? {
         println!("{}: {}", update.command.join(" "), says(update.outcome));
     }
     // The copy is to be of a kernel that is there.

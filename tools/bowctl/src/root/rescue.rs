@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::fstatvfs;
 
 use super::initramfs::{self, Bootable};
-use super::update;
+use super::update::{self, Records};
 use crate::error::{Code, CommandError, Result};
 use crate::users;
 
@@ -50,6 +50,11 @@ impl Rescue {
             folder: mount.join("EFI/bow"),
             configurations,
         })
+    }
+
+    /// Returns the records on the partition: of what a root file system that is read-only does not take.
+    pub fn records(&self) -> Records {
+        Records::at(self.folder.clone())
     }
 
     /// Copies the kernel that runs and its initramfs, and has GRUB go on to them. `kernel_line` is the kernel's
@@ -232,6 +237,22 @@ mod tests {
         fs::write(efi.join("grub.cfg"), PLAIN).unwrap();
         let rescue = Rescue::at(folder.path()).unwrap();
         assert_eq!(rescue.configurations, [efi.join("grub.cfg")]);
+    }
+
+    #[test]
+    fn records_are_beside_the_copies() {
+        let folder = tempfile::tempdir().unwrap();
+        let efi = folder.path().join("EFI/debian");
+        let failure = update::Failure::now("read-only".to_owned(), Vec::new());
+
+        fs::create_dir_all(&efi).unwrap();
+        fs::write(efi.join("grub.cfg"), PLAIN).unwrap();
+        let rescue = Rescue::at(folder.path()).unwrap();
+        rescue.records().add_failure(&failure).unwrap();
+        assert!(folder.path().join("EFI/bow/failed.jsonl").exists());
+        assert_eq!(rescue.records().failures(), [failure]);
+        rescue.records().forget();
+        assert!(rescue.records().failures().is_empty());
     }
 
     #[test]

@@ -8,7 +8,7 @@
 //! - `pending.json` is written before the checkpoint, and once more after it, where it says so. When no checkpoint is
 //!   open any more, the file that is found tells which state was kept: the old file has come back with the old state.
 //! - `failed.jsonl` is written to the new state when a boot on trial goes wrong. The initramfs reads it before a
-//!   restore.
+//!   restore. On the EFI system partition it is what the root file system did not take, being read-only.
 //! - `report.json` is written by the initramfs to the old state after a restore.
 //! - `history.jsonl` gets a line when all is over.
 
@@ -145,6 +145,11 @@ impl Records {
         Self(root.join(STATE.trim_start_matches('/')))
     }
 
+    /// Returns those that are kept in a directory.
+    pub fn at(folder: PathBuf) -> Self {
+        Self(folder)
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
@@ -206,16 +211,18 @@ impl Records {
     }
 
     /// Ends the update that is under way, when no checkpoint is open any more. Returns how it ended; `None` if none
-    /// was under way.
+    /// was under way. `more` is what went wrong and was written down elsewhere.
     ///
     /// # Errors
     ///
     /// Those of the file system.
-    pub fn settle(&self, device: &str, reason: &str) -> Result<Option<Ended>> {
+    pub fn settle(&self, device: &str, reason: &str, more: Vec<Failure>) -> Result<Option<Ended>> {
         let Some(pending) = self.pending() else {
             return Ok(None);
         };
-        let ended = ended(pending, self.report(), self.failures(), device, reason);
+        let mut ended = ended(pending, self.report(), self.failures(), device, reason);
+
+        ended.failures.extend(more);
 
         self.add(&ended)?;
         self.forget();
@@ -383,7 +390,7 @@ mod tests {
     fn without_an_update_there_is_nothing_to_settle() {
         let (_folder, records) = records();
 
-        assert_eq!(records.settle("d", "healthy").unwrap(), None);
+        assert_eq!(records.settle("d", "healthy", Vec::new()).unwrap(), None);
         assert_eq!(records.history(), []);
     }
 
@@ -393,7 +400,7 @@ mod tests {
         let (_folder, records) = records();
 
         records.set_pending(&pending(false)).unwrap();
-        let ended = records.settle("d", "healthy").unwrap().unwrap();
+        let ended = records.settle("d", "healthy", Vec::new()).unwrap().unwrap();
         assert_eq!(ended.outcome, Outcome::RolledBack);
         assert!(ended.reason.contains("not known"));
 
@@ -407,11 +414,15 @@ mod tests {
                 failures: vec![failure("a check")],
             })
             .unwrap();
-        let ended = records.settle("d", "healthy").unwrap().unwrap();
+        let elsewhere = vec![failure("kept elsewhere")];
+        let ended = records.settle("d", "healthy", elsewhere).unwrap().unwrap();
         assert_eq!(ended.reason, "three boots");
         assert_eq!(ended.boots, Some(3));
-        assert_eq!(ended.failures, [failure("a check")]);
-        assert_eq!(records.settle("d", "healthy").unwrap(), None);
+        assert_eq!(
+            ended.failures,
+            [failure("a check"), failure("kept elsewhere")]
+        );
+        assert_eq!(records.settle("d", "healthy", Vec::new()).unwrap(), None);
         assert_eq!(records.report(), None);
         assert_eq!(records.history().len(), 2);
     }
@@ -423,7 +434,7 @@ mod tests {
         records.set_pending(&pending(false)).unwrap();
         records.set_pending(&pending(true)).unwrap();
         records.add_failure(&failure("a wanted check")).unwrap();
-        let ended = records.settle("d", "healthy").unwrap().unwrap();
+        let ended = records.settle("d", "healthy", Vec::new()).unwrap().unwrap();
 
         assert_eq!(ended.outcome, Outcome::Committed);
         assert_eq!(ended.reason, "healthy");

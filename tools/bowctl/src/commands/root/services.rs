@@ -105,7 +105,7 @@ pub(super) fn settle() -> Result {
             return Ok(());
         }
     }
-    if let Some(ended) = Records::default().settle(NAME, "committed")? {
+    if let Some(ended) = begin::settle("committed")? {
         let level = match ended.outcome {
             Outcome::Committed => "<5>",
             Outcome::RolledBack => "<4>",
