@@ -138,7 +138,9 @@ impl<T: Target> Registration<T> {
             resume: Some(Self::resume),
             // SAFETY: `status_type_t` is passed as the enumeration that it is a copy of, by the calling conventions
             // of x86-64 and arm64 for a structure that has one integer.
-            status: Some(unsafe { core::mem::transmute::<StatusFn, _>(Self::status) }),
+            status: unsafe {
+                core::mem::transmute::<StatusFn, dm_bindings::dm_status_fn>(Self::status)
+            },
             message: if T::HAS_MESSAGE {
                 Some(Self::message)
             } else {
@@ -147,9 +149,11 @@ impl<T: Target> Registration<T> {
             prepare_ioctl: Some(Self::prepare_ioctl),
             // SAFETY: The two differ in `Option` around a function pointer, which is passed alike; device mapper
             // always has a function.
-            iterate_devices: Some(unsafe {
-                core::mem::transmute::<IterateDevicesFn, _>(Self::iterate_devices)
-            }),
+            iterate_devices: unsafe {
+                core::mem::transmute::<IterateDevicesFn, dm_bindings::dm_iterate_devices_fn>(
+                    Self::iterate_devices,
+                )
+            },
             io_hints: if T::HAS_IO_HINTS {
                 Some(Self::io_hints)
             } else {
