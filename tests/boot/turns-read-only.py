@@ -2,7 +2,7 @@
 """The root file system turns read-only in mid-update: the machine goes back, and says what failed."""
 
 START = "enabled"
-EXPECTED = r"EXT4-fs error .* Abort forced by user"
+EXPECTED = r"EXT4-fs error .*( Abort forced by user| Detected aborted journal)"
 
 
 def run(t):
