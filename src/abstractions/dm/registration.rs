@@ -230,7 +230,6 @@ impl<T: Target> Registration<T> {
     ) -> Result<(), CtrError> {
         // SAFETY: `ti` has a table, which has a mapped device.
         let mapped_device = unsafe { dm_bindings::dm_table_get_md(ti.table) };
-        // An `if`, which is decided when the code is made: `reload` of a target that has none does not link.
         let live = if T::HAS_RELOAD {
             instances.live(mapped_device)
         } else {
@@ -250,6 +249,7 @@ impl<T: Target> Registration<T> {
             live: live.clone(),
         };
         let target = match &live {
+            // The constant keeps `reload` out of the code of a target that has none, for which it does not link.
             Some(live) if T::HAS_RELOAD => live
                 .target
                 .reload(&mut table, args)

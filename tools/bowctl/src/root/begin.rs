@@ -91,8 +91,8 @@ pub fn begin(config: &Config, command: &[String], by_apt: bool) -> Result<Live> 
             .map_err(|error| CommandError::io(NAME, &error))?;
     }
     records.forget();
-    if let Some(rescue) = Rescue::find() {
-        rescue.records().forget();
+    if let Some(records) = records_elsewhere() {
+        records.forget();
     }
     note_what_was(&records)?;
     let mut pending = Pending {
@@ -283,7 +283,7 @@ pub fn request_rollback(failure: &Failure) -> Result {
         }
     }
     let noted = Records::default().add_failure(failure).or_else(|refused| {
-        Rescue::find().map_or(Err(refused), |rescue| rescue.records().add_failure(failure))
+        records_elsewhere().map_or(Err(refused), |records| records.add_failure(failure))
     });
     for result in [noted, grub::set_tries(0).map(|_| ()), sync()] {
         if let Err(failure) = result {
@@ -300,6 +300,11 @@ pub fn next_boot(live: &Live) -> Option<Boot> {
     recovery::header(&device).ok().map(|header| header.boot)
 }
 
+/// Returns the records on the EFI system partition, where one is mounted.
+fn records_elsewhere() -> Option<Records> {
+    Rescue::find().map(|rescue| rescue.records())
+}
+
 /// Ends an update in the history, when no checkpoint is open any more. Returns how it ended; `None` if none was under
 /// way. `reason` is that of a commit.
 ///
@@ -307,7 +312,7 @@ pub fn next_boot(live: &Live) -> Option<Boot> {
 ///
 /// Those of the file system.
 pub fn settle(reason: &str) -> Result<Option<Ended>> {
-    let elsewhere = Rescue::find().map(|rescue| rescue.records());
+    let elsewhere = records_elsewhere();
     let more = elsewhere.as_ref().map_or(Vec::new(), Records::failures);
     let ended = Records::default().settle(NAME, reason, more)?;
 

@@ -227,6 +227,17 @@ mod tests {
         assert!(with_rescue(PLAIN.trim_end(), "").contains("grub.cfg\nset root"));
     }
 
+    /// Makes a partition with Debian's configuration of GRUB.
+    fn partition() -> (tempfile::TempDir, Rescue) {
+        let folder = tempfile::tempdir().unwrap();
+        let efi = folder.path().join("EFI/debian");
+
+        fs::create_dir_all(&efi).unwrap();
+        fs::write(efi.join("grub.cfg"), PLAIN).unwrap();
+        let rescue = Rescue::at(folder.path()).unwrap();
+        (folder, rescue)
+    }
+
     #[test]
     fn the_partition_is_found_by_a_configuration_that_names_another() {
         let folder = tempfile::tempdir().unwrap();
@@ -241,13 +252,9 @@ mod tests {
 
     #[test]
     fn records_are_beside_the_copies() {
-        let folder = tempfile::tempdir().unwrap();
-        let efi = folder.path().join("EFI/debian");
+        let (folder, rescue) = partition();
         let failure = update::Failure::now("read-only".to_owned(), Vec::new());
 
-        fs::create_dir_all(&efi).unwrap();
-        fs::write(efi.join("grub.cfg"), PLAIN).unwrap();
-        let rescue = Rescue::at(folder.path()).unwrap();
         rescue.records().add_failure(&failure).unwrap();
         assert!(folder.path().join("EFI/bow/failed.jsonl").exists());
         assert_eq!(rescue.records().failures(), [failure]);
@@ -257,16 +264,11 @@ mod tests {
 
     #[test]
     fn files_are_copied_and_removed() {
-        let folder = tempfile::tempdir().unwrap();
-        let efi = folder.path().join("EFI/debian");
+        let (folder, rescue) = partition();
         let kernel = folder.path().join("vmlinuz-1");
-
-        fs::create_dir_all(&efi).unwrap();
-        fs::write(efi.join("grub.cfg"), PLAIN).unwrap();
-        fs::write(&kernel, "kernel").unwrap();
-        let rescue = Rescue::at(folder.path()).unwrap();
         let copy = folder.path().join("EFI/bow/vmlinuz");
 
+        fs::write(&kernel, "kernel").unwrap();
         rescue.copy(&[(kernel.clone(), "vmlinuz")]).unwrap();
         assert!(is_same(&kernel, &copy));
         fs::write(&kernel, "KERNEL").unwrap();
