@@ -63,6 +63,10 @@ HARM = {
     "fills-disk": {"scripts": {
         "postinst": "#!/bin/sh\nmkdir -p /usr/share/machine-app\n"
                     "dd if=/dev/urandom of=/usr/share/machine-app/fill bs=1M\nexit 1\n"}},
+    "low-space": {"scripts": {
+        "postinst": "#!/bin/sh\nmkdir -p /usr/share/machine-app\n"
+                    "while :; do dd if=/dev/zero bs=1M count=8 conv=fsync status=none; sleep 0.5; done "
+                    ">>/usr/share/machine-app/fill\n"}},
     # As ext4 does it by itself when it cannot write.
     "turns-read-only": {"scripts": {"postinst": "#!/bin/sh\nsync\nmount -o remount,abort /\nexit 1\n"}},
     "init-hangs": {

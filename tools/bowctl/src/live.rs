@@ -129,8 +129,31 @@ impl Live {
         let mut args = vec!["message", &self.name, "0"];
 
         args.extend(words);
-        dmsetup(&self.name, &args)
+        dmsetup(&args)
+            .map(|_| ())
             .map_err(|failure| failure.advise("The kernel's log says why (`dmesg | tail`)."))
+    }
+
+    /// Returns the number of events that the target has raised.
+    ///
+    /// # Errors
+    ///
+    /// The error of `dmsetup`.
+    pub fn events(&self) -> Result<u32> {
+        let text = dmsetup(&["info", "-c", "--noheadings", "-o", "events", &self.name])?;
+
+        text.trim()
+            .parse()
+            .map_err(|_| self.unexpected("the number of events", &text))
+    }
+
+    /// Waits until the target has raised more events than `events`.
+    ///
+    /// # Errors
+    ///
+    /// The error of `dmsetup`.
+    pub fn wait(&self, events: u32) -> Result {
+        dmsetup(&["wait", &self.name, &events.to_string()]).map(|_| ())
     }
 
     /// Returns the free space that is left, in bytes.
@@ -214,13 +237,7 @@ impl Live {
 
     /// Returns what `dmsetup` prints about the device.
     fn dmsetup_line(&self, command: &str) -> Option<String> {
-        let output = Command::new("dmsetup")
-            .args([command, &self.name])
-            .output()
-            .ok()
-            .filter(|output| output.status.success())?;
-
-        Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+        Some(dmsetup(&[command, &self.name]).ok()?.trim().to_owned())
     }
 }
 
@@ -250,8 +267,8 @@ impl Figures {
     }
 }
 
-/// Runs `dmsetup`, and has it make or remove device nodes where no udev does.
-fn dmsetup(name: &str, args: &[&str]) -> Result {
+/// Runs `dmsetup`, and returns what it prints.
+fn dmsetup(args: &[&str]) -> Result<String> {
     let output = Command::new("dmsetup")
         .args(args)
         .env("LC_ALL", "C")
@@ -270,9 +287,12 @@ fn dmsetup(name: &str, args: &[&str]) -> Result {
             ),
         ));
     }
-    // One that is right already, udev's, is left alone.
-    let _ = Command::new("dmsetup").args(["mknodes", name]).output();
-    Ok(())
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Makes or removes the device node where no udev does. One that is right already is left alone.
+fn mknodes(name: &str) {
+    let _ = dmsetup(&["mknodes", name]);
 }
 
 /// Makes a device-mapper device with a bow target.
@@ -281,12 +301,14 @@ fn dmsetup(name: &str, args: &[&str]) -> Result {
 ///
 /// The error of `dmsetup`.
 pub fn create(name: &str, table: &str) -> Result {
-    dmsetup(name, &["create", name, "--table", table]).map_err(|failure| {
+    dmsetup(&["create", name, "--table", table]).map_err(|failure| {
         failure.advise(
             "The kernel's log says what it did not like (`dmesg | tail`); \
              \"unknown target type\" means that the module dm-bow is not loaded.",
         )
-    })
+    })?;
+    mknodes(name);
+    Ok(())
 }
 
 impl Live {
@@ -305,7 +327,7 @@ impl Live {
         loop {
             let users = users::of_number(&self.number);
             let result = match users.as_slice() {
-                [] => dmsetup(name, &["remove", name]),
+                [] => dmsetup(&["remove", name]).map(|_| mknodes(name)),
                 users => return Err(in_use(name, users)),
             };
             match result {

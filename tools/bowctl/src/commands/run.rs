@@ -86,7 +86,7 @@ fn of_root(args: &Args) -> Result {
     match done {
         Ok(()) => {
             journal(&format!("{shown}: complete; the next boot tries it"));
-            print("The update is complete. The next boot tries it; if it does not become healthy, the old system comes back.\n")?;
+            tell("The update is complete. The next boot tries it; if it does not become healthy, the old system comes back.\n");
             end(reboot)
         }
         Err(failure) => {
@@ -96,7 +96,7 @@ fn of_root(args: &Args) -> Result {
                 "{shown}: {}; the next boot goes back",
                 failure.message
             ));
-            print("The next boot goes back to the checkpoint.\n")?;
+            tell("The next boot goes back to the checkpoint.\n");
             end(reboot)?;
             Err(CommandError::new(
                 Code::RolledBack,
@@ -109,13 +109,19 @@ fn of_root(args: &Args) -> Result {
 /// Reboots in a while, or says that somebody has to.
 fn end(reboot: bool) -> Result {
     if !reboot {
-        return print("Reboot when it suits.\n");
+        tell("Reboot when it suits.\n");
+        return Ok(());
     }
-    print(&format!(
+    tell(&format!(
         "Rebooting in {GRACE} seconds; Ctrl-C leaves that to you.\n"
-    ))?;
+    ));
     sleep(Duration::from_secs(GRACE));
     begin::reboot(false)
+}
+
+/// Prints after the decision, which stands whether somebody can read of it or not.
+fn tell(text: &str) {
+    let _ = print(text);
 }
 
 /// Runs a command that updates another file system.

@@ -53,14 +53,22 @@ pub(super) fn check_health() -> Result {
 }
 
 /// Watches the free space of the open checkpoint, until there is none.
+///
+/// The target raises an event when less than `FREE_LOW` is left, when nothing is, and when the checkpoint ends. An
+/// update may have left no `dmsetup` to wait for it: then the watch looks from time to time.
 pub(super) fn watch() -> Result {
     const INTERVAL: Duration = Duration::from_secs(5);
     let config = Config::read();
+    let Some(live) = crate::root::live() else {
+        return Ok(());
+    };
 
+    if let Err(failure) = live.message(&["low_water", &config.free_low.to_string()]) {
+        eprintln!("{failure}");
+    }
     loop {
-        let Some(live) = crate::root::live() else {
-            return Ok(());
-        };
+        // Before the look, so that nothing is missed between it and the wait.
+        let events = live.events();
 
         if live.state()? != State::Checkpoint {
             return Ok(());
@@ -72,7 +80,9 @@ pub(super) fn watch() -> Result {
         if free < config.free_low || ends {
             return low_space(&live, &config, free);
         }
-        sleep(INTERVAL);
+        if events.and_then(|events| live.wait(events)).is_err() {
+            sleep(INTERVAL);
+        }
     }
 }
 
