@@ -52,8 +52,7 @@ impl Bow {
         loop {
             let operation = bio.operation();
             let first_block = this.is_in_first_block(&bio);
-            let is_plain = !first_block || this.mode() == Mode::State(State::Committed);
-            if operation == Operation::Flush || (operation == Operation::Read && is_plain) {
+            if operation == Operation::Flush || (operation == Operation::Read && !first_block) {
                 return Some(bio.keep());
             }
 
