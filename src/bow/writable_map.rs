@@ -126,12 +126,17 @@ impl WritableMap {
     }
 
     /// Does the same as [`admit`](Self::admit), for blocks of any number of words.
+    ///
+    /// Where a word is not there for want of memory, the others are asked all the same: the worker lets the write
+    /// pass in the end, and no block that it goes to may be left granted.
     fn admit_words(&self, sectors: &Range<u64>) -> (bool, FirstWrites) {
         let mut first = FirstWrites::default();
-        let admitted = self.visit(sectors, |block, mask| {
+        let mut admitted = true;
+        self.visit(sectors, |block, mask| {
             let word = self.word(block).and_then(|word| word.admit(mask));
             first.add(word.unwrap_or_default());
-            word.is_some()
+            admitted &= word.is_some();
+            true
         });
         (admitted, first)
     }
@@ -140,10 +145,9 @@ impl WritableMap {
     /// Called by the worker only.
     pub(super) fn set(&self, sectors: &Range<u64>) {
         self.visit(sectors, |block, mask| {
-            let Some(word) = self.word_or_new(block) else {
-                return false;
-            };
-            word.set(mask);
+            if let Some(word) = self.word_or_new(block) {
+                word.set(mask);
+            }
             true
         });
     }
@@ -163,10 +167,9 @@ impl WritableMap {
     pub(super) fn set_granted(&self, sectors: &Range<u64>) -> u64 {
         let mut count = 0;
         self.visit(sectors, |block, mask| {
-            let Some(word) = self.word_or_new(block) else {
-                return false;
-            };
-            count += u64::from(word.set_granted(mask).count_ones());
+            if let Some(word) = self.word_or_new(block) {
+                count += u64::from(word.set_granted(mask).count_ones());
+            }
             true
         });
         count
@@ -359,6 +362,14 @@ mod tests {
         assert_eq!(map.set_granted(&(24..48)), 2);
         map.take_back(&(0..80), |_| false);
         assert_eq!(map.clear(&(24..48)), first(0, 2));
+
+        // Granted blocks behind those of a page that is not there.
+        let border = PAGE_BLOCKS * block.sectors();
+        let map = WritableMap::new(2 * border, block)?;
+        assert_eq!(map.set_granted(&(border..border + 24)), 3);
+        assert_eq!(map.admit(&(border - 8..border + 16)), (false, first(0, 2)));
+        map.take_back(&(border..border + 16), |_| true);
+        assert!(map.admit(&(border..border + 16)).0);
 
         // The last block, which the end of the device cuts off, has a page of its own.
         let last = PAGE_BLOCKS * block.sectors();

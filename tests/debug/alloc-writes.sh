@@ -12,11 +12,11 @@ dev=$(slice data 65536)
 exercise fill "$dev" >/dev/null || bail "cannot fill $dev"
 cp "$model" "$work/model-full"
 
-ready() {
-    bow_create bow0 "$dev" || bail "no device"
+ready() { # ARGUMENT...
+    bow_create bow0 "$dev" "$@" || bail "no device"
     exercise free /dev/mapper/bow0 --shred 200 24000+40000 >/dev/null || bail "cannot discard"
 }
-busy=(--range 0+8000 --range 23000+2000)
+busy=(--range 0+8000 --range 23000+2000 --range 32000+1500)
 other=$(slice other 2048)
 
 sweep "$(slice small 16384)" track
@@ -31,7 +31,8 @@ both_readers "each failed once" "$dev" as_saved
 share() {
     local what="$1 % of all allocations fail"
     cp "$saved" "$model"
-    ready
+    # Blocks of 512 bytes, so that there are several pages of the map of writable blocks, and writes across two.
+    ready block_size:512
     fail_share failslab "$1"
     fail_share fail_page_alloc "$1"
     exercise run /dev/mapper/bow0 --ops 60 --seed "$1" --range 20000+8000 --mix write=2,discard=2,read=1 \
