@@ -29,6 +29,10 @@ def run(t):
     refused(t, "/boot on another file system", "/boot is on a file system of its own")
     t.run("umount /boot")
 
+    t.run("mkdir -p /boot/efi/loader/entries && touch /boot/efi/loader/entries/debian.conf")
+    refused(t, "a boot loader that has its kernels on the EFI system partition", "loader/entries/debian.conf is for")
+    t.run("rm -r /boot/efi/loader")
+
     t.run("fallocate -l 16M /swap && chmod 600 /swap && mkswap /swap && swapon /swap")
     refused(t, "a swap file", "swap file")
     t.run("swapoff /swap && rm /swap")

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::{config, programs};
+use super::{config, programs, rescue};
 use crate::live::Live;
 use crate::mount::{self, Mount};
 use crate::superblock::Superblock;
@@ -29,6 +29,8 @@ pub struct Facts {
     pub elsewhere: Vec<String>,
     /// /boot is on a file system of its own.
     pub own_boot: bool,
+    /// Boot entry or kernel on the EFI system partition that a boot loader other than GRUB starts.
+    pub boot_entry: Option<String>,
     /// The superblock is of an ext4 with checksums of metadata.
     pub metadata_csum: bool,
     /// The root file system has its journal or log on another device.
@@ -103,6 +105,9 @@ impl Facts {
             node: users::node(&base).map(|node| node.display().to_string()),
             elsewhere,
             own_boot: at("/boot").is_some(),
+            boot_entry: rescue::MOUNTS
+                .iter()
+                .find_map(|mount| boot_entry(Path::new(mount))),
             metadata_csum: kind == "ext4"
                 && superblock.as_ref().is_some_and(Superblock::metadata_csum),
             external_journal: root.option("logdev").is_some()
@@ -201,6 +206,16 @@ impl Facts {
                     .to_owned(),
             );
         }
+        if let Some(entry) = &self.boot_entry {
+            add(
+                "boot",
+                Weight::Refused,
+                format!(
+                    "{entry} is for a boot loader that takes its kernel from the EFI system partition (systemd-boot, \
+                     for instance), which is not rolled back: the old system would be booted with the new kernel."
+                ),
+            );
+        }
         if self.external_journal {
             add(
                 "journal",
@@ -252,6 +267,18 @@ impl Facts {
         });
         found
     }
+}
+
+/// Returns an entry of the boot loader specification, or a unified kernel image, on an EFI system partition.
+fn boot_entry(mount: &Path) -> Option<String> {
+    [("loader/entries", "conf"), ("EFI/Linux", "efi")]
+        .into_iter()
+        .flat_map(|(folder, end)| {
+            users::entries(&mount.join(folder))
+                .filter(move |path| path.extension().is_some_and(|found| found == end))
+        })
+        .map(|path| path.display().to_string())
+        .next()
 }
 
 /// Returns what the block device of a number is, if it is no partition.
@@ -335,6 +362,7 @@ mod tests {
             node: Some("/dev/vda2".to_owned()),
             elsewhere: Vec::new(),
             own_boot: false,
+            boot_entry: None,
             metadata_csum: true,
             external_journal: false,
             uefi: true,
@@ -361,7 +389,7 @@ mod tests {
     #[test]
     fn each_thing_in_the_way_is_named() {
         type Change = fn(&mut Facts);
-        let cases: [(&str, Change); 12] = [
+        let cases: [(&str, Change); 13] = [
             ("file_system", |facts| facts.kind = "btrfs".to_owned()),
             ("file_system", |facts| facts.kind = "f2fs".to_owned()),
             ("file_system", |facts| facts.kind = "overlay".to_owned()),
@@ -371,6 +399,9 @@ mod tests {
                 facts.elsewhere = vec!["/usr".to_owned()]
             }),
             ("boot", |facts| facts.own_boot = true),
+            ("boot", |facts| {
+                facts.boot_entry = Some("/efi/loader/entries/debian.conf".to_owned())
+            }),
             ("metadata_csum", |facts| facts.metadata_csum = false),
             ("boot", |facts| facts.kind = "xfs".to_owned()),
             ("journal", |facts| facts.external_journal = true),
@@ -389,6 +420,20 @@ mod tests {
         let mut facts = good();
         facts.initramfs = false;
         assert_eq!(names(&facts, Weight::Refused), ["initramfs"]);
+    }
+
+    #[test]
+    fn entries_of_other_boot_loaders_are_found() {
+        for (folder, name) in [("loader/entries", "d.conf"), ("EFI/Linux", "d.efi")] {
+            let mount = tempfile::tempdir().unwrap();
+            let folder = mount.path().join(folder);
+
+            fs::create_dir_all(&folder).unwrap();
+            fs::write(folder.join("README"), "").unwrap();
+            assert_eq!(boot_entry(mount.path()), None);
+            fs::write(folder.join(name), "").unwrap();
+            assert!(boot_entry(mount.path()).unwrap().ends_with(name));
+        }
     }
 
     #[test]

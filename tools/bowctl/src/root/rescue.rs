@@ -19,7 +19,7 @@ use crate::error::{Code, CommandError, Result};
 use crate::users;
 
 /// Places where the EFI system partition is mounted.
-const MOUNTS: [&str; 2] = ["/boot/efi", "/efi"];
+pub const MOUNTS: [&str; 2] = ["/boot/efi", "/efi"];
 
 /// End of each line that is ours.
 const MARK: &str = " # dm-bow";
