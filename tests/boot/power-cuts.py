@@ -77,6 +77,7 @@ def whole(t, number, version, new, phase):
         raise Failure("it starts again and again")
     t.check(f"cut {number}, {phase}: the machine comes to rest", result.status == 0, t.machine.tail())
     got = t.version("machine-app")
+    t.same(f"cut {number}, {phase}: GRUB counts no more", "", t.output("grub-editenv list | grep bow_tries || true"))
     t.check(f"cut {number}, {phase}: one of the two versions ({got})", got in (str(version), str(new)))
     t.same("its files are of one version", f"version {got}\n{got}",
            t.output(f"machine-app; cat /usr/share/machine-app/only-{got}"))

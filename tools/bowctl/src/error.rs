@@ -5,6 +5,17 @@
 use std::fmt;
 use std::io;
 
+/// Prints a line to standard error, which may be gone: a decision about a checkpoint must not depend on it, and
+/// `eprintln!` would panic.
+macro_rules! complain {
+    ($($words:tt)*) => {{
+        use std::io::Write as _;
+
+        let _ = writeln!(std::io::stderr(), $($words)*);
+    }};
+}
+pub(crate) use complain;
+
 /// Exit code.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]

@@ -2,6 +2,7 @@
 
 //! The command `bowctl`.
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use bowctl::cli::Cli;
@@ -12,7 +13,7 @@ fn main() -> ExitCode {
     match commands::run(&Cli::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("bowctl: {failure}");
+            let _ = writeln!(io::stderr(), "bowctl: {failure}");
             ExitCode::from(failure.code as u8)
         }
     }

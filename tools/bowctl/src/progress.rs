@@ -5,6 +5,7 @@
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
+use crate::error::complain;
 use indicatif::{HumanBytes, HumanDuration, ProgressBar, ProgressStyle};
 
 /// Time between two lines where there is no terminal.
@@ -75,7 +76,7 @@ impl Progress {
             Some(bar) => bar.set_position(self.done),
             None if !self.quiet && self.printed.elapsed() >= LINE_INTERVAL => {
                 self.printed = Instant::now();
-                eprintln!("{}", self.line(self.begun.elapsed()));
+                complain!("{}", self.line(self.begun.elapsed()));
             }
             None => {}
         }

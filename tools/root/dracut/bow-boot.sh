@@ -11,8 +11,7 @@ status=0
 case $status in
 0) ;;
 8)
-    echo "bow: the checkpoint on the root partition needs a decision, see above." >&2
-    echo "bow: bow=restore or bow=commit on the kernel's command line makes it." >&2
+    echo "bow: a person has to decide about the checkpoint on the root partition, see above." >&2
     exit 1
     ;;
 *)

@@ -4,6 +4,8 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::Duration;
 
 use bow_decisions::log::{Boot, Header, BLOCK_SIZE_MAX, SECTOR_SIZE};
 use rustix::mount::{mount, unmount, MountFlags, UnmountFlags};
@@ -12,7 +14,7 @@ use super::create::{make, Policies};
 use super::{print, restore, resume};
 use crate::crc::crc32;
 use crate::device::{Access, BlockDevice, FileDevice};
-use crate::error::{Code, CommandError, Result};
+use crate::error::{complain, Code, CommandError, Result};
 use crate::live::Live;
 use crate::recovery::{self, RecoveryError};
 use crate::report::Block;
@@ -28,8 +30,8 @@ const ANSWER: &str = "/run/bow/root";
 /// Place where the root file system is mounted for its records.
 const MOUNT: &str = "/run/bow/mnt";
 
-/// Seconds after which a kernel that panics in a boot on trial reboots.
-const PANIC_SECONDS: &str = "30\n";
+/// Seconds after which a boot on trial that fails reboots: the kernel, when it panics, or the initramfs.
+const PANIC_SECONDS: u64 = 30;
 
 /// `bowctl boot`.
 #[derive(Debug, clap::Args)]
@@ -65,7 +67,7 @@ pub(super) fn run(args: &Args) -> Result {
             Some(node) => node,
             None => {
                 // The kernel or the initramfs may still find its root by other means.
-                eprintln!(
+                complain!(
                     "bow: there is no partition with PARTUUID {}: booting without dm-bow",
                     root.partition
                 );
@@ -137,13 +139,13 @@ impl Machine {
                 boot: header.boot,
                 resumable: recovery::can_resume(&device)
                     .inspect_err(|error| {
-                        eprintln!("bow: the checkpoint cannot be gone on with: {error}");
+                        complain!("bow: the checkpoint cannot be gone on with: {error}");
                     })
                     .is_ok(),
             }),
             Err(RecoveryError::NoLog) => Ok(Found::None),
             Err(RecoveryError::Invalid(error)) => {
-                eprintln!("bow: {}: {error}", self.device.display());
+                complain!("bow: {}: {error}", self.device.display());
                 Ok(Found::Damaged)
             }
             Err(error) => Err(CommandError::new(
@@ -159,7 +161,7 @@ impl Machine {
             Decision::Track => {
                 // Nothing hangs on it: without dm-bow the machine boots as well.
                 if let Err(failure) = self.track() {
-                    eprintln!("bow: booting without dm-bow: {failure}");
+                    complain!("bow: booting without dm-bow: {failure}");
                 }
                 Ok(())
             }
@@ -168,11 +170,18 @@ impl Machine {
                     "the updated system is tried; it may be tried {left} times more"
                 ));
                 self.set_boot(|boot| boot.tries_left = left)?;
-                self.resume(can_resume)?;
+                let resumed = self.resume(can_resume);
                 if !self.is_root() {
-                    return Ok(());
+                    return resumed;
                 }
-                let _ = fs::write("/proc/sys/kernel/panic", PANIC_SECONDS);
+                if let Err(failure) = resumed {
+                    // It was counted, so the machine goes back in the end.
+                    say(&format!("{failure}"));
+                    say(&format!("rebooting in {PANIC_SECONDS} seconds"));
+                    sleep(Duration::from_secs(PANIC_SECONDS));
+                    return reboot_now();
+                }
+                let _ = fs::write("/proc/sys/kernel/panic", PANIC_SECONDS.to_string());
                 let number = self.header()?.boot.tries.saturating_sub(left);
 
                 marks::set_try(number, &self.config)
@@ -192,7 +201,10 @@ impl Machine {
                     self.carry_out(after_commit(module), module, false)
                 }
             },
-            Decision::Stop(stop) => Err(self.stop(stop)),
+            Decision::Stop(stop) => {
+                hide_splash();
+                Err(self.stop(stop))
+            }
         }
     }
 
@@ -301,7 +313,7 @@ impl Machine {
             })?;
             match self.failures() {
                 Ok(failures) => report.failures = failures,
-                Err(failure) => eprintln!("bow: what failed cannot be read: {failure}"),
+                Err(failure) => complain!("bow: what failed cannot be read: {failure}"),
             }
         }
         report.boots = boots(why, boot, &report.failures);
@@ -310,7 +322,7 @@ impl Machine {
         say(&format!("rolling back: {}", report.reason));
         self.restore_device()?;
         if let Err(failure) = self.leave(&report) {
-            eprintln!("bow: the report cannot be left in the old system: {failure}");
+            complain!("bow: the report cannot be left in the old system: {failure}");
         }
         say("the old system is back; rebooting");
         // Always: the kernel that runs may belong to the state that is undone.
@@ -342,7 +354,7 @@ impl Machine {
                 MountFlags::RDONLY,
                 |root| Ok(Records::of(root).failures()),
             )
-            .inspect_err(|failure| eprintln!("bow: {failure}"));
+            .inspect_err(|failure| complain!("bow: {failure}"));
 
         live.remove()?;
         failures
@@ -496,7 +508,7 @@ fn hide_splash() {
 
 /// Says something on the console.
 fn say(what: &str) {
-    eprintln!("bow: {what}");
+    complain!("bow: {what}");
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use indicatif::HumanBytes;
 
 use super::print;
 use crate::device::{Access, FileDevice};
-use crate::error::{Code, CommandError, Result};
+use crate::error::{complain, Code, CommandError, Result};
 use crate::ext;
 use crate::freeze::{self, Frozen};
 use crate::live::Live;
@@ -57,7 +57,7 @@ pub(crate) fn run(args: &Args) -> Result {
         let on = |system: &FileSystem| system.devices.iter().any(|number| above.contains(number));
 
         if !file_systems.iter().any(on) {
-            eprintln!(
+            complain!(
                 "{} is not mounted: only what has been discarded so far is free",
                 live.name
             );
@@ -137,7 +137,7 @@ fn warn_of_lazy_init(system: &FileSystem) {
     }
     let bytes = ext::lazy_bytes(&mount.number);
     if bytes > 0 {
-        eprintln!(
+        complain!(
             "{}: ext4 has not zeroed all its inode tables yet and goes on with it in the \
              background: up to {} of free space will be taken for that, and again after each \
              rollback. Wait until it is done, or remount it with the option noinit_itable for now.",
@@ -164,7 +164,7 @@ fn warn_of_little(lives: &[Live], file_systems: &[FileSystem], no_trim: bool) ->
              was mounted (btrfs, F2FS): unmount it, mount it again, and take the checkpoint then."
         };
 
-        eprintln!(
+        complain!(
             "only {} are known to be free, of {} that are free by the file system's own count; \
              no more can be backed up. {reason}",
             HumanBytes(known),

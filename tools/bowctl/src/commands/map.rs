@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::subject::Subject;
 use super::{print, print_json};
-use crate::error::{CommandError, Result};
+use crate::error::{complain, CommandError, Result};
 use crate::picture;
 use crate::report::Block;
 use crate::survey::{Kind, Survey};
@@ -139,13 +139,13 @@ pub(super) fn run(args: &Args) -> Result {
         ))?;
     }
     if let Some(error) = &survey.map_error {
-        eprintln!(
+        complain!(
             "{}: the free map cannot be read: {error}. What was free at the checkpoint is not \
              shown. A restore gives back all that was not free without it.",
             subject.shown()
         );
     } else if !survey.has_map {
-        eprintln!(
+        complain!(
             "{}: its log has no free map, so that what is not in the log may be unchanged or \
              free.",
             subject.shown()

@@ -8,7 +8,7 @@ use super::check::checked;
 use super::log_error::{log_error, For};
 use super::print;
 use crate::device::{Access, FileDevice};
-use crate::error::{Code, CommandError, Result};
+use crate::error::{complain, Code, CommandError, Result};
 use crate::progress::Progress;
 use crate::recovery;
 use crate::recovery::aftermath;
@@ -88,7 +88,7 @@ pub(crate) fn run(args: &Args) -> Result {
         totals.text()
     ))?;
     if !traces.is_empty() {
-        eprintln!(
+        complain!(
             "{0} was written to without dm-bow: {1}. What was written then is still there. Check \
              the file system before it is mounted (`fsck -f {0}`); files may be damaged all the \
              same.",
@@ -97,7 +97,7 @@ pub(crate) fn run(args: &Args) -> Result {
         );
     }
     if let Some(advice) = advice {
-        eprintln!("{}: {advice}", path.display());
+        complain!("{}: {advice}", path.display());
     }
     Ok(())
 }

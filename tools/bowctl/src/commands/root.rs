@@ -12,7 +12,7 @@ use bow_decisions::state::State;
 use serde::Serialize;
 
 use super::{print, print_json};
-use crate::error::{Code, CommandError, Result};
+use crate::error::{complain, Code, CommandError, Result};
 use crate::live::Live;
 use crate::report::state_name;
 use crate::root::config::{self, Root};
@@ -38,7 +38,7 @@ JSON:
   An obstacle has
     name        \"file_system\", \"layer\", \"partition\", \"elsewhere\",
                 \"boot\", \"metadata_csum\", \"journal\", \"initramfs\",
-                \"module\", \"bios\", \"swap_file\"
+                \"module\", \"bios\", \"swap_file\", \"panic\"
     weight      \"refused\", \"experimental\", \"note\"
     reason      a sentence";
 
@@ -132,6 +132,7 @@ pub(super) fn run(args: &Args) -> Result {
 }
 
 fn enable(force: bool) -> Result {
+    no_checkpoint()?;
     let facts = Facts::find().ok_or_else(|| {
         CommandError::new(Code::Failed, "the root file system is not among the mounts")
     })?;
@@ -175,12 +176,24 @@ fn enable(force: bool) -> Result {
         kind: facts.kind,
         rescue: Rescue::find().is_some(),
     };
+    let former = fs::read(config::ROOT_PATH).ok();
     root.write()?;
-    let result = prepare(&root);
-    if result.is_err() && !force {
-        let _ = fs::remove_file(config::ROOT_PATH);
+    if let Err(failure) = prepare(&root) {
+        // As it was: half of it would be worse than either.
+        return Err(match former {
+            Some(text) => {
+                let _ = fs::write(config::ROOT_PATH, text);
+                failure.advise("dm-bow is enabled as before.")
+            }
+            None => {
+                if let Err(failure) = take_away() {
+                    complain!("bowctl: {failure}");
+                }
+                remove_rescue(&root);
+                failure.advise("dm-bow is not enabled.")
+            }
+        });
     }
-    result?;
     print(
         "dm-bow is enabled: from the next boot on, the root file system is on a bow device, and an update can be \
          rolled back. Reboot once, then `bowctl run -- COMMAND`.\n",
@@ -193,7 +206,7 @@ fn prepare(root: &Root) -> Result {
     initramfs::check(Path::new("/boot"))?;
     if let Err(failure) = begin::write_rescue(root) {
         // A copy that is not there must not be counted on.
-        eprintln!("bowctl: {failure}");
+        complain!("bowctl: {failure}");
         Root {
             rescue: false,
             ..root.clone()
@@ -223,7 +236,8 @@ fn update_grub() -> Result {
     print("There is no GRUB: the boot menu has no entry to roll back, and only boots that reach the initramfs are counted.\n")
 }
 
-fn disable(force: bool) -> Result {
+/// Refuses if a checkpoint is open, on which the next boot decides.
+fn no_checkpoint() -> Result {
     if let Some(live) = crate::root::live() {
         if live.state()? == State::Checkpoint {
             return Err(CommandError::new(
@@ -235,20 +249,46 @@ fn disable(force: bool) -> Result {
             ));
         }
     }
-    if Root::read().is_none() {
-        return print("dm-bow is not enabled for the root file system.\n");
-    }
-    let text = fs::read_to_string(config::ROOT_PATH)
-        .map_err(|error| CommandError::io(config::ROOT_PATH, &error))?;
+    Ok(())
+}
+
+/// Has the initramfs, systemd and GRUB know no more.
+fn take_away() -> Result {
+    let mut args = vec!["disable", "--quiet"];
+
+    args.extend(UNITS);
     fs::remove_file(config::ROOT_PATH)
         .map_err(|error| CommandError::io(config::ROOT_PATH, &error))?;
-    let mut args = vec!["disable", "--quiet"];
-    args.extend(UNITS);
-    let result = initramfs::rebuild()
-        .and_then(|()| programs::show("systemctl", &args))
-        .and_then(|()| update_grub());
+    initramfs::rebuild()?;
+    programs::show("systemctl", &args)?;
+    update_grub()
+}
 
-    if let Err(failure) = result {
+/// Removes the copy of the kernel from the EFI system partition, and GRUB's way to it.
+fn remove_rescue(root: &Root) {
+    match Rescue::find() {
+        Some(rescue) => {
+            if let Err(failure) = rescue.remove() {
+                complain!("bowctl: {failure}");
+            }
+        }
+        None if root.rescue => complain!(
+            "bowctl: the EFI system partition is not mounted: EFI/bow stays there, and the lines of EFI/*/grub.cfg that \
+             end in `# dm-bow`, by which GRUB boots from EFI/bow when it finds no configuration elsewhere"
+        ),
+        None => {}
+    }
+}
+
+fn disable(force: bool) -> Result {
+    no_checkpoint()?;
+    let Some(root) = Root::read() else {
+        return print("dm-bow is not enabled for the root file system.\n");
+    };
+    let text = fs::read_to_string(config::ROOT_PATH)
+        .map_err(|error| CommandError::io(config::ROOT_PATH, &error))?;
+
+    if let Err(failure) = take_away() {
         if !force {
             // As it was: half of it would be worse than either.
             let _ = fs::write(config::ROOT_PATH, text);
@@ -256,11 +296,9 @@ fn disable(force: bool) -> Result {
                 failure.advise("dm-bow is still enabled. `--force` goes on in spite of this.")
             );
         }
-        eprintln!("bowctl: {failure}");
+        complain!("bowctl: {failure}");
     }
-    if let Some(rescue) = Rescue::find() {
-        rescue.remove()?;
-    }
+    remove_rescue(&root);
     print("dm-bow is disabled: from the next boot on, the root file system is on its partition.\n")
 }
 

@@ -4,14 +4,18 @@
 
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bow_decisions::state::State;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::flag;
 
 use super::root::apt::{boot_loaders, RUN_VARIABLE};
 use super::{checkpoint, print};
-use crate::error::{Code, CommandError, Result};
+use crate::error::{complain, Code, CommandError, Result};
 use crate::live::Live;
 use crate::root::begin;
 use crate::root::config::Config;
@@ -19,8 +23,8 @@ use crate::root::update::{self, Ended, Failure, Outcome, Records};
 use crate::root::{self, programs};
 use crate::swap_back;
 
-/// Seconds in which a reboot can still be stopped.
-const GRACE: u64 = 10;
+/// Time in which a reboot can still be stopped.
+const GRACE: Duration = Duration::from_secs(10);
 
 /// `bowctl run`.
 #[derive(Debug, clap::Args)]
@@ -78,26 +82,43 @@ fn of_root(args: &Args) -> Result {
             )));
         }
     }
-    begin::begin(&config, &args.command, false)?;
-    let done = carry_out(args).and_then(|()| begin::arm(&config));
+    let interrupted = outlive_signals()?;
+    let live = begin::begin(&config, &args.command, false)?;
+
+    if interrupted.load(Ordering::Relaxed) {
+        begin::abandon(&live);
+        return Err(CommandError::new(
+            Code::Failed,
+            "interrupted before the command: no checkpoint is open, and nothing was changed",
+        ));
+    }
+    let done = carry_out(args);
     let reboot = config.reboot && !args.no_reboot;
     let shown = format!("{}: {}", root::NAME, args.command.join(" "));
 
-    match done {
+    interrupted.store(false, Ordering::Relaxed);
+    if live.state()? != State::Checkpoint {
+        // By LOW_SPACE=commit, or a person.
+        journal(&format!("{shown}: committed meanwhile"));
+        tell("The checkpoint was committed meanwhile: there is nothing to go back to.\n");
+        done?;
+        return end(reboot, &interrupted);
+    }
+    match done.and_then(|()| begin::arm(&config)) {
         Ok(()) => {
             journal(&format!("{shown}: complete; the next boot tries it"));
             tell("The update is complete. The next boot tries it; if it does not become healthy, the old system comes back.\n");
-            end(reboot)
+            end(reboot, &interrupted)
         }
         Err(failure) => {
+            complain!("bowctl: {failure}");
             begin::request_rollback(&Failure::now(failure.message.clone(), Vec::new()))?;
-            eprintln!("bowctl: {failure}");
             journal(&format!(
                 "{shown}: {}; the next boot goes back",
                 failure.message
             ));
             tell("The next boot goes back to the checkpoint.\n");
-            end(reboot)?;
+            end(reboot, &interrupted)?;
             Err(CommandError::new(
                 Code::RolledBack,
                 format!("{}: rolled back at the next boot", root::NAME),
@@ -106,17 +127,47 @@ fn of_root(args: &Args) -> Result {
     }
 }
 
-/// Reboots in a while, or says that somebody has to.
-fn end(reboot: bool) -> Result {
-    if !reboot {
-        tell("Reboot when it suits.\n");
-        return Ok(());
+/// Reboots in a while, unless that is interrupted, or says that somebody has to.
+fn end(reboot: bool, interrupted: &AtomicBool) -> Result {
+    const INTERVAL: Duration = Duration::from_millis(100);
+
+    if reboot {
+        tell(&format!(
+            "Rebooting in {} seconds; Ctrl-C leaves that to you.\n",
+            GRACE.as_secs()
+        ));
+        let begun = Instant::now();
+
+        while !interrupted.load(Ordering::Relaxed) {
+            if begun.elapsed() >= GRACE {
+                match begin::reboot(false) {
+                    Ok(()) => return Ok(()),
+                    Err(failure) => complain!("bowctl: {failure}"),
+                }
+                break;
+            }
+            sleep(INTERVAL);
+        }
     }
-    tell(&format!(
-        "Rebooting in {GRACE} seconds; Ctrl-C leaves that to you.\n"
-    ));
-    sleep(Duration::from_secs(GRACE));
-    begin::reboot(false)
+    tell("Reboot when it suits.\n");
+    Ok(())
+}
+
+/// Has this process outlive signals that end the command: the decision comes after that. The command itself gets them as
+/// ever. Returns what becomes true at Ctrl-C.
+fn outlive_signals() -> Result<Arc<AtomicBool>> {
+    let interrupted = Arc::new(AtomicBool::new(false));
+    let others = Arc::new(AtomicBool::new(false));
+
+    for (signal, flag) in [
+        (SIGINT, &interrupted),
+        (SIGTERM, &others),
+        (SIGHUP, &others),
+    ] {
+        flag::register(signal, flag.clone())
+            .map_err(|error| CommandError::io("signals", &error))?;
+    }
+    Ok(interrupted)
 }
 
 /// Prints after the decision, which stands whether somebody can read of it or not.
@@ -128,6 +179,7 @@ fn tell(text: &str) {
 fn of_other(args: &Args, live: &Live) -> Result {
     let begun = update::now();
 
+    outlive_signals()?;
     if live.state()? == State::Committed {
         live.set_state(State::Tracking)
             .map_err(|error| CommandError::io(&live.name, &error))?;
@@ -164,7 +216,7 @@ fn of_other(args: &Args, live: &Live) -> Result {
             Ok(())
         }
         Err(failure) => {
-            eprintln!("bowctl: {failure}");
+            complain!("bowctl: {failure}");
             let sentence = swap_back::now(live)?;
             note(&ended);
             Err(CommandError::new(Code::RolledBack, sentence))
@@ -175,7 +227,7 @@ fn of_other(args: &Args, live: &Live) -> Result {
 /// Adds to the history, and to the journal.
 fn note(ended: &Ended) {
     if let Err(failure) = Records::default().add(ended) {
-        eprintln!("bowctl: {failure}");
+        complain!("bowctl: {failure}");
     }
     journal(&format!(
         "{}: {}: {}: {}",
@@ -241,7 +293,7 @@ fn command(words: &[&str], shown: &str) -> Result {
     match status.success() {
         true => Ok(()),
         false => Err(CommandError::new(
-            Code::RolledBack,
+            Code::Failed,
             format!("{shown}: {status}"),
         )),
     }
@@ -255,10 +307,10 @@ fn of_apt(command: &[String]) -> Option<Vec<String>> {
     if !matches!(name, "apt" | "apt-get") {
         return None;
     }
-    // In order to change nothing, and say so in a form that does not change.
+    // By the same program: `apt upgrade` installs new packages, which `apt-get upgrade` does not.
     let mut simulation = vec!["--simulate", "--quiet"];
     simulation.extend(args.iter().map(String::as_str));
-    let text = programs::output("apt-get", &simulation).ok()?;
+    let text = programs::output(program, &simulation).ok()?;
 
     Some(changed_packages(&text))
 }
@@ -310,7 +362,7 @@ mod tests {
         assert!(command(&["true"], "true").is_ok());
         let failure = command(&["sh", "-c", "exit 7"], "seven").unwrap_err();
 
-        assert_eq!(failure.code, Code::RolledBack);
+        assert_eq!(failure.code, Code::Failed);
         assert!(failure.message.starts_with("seven: ") && failure.message.contains('7'));
         assert_eq!(
             command(&["/nonexistent"], "none").unwrap_err().code,

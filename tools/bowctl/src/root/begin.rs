@@ -20,7 +20,7 @@ use super::update::{self, Ended, Failure, Outcome, Pending, Records};
 use super::{grub, layout, marks, programs, NAME};
 use crate::commands::checkpoint;
 use crate::device::{Access, FileDevice};
-use crate::error::{Code, CommandError, Result};
+use crate::error::{complain, Code, CommandError, Result};
 use crate::freeze::Frozen;
 use crate::live::Live;
 use crate::recovery;
@@ -121,13 +121,18 @@ pub fn begin(config: &Config, command: &[String], by_apt: bool) -> Result<Live> 
         write_out()
     };
     if let Err(failure) = go_on() {
-        let _ = live.set_state(State::Committed);
-        ended(&live);
-        records.forget();
+        abandon(&live);
         return Err(failure);
     }
     let _ = programs::output("systemctl", &["start", "--no-block", "bow-space.service"]);
     Ok(live)
+}
+
+/// Ends a checkpoint after which nothing was done.
+pub fn abandon(live: &Live) {
+    let _ = live.set_state(State::Committed);
+    ended(live);
+    Records::default().forget();
 }
 
 /// Checks what may have changed since dm-bow was enabled.
@@ -244,6 +249,8 @@ pub fn arm(config: &Config) -> Result {
 
         failure.advise(more)
     })?;
+    // Those of an earlier attempt to arm.
+    Records::default().forget_failures();
     grub::set_tries(config.tries)?;
     write_out()?;
     live.message(&["boot", "try", &config.tries.to_string()])
@@ -282,12 +289,21 @@ pub fn request_rollback(failure: &Failure) -> Result {
             return Err(failure);
         }
     }
-    let noted = Records::default().add_failure(failure).or_else(|refused| {
+    let records = Records::default();
+    let noted = records.add_failure(failure).or_else(|refused| {
         records_elsewhere().map_or(Err(refused), |records| records.add_failure(failure))
     });
-    for result in [noted, grub::set_tries(0).map(|_| ()), sync()] {
+    // The next run of apt must not arm what is to be undone.
+    let no_apt = match records.pending() {
+        Some(pending) if pending.by_apt => records.set_pending(&Pending {
+            by_apt: false,
+            ..pending
+        }),
+        _ => Ok(()),
+    };
+    for result in [noted, no_apt, grub::set_tries(0).map(|_| ()), sync()] {
         if let Err(failure) = result {
-            eprintln!("bowctl: {failure}");
+            complain!("bowctl: {failure}");
         }
     }
     Ok(())
@@ -334,7 +350,7 @@ pub fn committed(live: &Live, reason: &str) -> Result {
     }
     // The copy is to be of a kernel that is there.
     if let Some(Err(failure)) = config::Root::read().map(|root| write_rescue(&root)) {
-        eprintln!("bowctl: {failure}");
+        complain!("bowctl: {failure}");
     }
     // The underlying device has not seen the discards since the checkpoint.
     if live.discards_below() {
@@ -349,7 +365,7 @@ fn ended(live: &Live) {
         let _ = live.set_state(State::Tracking);
     }
     if let Err(failure) = grub::unset_tries() {
-        eprintln!("bowctl: {failure}");
+        complain!("bowctl: {failure}");
     }
     marks::end();
 }
@@ -395,13 +411,11 @@ fn sync() -> Result {
 ///
 /// If nothing reboots.
 pub fn reboot(hard: bool) -> Result {
-    let args: &[&str] = if hard {
-        &["reboot", "--force"]
-    } else {
-        &["reboot"]
-    };
-
-    if programs::output("systemctl", args).is_ok() {
+    if !hard && Path::new("/run/systemd/system").exists() {
+        // It may refuse, since somebody holds a lock against it.
+        return programs::output("systemctl", &["reboot"]).map(|_| ());
+    }
+    if hard && programs::output("systemctl", &["reboot", "--force"]).is_ok() {
         return Ok(());
     }
     reboot_now()

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use crate::error::{CommandError, Result};
+use crate::error::{complain, CommandError, Result};
 use crate::users;
 
 /// The configuration.
@@ -83,7 +83,7 @@ impl Config {
         let (config, wrong) = Self::parse(&fs::read_to_string(PATH).unwrap_or_default());
 
         for line in wrong {
-            eprintln!("{PATH}: not understood: {line}");
+            complain!("{PATH}: not understood: {line}");
         }
         config
     }

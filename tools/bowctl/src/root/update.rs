@@ -25,6 +25,9 @@ use crate::error::{CommandError, Result};
 /// Most bytes of a file that are read.
 const MOST: u64 = 1 << 20;
 
+/// Name of the file of what went wrong.
+const FAILED: &str = "failed.jsonl";
+
 /// An update that is under way.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pending {
@@ -174,12 +177,17 @@ impl Records {
     ///
     /// Those of the file system.
     pub fn add_failure(&self, failure: &Failure) -> Result {
-        self.append("failed.jsonl", failure)
+        self.append(FAILED, failure)
     }
 
     /// Returns what went wrong, as far as that can be read.
     pub fn failures(&self) -> Vec<Failure> {
-        lines(&self.text("failed.jsonl").unwrap_or_default())
+        lines(&self.text(FAILED).unwrap_or_default())
+    }
+
+    /// Forgets what went wrong.
+    pub fn forget_failures(&self) {
+        let _ = fs::remove_file(self.path(FAILED));
     }
 
     /// Writes the report on a restore.
@@ -232,7 +240,7 @@ impl Records {
     /// Removes what is kept about an update that is under way.
     pub fn forget(&self) {
         for name in [
-            "failed.jsonl",
+            FAILED,
             "report.json",
             "failed-units",
             "had-route",

@@ -2,13 +2,14 @@
 
 //! Commands that apt calls before and after dpkg.
 
+use bow_decisions::log::Boot;
 use bow_decisions::state::State;
 
 use crate::commands::print;
-use crate::error::{Code, CommandError, Result};
+use crate::error::{complain, Code, CommandError, Result};
 use crate::root::begin;
 use crate::root::config::Config;
-use crate::root::update::Records;
+use crate::root::update::{Failure, Records};
 
 /// Packages that write to the places of a boot loader, by the beginnings of their names.
 const BOOT_LOADERS: [&str; 6] = [
@@ -56,16 +57,26 @@ pub(super) fn before(packages: &[String]) -> Result {
             ));
         }
         // The checkpoint of an earlier run: until this one is through, a boot goes back.
-        return match Records::default().pending() {
-            Some(pending) if pending.by_apt => live.message(&["boot", "restore"]),
-            _ => Ok(()),
-        };
+        if Records::default()
+            .pending()
+            .is_some_and(|pending| pending.by_apt)
+        {
+            return live.message(&["boot", "restore"]);
+        }
+        if std::env::var_os(RUN_VARIABLE).is_none()
+            && begin::next_boot(&live).is_some_and(|boot| boot.action == Boot::RESTORE)
+        {
+            complain!(
+                "bow: the next boot goes back to the checkpoint, and undoes this too; `bowctl root status` tells more"
+            );
+        }
+        return Ok(());
     }
     if !config.apt_auto || std::env::var_os(RUN_VARIABLE).is_some() {
         return Ok(());
     }
     if refused {
-        eprintln!("bow: no checkpoint is taken: {loaders} would write to the boot loader's places, which a rollback does not give back");
+        complain!("bow: no checkpoint is taken: {loaders} would write to the boot loader's places, which a rollback does not give back");
         return Ok(());
     }
     let command: Vec<_> = ["apt:".to_owned()]
@@ -75,7 +86,7 @@ pub(super) fn before(packages: &[String]) -> Result {
 
     // An upgrade that has no checkpoint is better than none: security updates must come in.
     if let Err(failure) = begin::begin(&config, &command, true) {
-        eprintln!("bow: no checkpoint is taken: {failure}");
+        complain!("bow: no checkpoint is taken: {failure}");
     }
     Ok(())
 }
@@ -89,7 +100,14 @@ pub(super) fn after() -> Result {
 
     match Records::default().pending() {
         Some(pending) if pending.by_apt && is_open => {
-            begin::arm(&Config::read())?;
+            begin::arm(&Config::read()).inspect_err(|failure| {
+                // The history will say why the update was undone.
+                let failure = Failure::now(failure.message.clone(), Vec::new());
+
+                if let Err(failure) = Records::default().add_failure(&failure) {
+                    complain!("bow: {failure}");
+                }
+            })?;
             print("bow: the next boot tries the upgraded system; if it does not become healthy, the old one comes back.\n")
         }
         _ => Ok(()),

@@ -13,11 +13,11 @@ use rustix::fs::{accessat, AtFlags};
 
 use crate::commands::print;
 use crate::device::{Access, BlockDevice, FileDevice};
-use crate::error::{Code, CommandError, Result};
+use crate::error::{complain, Code, CommandError, Result};
 use crate::live::Live;
 use crate::root::config::{Config, LowSpace};
 use crate::root::update::{Failure, Outcome, Records};
-use crate::root::{begin, health, marks, NAME};
+use crate::root::{begin, grub, health, marks, NAME};
 use crate::words::bytes;
 
 /// Runs the checks. What fails is recorded in the new state; a required one fails the boot.
@@ -46,7 +46,7 @@ pub(super) fn check_health() -> Result {
 
     Records::default().add_failure(&Failure::now(reason.clone(), failed))?;
     if is_good {
-        eprintln!("{reason}; the new state is kept all the same");
+        complain!("{reason}; the new state is kept all the same");
         return Ok(());
     }
     Err(CommandError::new(Code::RolledBack, reason))
@@ -64,7 +64,7 @@ pub(super) fn watch() -> Result {
     };
 
     if let Err(failure) = live.message(&["low_water", &config.free_low.to_string()]) {
-        eprintln!("{failure}");
+        complain!("{failure}");
     }
     loop {
         // Before the look, so that nothing is missed between it and the wait.
@@ -91,17 +91,17 @@ fn low_space(live: &Live, config: &Config, free: u64) -> Result {
 
     match config.low_space {
         LowSpace::Nothing => {
-            eprintln!("{reason}; LOW_SPACE=nothing");
+            complain!("{reason}; LOW_SPACE=nothing");
             Ok(())
         }
         LowSpace::Commit => {
-            eprintln!("{reason}; the new state is kept (LOW_SPACE=commit)");
+            complain!("{reason}; the new state is kept (LOW_SPACE=commit)");
             live.set_state(State::Committed)
                 .map_err(|error| CommandError::io(NAME, &error))?;
             begin::committed(live, &reason)
         }
         LowSpace::Rollback => {
-            eprintln!("{reason}; rolling back (LOW_SPACE=rollback)");
+            complain!("{reason}; rolling back (LOW_SPACE=rollback)");
             begin::request_rollback(&Failure::now(reason, Vec::new()))?;
             begin::reboot(true)
         }
@@ -115,13 +115,17 @@ pub(super) fn settle() -> Result {
             return Ok(());
         }
     }
+    // A checkpoint that was committed before a file system was mounted has left GRUB's count.
+    if let Err(failure) = grub::unset_tries() {
+        complain!("{failure}");
+    }
     if let Some(ended) = begin::settle("committed")? {
         let level = match ended.outcome {
             Outcome::Committed => "<5>",
             Outcome::RolledBack => "<4>",
         };
 
-        eprintln!(
+        complain!(
             "{level}update {}: {}: {}. `bowctl history` has the whole story.",
             begin::says(ended.outcome),
             ended.command.join(" "),
