@@ -237,9 +237,11 @@ impl Active {
         }
     }
 
-    /// Returns what status shows of the checkpoint.
-    pub(super) fn report(&self) -> Report {
-        Report::of_checkpoint(&self.checkpoint, self.full, self.failed)
+    /// Has status show the checkpoint as it is now. To be called before what has changed it ends: who waits for that
+    /// may look at the status next.
+    pub(super) fn publish(&self, bow: &Bow) {
+        let report = Report::of_checkpoint(&self.checkpoint, self.full, self.failed);
+        *bow.report.lock() = report;
     }
 
     /// Advances all batches as far as possible without waiting. Bios that need another batch are put first in
@@ -307,6 +309,7 @@ impl Active {
     /// Sends on or fails the bios of slot `index`, whose batch has ended. Bios that need another batch are
     /// put into `again`.
     fn end_bios(&mut self, bow: &Arc<Bow>, index: usize, again: &mut BioList) {
+        self.publish(bow);
         let Some(slot) = self.slots.get_mut(index) else {
             return;
         };
@@ -335,7 +338,7 @@ impl Active {
              possible\n",
             bow.device.name()
         );
-        *bow.report.lock() = self.report();
+        self.publish(bow);
         bow.announce();
     }
 
@@ -448,6 +451,7 @@ impl Active {
             // The discard is not sent on, so nothing changes on the device and nothing needs a backup.
             self.checkpoint
                 .discard(&span, |freed| bow.mark_unwritable(&freed));
+            self.publish(bow);
             bio.end(Status::OK);
             return Fate::Gone;
         }
@@ -564,7 +568,7 @@ impl Active {
         }
         if is_first {
             self.warn_of_full(bow, policy);
-            *bow.report.lock() = self.report();
+            self.publish(bow);
             bow.announce();
         }
         // A suspend waits for all bios, and nothing can give space meanwhile.

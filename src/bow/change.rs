@@ -304,7 +304,7 @@ impl Worker {
         let Ok(mut active) = place.write_init(Active::new(checkpoint, slots, buffer, nodes));
         match active.write_first_log(bow, map) {
             Ok(()) => {
-                *bow.report.lock() = active.report();
+                active.publish(bow);
                 self.active = Some(active);
                 Ok(())
             }

@@ -154,7 +154,7 @@ impl Worker {
     /// Copies what status shows of the checkpoint to the report.
     pub(super) fn publish(&self, bow: &Arc<Bow>) {
         if let Some(active) = &self.active {
-            *bow.report.lock() = active.report();
+            active.publish(bow);
             bow.look_at_low_water();
         }
     }
