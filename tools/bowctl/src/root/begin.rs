@@ -409,16 +409,26 @@ fn sync() -> Result {
 ///
 /// # Errors
 ///
-/// If nothing reboots.
+/// If somebody holds a lock against it; if nothing reboots.
 pub fn reboot(hard: bool) -> Result {
-    if !hard && Path::new("/run/systemd/system").exists() {
-        // It may refuse, since somebody holds a lock against it.
-        return programs::output("systemctl", &["reboot"]).map(|_| ());
+    let args: &[&str] = if hard {
+        &["reboot", "--force"]
+    } else {
+        &["reboot"]
+    };
+
+    match programs::output("systemctl", args) {
+        Ok(_) => Ok(()),
+        // Somebody holds a lock against it.
+        Err(failure) if !hard && has_systemd() => Err(failure),
+        Err(_) => reboot_now(),
     }
-    if hard && programs::output("systemctl", &["reboot", "--force"]).is_ok() {
-        return Ok(());
-    }
-    reboot_now()
+}
+
+/// Returns whether systemd runs, and can be asked: an update may have left nothing to ask with.
+fn has_systemd() -> bool {
+    Path::new("/run/systemd/system").exists()
+        && programs::output("systemctl", &["--version"]).is_ok()
 }
 
 /// Has the kernel reboot, at once.
