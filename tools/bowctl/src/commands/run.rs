@@ -82,10 +82,10 @@ fn of_root(args: &Args) -> Result {
             )));
         }
     }
-    let interrupted = outlive_signals()?;
+    let signals = Signals::outlive()?;
     let live = begin::begin(&config, &args.command, false)?;
 
-    if interrupted.load(Ordering::Relaxed) {
+    if signals.end_waiting() {
         begin::abandon(&live);
         return Err(CommandError::new(
             Code::Failed,
@@ -96,29 +96,40 @@ fn of_root(args: &Args) -> Result {
     let reboot = config.reboot && !args.no_reboot;
     let shown = format!("{}: {}", root::NAME, args.command.join(" "));
 
-    interrupted.store(false, Ordering::Relaxed);
+    // It was for the command.
+    signals.interrupt.store(false, Ordering::Relaxed);
     if live.state()? != State::Checkpoint {
         // By LOW_SPACE=commit, or a person.
         journal(&format!("{shown}: committed meanwhile"));
         tell("The checkpoint was committed meanwhile: there is nothing to go back to.\n");
         done?;
-        return end(reboot, &interrupted);
+        return end(reboot, &signals);
     }
-    match done.and_then(|()| begin::arm(&config)) {
+    let armed = done.and_then(|()| match begin::is_rollback_asked_for() {
+        true => Err(CommandError::new(
+            Code::RolledBack,
+            "a rollback was asked for meanwhile",
+        )),
+        false => begin::arm(&config),
+    });
+    match armed {
         Ok(()) => {
             journal(&format!("{shown}: complete; the next boot tries it"));
             tell("The update is complete. The next boot tries it; if it does not become healthy, the old system comes back.\n");
-            end(reboot, &interrupted)
+            end(reboot, &signals)
         }
         Err(failure) => {
             complain!("bowctl: {failure}");
-            begin::request_rollback(&Failure::now(failure.message.clone(), Vec::new()))?;
+            // Somebody who has asked for it meanwhile, as the watch over free space does, knows better why.
+            if !begin::is_rollback_asked_for() {
+                begin::request_rollback(&Failure::now(failure.message.clone(), Vec::new()))?;
+            }
             journal(&format!(
                 "{shown}: {}; the next boot goes back",
                 failure.message
             ));
             tell("The next boot goes back to the checkpoint.\n");
-            end(reboot, &interrupted)?;
+            end(reboot, &signals)?;
             Err(CommandError::new(
                 Code::RolledBack,
                 format!("{}: rolled back at the next boot", root::NAME),
@@ -128,7 +139,7 @@ fn of_root(args: &Args) -> Result {
 }
 
 /// Reboots in a while, unless that is interrupted, or says that somebody has to.
-fn end(reboot: bool, interrupted: &AtomicBool) -> Result {
+fn end(reboot: bool, signals: &Signals) -> Result {
     const INTERVAL: Duration = Duration::from_millis(100);
 
     if reboot {
@@ -138,7 +149,7 @@ fn end(reboot: bool, interrupted: &AtomicBool) -> Result {
         ));
         let begun = Instant::now();
 
-        while !interrupted.load(Ordering::Relaxed) {
+        while !signals.end_waiting() {
             if begun.elapsed() >= GRACE {
                 match begin::reboot(false) {
                     Ok(()) => return Ok(()),
@@ -153,21 +164,37 @@ fn end(reboot: bool, interrupted: &AtomicBool) -> Result {
     Ok(())
 }
 
-/// Has this process outlive signals that end the command: the decision comes after that. The command itself gets them as
-/// ever. Returns what becomes true at Ctrl-C.
-fn outlive_signals() -> Result<Arc<AtomicBool>> {
-    let interrupted = Arc::new(AtomicBool::new(false));
-    let others = Arc::new(AtomicBool::new(false));
+/// Signals that have come, each of which would have ended this process.
+#[derive(Default)]
+struct Signals {
+    /// Ctrl-C.
+    interrupt: Arc<AtomicBool>,
+    /// From `kill`, or when the machine is shut down.
+    terminate: Arc<AtomicBool>,
+    /// The terminal has gone.
+    hang_up: Arc<AtomicBool>,
+}
 
-    for (signal, flag) in [
-        (SIGINT, &interrupted),
-        (SIGTERM, &others),
-        (SIGHUP, &others),
-    ] {
-        flag::register(signal, flag.clone())
-            .map_err(|error| CommandError::io("signals", &error))?;
+impl Signals {
+    /// Has this process outlive them: the decision comes after the command, which gets them as ever.
+    fn outlive() -> Result<Self> {
+        let signals = Self::default();
+
+        for (signal, flag) in [
+            (SIGINT, &signals.interrupt),
+            (SIGTERM, &signals.terminate),
+            (SIGHUP, &signals.hang_up),
+        ] {
+            flag::register(signal, flag.clone())
+                .map_err(|error| CommandError::io("signals", &error))?;
+        }
+        Ok(signals)
     }
-    Ok(interrupted)
+
+    /// Returns whether somebody does not want to wait for what comes next.
+    fn end_waiting(&self) -> bool {
+        self.interrupt.load(Ordering::Relaxed) || self.terminate.load(Ordering::Relaxed)
+    }
 }
 
 /// Prints after the decision, which stands whether somebody can read of it or not.
@@ -179,7 +206,7 @@ fn tell(text: &str) {
 fn of_other(args: &Args, live: &Live) -> Result {
     let begun = update::now();
 
-    outlive_signals()?;
+    Signals::outlive()?;
     if live.state()? == State::Committed {
         live.set_state(State::Tracking)
             .map_err(|error| CommandError::io(&live.name, &error))?;

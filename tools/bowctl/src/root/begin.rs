@@ -309,6 +309,16 @@ pub fn request_rollback(failure: &Failure) -> Result {
     Ok(())
 }
 
+/// Returns whether a rollback was asked for in the new state.
+pub fn is_rollback_asked_for() -> bool {
+    let elsewhere = records_elsewhere();
+
+    [Some(Records::default()), elsewhere]
+        .into_iter()
+        .flatten()
+        .any(|records| !records.failures().is_empty())
+}
+
 /// Returns the boot fields of the log of a live device.
 pub fn next_boot(live: &Live) -> Option<Boot> {
     let device = FileDevice::open(&live.underlying()?, Access::Look).ok()?;
