@@ -93,19 +93,18 @@ impl WritableMap {
     }
 
     /// Calls `visit` for each word in which `sectors` has blocks, with the first of these blocks and the mask
-    /// of all of them, until `visit` returns `false`. Returns whether `visit` never did.
+    /// of all of them, until `visit` returns `false`.
     #[inline]
-    fn visit(&self, sectors: &Range<u64>, mut visit: impl FnMut(u64, u32) -> bool) -> bool {
+    fn visit(&self, sectors: &Range<u64>, mut visit: impl FnMut(u64, u32) -> bool) {
         let blocks = self.blocks(sectors);
         let mut block = blocks.start;
         while block < blocks.end {
             let bit = block % WORD_BITS;
             if !visit(block, Self::mask(bit, blocks.end - block)) {
-                return false;
+                break;
             }
             block += WORD_BITS - bit;
         }
-        true
     }
 
     /// Returns whether all blocks that `sectors` touches are writable, and how many of them had their first write
@@ -127,8 +126,8 @@ impl WritableMap {
 
     /// Does the same as [`admit`](Self::admit), for blocks of any number of words.
     ///
-    /// Where a word is not there for want of memory, the others are asked all the same: the worker lets the write
-    /// pass in the end, and no block that it goes to may be left granted.
+    /// Asks all words, though one may not be there for want of memory: the worker lets the write pass in the end, and
+    /// no block that the write goes to may be left granted.
     fn admit_words(&self, sectors: &Range<u64>) -> (bool, FirstWrites) {
         let mut first = FirstWrites::default();
         let mut admitted = true;
