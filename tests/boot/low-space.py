@@ -8,9 +8,5 @@ REASON = r"[0-9.]+ MiB were left for backups"
 
 
 def run(t):
-    t.boot()
-    t.update("low-space")
-    reason = t.comes_back()
+    reason = t.harm("low-space", REASON)
     t.check("the console says why, and not what came of it", re.fullmatch(REASON, reason.strip()), reason)
-    t.old_system(REASON)
-    t.off()

@@ -201,14 +201,16 @@ class Scenario:
         return updates[-1] if updates else {}
 
     def harm(self, name, reason, boots=None, limit=2400):
-        """Is the whole of a scenario whose update does harm: the machine comes back by itself."""
+        """Is the whole of a scenario whose update does harm: the machine comes back by itself. Returns the reason that
+        the console gave."""
         self.boot()
         self.update(name)
-        self.comes_back(limit)
+        told = self.comes_back(limit)
         self.old_system(reason, boots)
         self.off()
         fsck = self.offline(["e2fsck", "-fn", "ROOT"])
         self.check("the file system is clean", fsck.returncode == 0, fsck.stdout + fsck.stderr)
+        return told
 
     # Files.
 
