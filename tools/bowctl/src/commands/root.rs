@@ -220,10 +220,16 @@ fn prepare(root: &Root) -> Result {
              may not find its configuration.\n",
         )?;
     }
-    let mut args = vec!["enable", "--quiet"];
-    args.extend(UNITS);
-    programs::show("systemctl", &args)?;
+    set_units("enable")?;
     update_grub()
+}
+
+/// Has systemd enable or disable the units.
+fn set_units(verb: &str) -> Result {
+    let mut args = vec![verb, "--quiet"];
+
+    args.extend(UNITS);
+    programs::show("systemctl", &args)
 }
 
 fn update_grub() -> Result {
@@ -254,13 +260,10 @@ fn no_checkpoint() -> Result {
 
 /// Has the initramfs, systemd and GRUB know no more.
 fn take_away() -> Result {
-    let mut args = vec!["disable", "--quiet"];
-
-    args.extend(UNITS);
     fs::remove_file(config::ROOT_PATH)
         .map_err(|error| CommandError::io(config::ROOT_PATH, &error))?;
     initramfs::rebuild()?;
-    programs::show("systemctl", &args)?;
+    set_units("disable")?;
     update_grub()
 }
 

@@ -285,7 +285,7 @@ pub fn request_rollback(failure: &Failure) -> Result {
     // The log first. Whatever fails after it, the next boot restores. It says so all through an update, which may
     // have left nothing to send a message with.
     if let Err(failure) = live.message(&["boot", "restore"]) {
-        if next_boot(&live).map(|boot| boot.action) != Some(Boot::RESTORE) {
+        if !next_boot_restores(&live) {
             return Err(failure);
         }
     }
@@ -324,6 +324,11 @@ pub fn next_boot(live: &Live) -> Option<Boot> {
     let device = FileDevice::open(&live.underlying()?, Access::Look).ok()?;
 
     recovery::header(&device).ok().map(|header| header.boot)
+}
+
+/// Returns whether the log of a live device says that the next boot restores.
+pub fn next_boot_restores(live: &Live) -> bool {
+    next_boot(live).is_some_and(|boot| boot.action == Boot::RESTORE)
 }
 
 /// Returns the records on the EFI system partition, where one is mounted.

@@ -2,7 +2,6 @@
 
 //! Commands that apt calls before and after dpkg.
 
-use bow_decisions::log::Boot;
 use bow_decisions::state::State;
 
 use crate::commands::print;
@@ -63,9 +62,7 @@ pub(super) fn before(packages: &[String]) -> Result {
         {
             return live.message(&["boot", "restore"]);
         }
-        if std::env::var_os(RUN_VARIABLE).is_none()
-            && begin::next_boot(&live).is_some_and(|boot| boot.action == Boot::RESTORE)
-        {
+        if std::env::var_os(RUN_VARIABLE).is_none() && begin::next_boot_restores(&live) {
             complain!(
                 "bow: the next boot goes back to the checkpoint, and undoes this too; `bowctl root status` tells more"
             );
