@@ -19,6 +19,7 @@ use crate::error::{complain, Code, CommandError, Result};
 use crate::live::Live;
 use crate::root::begin;
 use crate::root::config::Config;
+use crate::root::packages::{self, Database};
 use crate::root::update::{self, Ended, Failure, Outcome, Records};
 use crate::root::{self, programs};
 use crate::swap_back;
@@ -59,8 +60,9 @@ pub(super) fn run(args: &Args) -> Result {
 /// Runs a command that updates the root file system.
 fn of_root(args: &Args) -> Result {
     let config = Config::read();
+    let packages = packages::of_apt(&args.command);
 
-    if let Some(packages) = of_apt(&args.command) {
+    if let Some(packages) = &packages {
         let names = || packages.iter().map(String::as_str);
         let loaders = boot_loaders(names()).join(" ");
 
@@ -86,12 +88,13 @@ fn of_root(args: &Args) -> Result {
     let live = begin::begin(&config, &args.command, false)?;
 
     if signals.end_waiting() {
-        begin::abandon(&live);
+        begin::abandon(&live)?;
         return Err(CommandError::new(
             Code::Failed,
             "interrupted before the command: no checkpoint is open, and nothing was changed",
         ));
     }
+    let before = packages.and_then(|_| Database::read());
     let done = carry_out(args);
     let reboot = config.reboot && !args.no_reboot;
     let shown = format!("{}: {}", root::NAME, args.command.join(" "));
@@ -104,6 +107,19 @@ fn of_root(args: &Args) -> Result {
         tell("The checkpoint was committed meanwhile: there is nothing to go back to.\n");
         done?;
         return end(reboot, &signals);
+    }
+    if let Err(failure) = &done {
+        // Such as a download that fails, or a person who answers no.
+        if before.is_some() && before == Database::read() && !begin::is_rollback_asked_for() {
+            begin::abandon(&live)?;
+            return Err(CommandError::new(
+                Code::Failed,
+                format!(
+                    "{}: no package was changed, and no checkpoint is open any more",
+                    failure.message
+                ),
+            ));
+        }
     }
     let armed = done.and_then(|()| match begin::is_rollback_asked_for() {
         true => Err(CommandError::new(
@@ -326,63 +342,9 @@ fn command(words: &[&str], shown: &str) -> Result {
     }
 }
 
-/// Returns the packages that a command of apt would change; `None` if that cannot be told.
-fn of_apt(command: &[String]) -> Option<Vec<String>> {
-    let (program, args) = command.split_first()?;
-    let name = program.rsplit('/').next()?;
-
-    if !matches!(name, "apt" | "apt-get") {
-        return None;
-    }
-    // By the same program: `apt upgrade` installs new packages, which `apt-get upgrade` does not.
-    let mut simulation = vec!["--simulate", "--quiet"];
-    simulation.extend(args.iter().map(String::as_str));
-    let text = programs::output(program, &simulation).ok()?;
-
-    Some(changed_packages(&text))
-}
-
-/// Returns the packages that a simulation of `apt-get` changes.
-fn changed_packages(simulation: &str) -> Vec<String> {
-    let mut packages: Vec<_> = simulation
-        .lines()
-        .filter_map(|line| {
-            let mut words = line.split_whitespace();
-
-            matches!(words.next()?, "Inst" | "Remv" | "Purg").then_some(())?;
-            Some(words.next()?.to_owned())
-        })
-        .collect();
-
-    packages.sort();
-    packages.dedup();
-    packages
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_simulation_is_read() {
-        let text = "NOTE: This is only a simulation!\n\
-                    Reading package lists...\n\
-                    Inst libc6 [2.41-12] (2.41-13 Debian:13.3/stable [amd64])\n\
-                    Remv old [1]\n\
-                    Conf libc6 (2.41-13 Debian:13.3/stable [amd64])\n";
-
-        assert_eq!(changed_packages(text), ["libc6", "old"]);
-        assert_eq!(changed_packages("0 upgraded, 0 newly installed\n"), [""; 0]);
-    }
-
-    #[test]
-    fn only_apt_is_asked() {
-        let words = |text: &str| -> Vec<String> { text.split(' ').map(str::to_owned).collect() };
-
-        assert_eq!(of_apt(&words("dpkg -i x.deb")), None);
-        assert_eq!(of_apt(&words("/usr/bin/aptitude upgrade")), None);
-        assert_eq!(of_apt(&[]), None);
-    }
 
     #[test]
     fn a_command_that_fails_is_named() {

@@ -121,7 +121,9 @@ pub fn begin(config: &Config, command: &[String], by_apt: bool) -> Result<Live> 
         write_out()
     };
     if let Err(failure) = go_on() {
-        abandon(&live);
+        if let Err(failure) = abandon(&live) {
+            complain!("bowctl: {failure}");
+        }
         return Err(failure);
     }
     let _ = programs::output("systemctl", &["start", "--no-block", "bow-space.service"]);
@@ -129,10 +131,18 @@ pub fn begin(config: &Config, command: &[String], by_apt: bool) -> Result<Live> 
 }
 
 /// Ends a checkpoint after which nothing was done.
-pub fn abandon(live: &Live) {
-    let _ = live.set_state(State::Committed);
+///
+/// # Errors
+///
+/// If the target cannot commit. The next boot goes back, and loses nothing by that.
+pub fn abandon(live: &Live) -> Result {
+    live.set_state(State::Committed).map_err(|error| {
+        CommandError::io(NAME, &error)
+            .advise("The checkpoint is still open; the next boot goes back to it.")
+    })?;
     ended(live);
     Records::default().forget();
+    Ok(())
 }
 
 /// Checks what may have changed since dm-bow was enabled.
