@@ -10,4 +10,4 @@ def run(t):
     t.update("boot-hangs")
     t.comes_back()
     t.old_system("in time")
-    t.off()
+    t.finish()

@@ -32,4 +32,4 @@ def run(t):
     t.comes_back()
     t.same("what was new is gone", "1", t.output("test -e /root/new; echo $?"))
     t.compare_files("all files are what they were")
-    t.off()
+    t.finish()

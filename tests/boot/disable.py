@@ -24,4 +24,4 @@ def run(t):
         f"find / -xdev \\( -path /var/log -o -path /srv -o -path /var/cache \\) -prune -o \\( {names} \\) -print"))
     t.same("the initramfs has none of it", "0", t.output("lsinitramfs /initrd.img | grep -c bow; :"))
     t.same("GRUB's menu has none of it", "0", t.output("grep -c bow /boot/grub/grub.cfg; :"))
-    t.off()
+    t.finish()

@@ -12,4 +12,4 @@ def run(t):
     t.machine.send("setsid bowctl run -- sh -c 'apt-get -q -y full-upgrade; kill -HUP 0; sleep 1000'")
     t.comes_back()
     t.old_system(r"apt-get -q -y full-upgrade; .*signal: 1")
-    t.off()
+    t.finish()

@@ -12,4 +12,4 @@ def run(t):
     t.machine.expect("machine-app: this init hangs", 1200)
     t.comes_back()
     t.old_system("did not become healthy", boots=2)
-    t.off()
+    t.finish()

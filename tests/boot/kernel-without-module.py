@@ -22,4 +22,4 @@ def run(t):
     t.same("no unit failed", "", t.output("systemctl --failed --no-legend"))
     refused = t.run("bowctl run -- true", check=False)
     t.check("and no checkpoint can be taken", refused.status != 0, refused)
-    t.off()
+    t.finish()

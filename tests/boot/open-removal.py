@@ -31,4 +31,4 @@ def run(t):
     t.machine.type("\x05\r")
     t.comes_back()
     t.same("what was new is gone", "1", t.output("test -e /root/new; echo $?"))
-    t.off()
+    t.finish()

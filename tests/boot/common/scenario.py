@@ -124,6 +124,12 @@ class Scenario:
         self.machine.send("systemctl poweroff")
         self.machine.wait_off()
 
+    def finish(self):
+        """Switches the machine off, on which no checkpoint is open, and checks its file system."""
+        self.off()
+        fsck = self.offline(["e2fsck", "-fn", "ROOT"])
+        self.check("the file system is clean", fsck.returncode == 0, fsck.stdout + fsck.stderr)
+
     def power_cut(self):
         self.machine.power_cut()
         self.cuts += 1
@@ -207,9 +213,7 @@ class Scenario:
         self.update(name)
         told = self.comes_back(limit)
         self.old_system(reason, boots)
-        self.off()
-        fsck = self.offline(["e2fsck", "-fn", "ROOT"])
-        self.check("the file system is clean", fsck.returncode == 0, fsck.stdout + fsck.stderr)
+        self.finish()
         return told
 
     # Files.
