@@ -232,6 +232,10 @@ impl MapReader {
         let next_checksum = fields.u32().ok_or(damaged)?;
         let count = fields.u32().ok_or(damaged)?;
         let start = fields.u64().ok_or(damaged)?;
+        // Each block lowers the limit by its extents. Without any, a chain of blocks could be a ring.
+        if count == 0 {
+            return Err(damaged.into());
+        }
         let mut position = start;
         for _ in 0..count {
             let gap = fields.number().ok_or(damaged)?;
