@@ -276,6 +276,34 @@ fn first_blocks_that_are_elsewhere() {
     }
 }
 
+/// The C driver writes the entry that moves the relocated first block, and only with the next write of the log where
+/// that is now. In between, the file system may write to the old place.
+#[test]
+fn a_first_block_that_is_being_moved() {
+    let moving = |version, moved| Log {
+        version,
+        ..with(&[entry(20, 30, 1), moved])
+    };
+    let checked = Entry {
+        checksum: 1,
+        ..entry(8, 12, 1)
+    };
+
+    for (log, wanted) in [
+        (moving(Version::V1_0, entry(8, 12, 1)), 12),
+        (moving(Version::V1_1, entry(8, 12, 1)), 8),
+        (moving(Version::V1_0, entry(7, 12, 1)), 8),
+        (moving(Version::V1_0, checked), 8),
+    ] {
+        let mut disk = disk(&log);
+        let block = |disk: &Disk, block: usize| disk.data[block * BLOCK..][..BLOCK].to_vec();
+        let first = block(&disk, wanted);
+
+        recovery::commit(&mut disk).unwrap();
+        assert_eq!(block(&disk, 0), first, "{log:?}");
+    }
+}
+
 /// Makes a chain: the newest in block 0 says that the one before was saved in block 12.
 fn chain(newest: &Log, older: &Log) -> Disk {
     let mut disk = disk(newest);

@@ -302,11 +302,30 @@ fn keeps(image: &[u8], random: &mut Random) -> bool {
     assert_eq!(disk.requests.last(), Some(&Request::Flush));
 
     let mut wanted = image.to_vec();
-    let place = wide(image, 20) as usize * SECTOR;
+    let place = relocated(image) as usize * SECTOR;
     wanted.copy_within(place..place + field(image, 8) as usize, 0);
     assert!(disk.data == wanted, "kept wrongly");
     cut(image, &disk, random, recovery::commit);
     true
+}
+
+/// Returns where the relocated first block is: in version 1.0 the last entry may have moved it, of which `sector0` does
+/// not tell yet.
+fn relocated(image: &[u8]) -> u64 {
+    let place = wide(image, 20);
+    let size = field(image, 8);
+    let header = u32::from(image[6]) | u32::from(image[7]) << 8;
+    let last = (header + (field(image, 12) - 1) * 24) as usize;
+    let moves = image[4] == 0
+        && wide(image, last) == place
+        && field(image, last + 16) == size
+        && field(image, last + 20) == 0;
+
+    if moves {
+        wide(image, last + 8)
+    } else {
+        place
+    }
 }
 
 /// Returns whether two restores of `image` have come to the same end. If it has a free map, either may have

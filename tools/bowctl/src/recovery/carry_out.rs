@@ -12,7 +12,7 @@ use bow_decisions::resume::Resume;
 use super::batch::Batch;
 use super::commit::Commit;
 use super::error::{CheckError, CommitError, RecoveryError};
-use super::first_block::Step;
+use super::first_block::{relocated, Step};
 use super::leftovers::{Leftovers, Record};
 use super::read_ahead::{Place, ReadAhead};
 use super::restore::Restore;
@@ -133,7 +133,10 @@ pub fn check<D: BlockDevice>(
     });
     let mut block = read_first(device)?;
     let mut check = Box::new(Check::new(&block, sectors, limits, options.verify, crc32)?);
-    let header = *check.header();
+    let header = Header {
+        sector0: relocated(check.header(), &block),
+        ..*check.header()
+    };
     let mut place = Place::new(header, Vec::new());
     let mut ahead = ReadAhead::new(device);
     let mut before = None;

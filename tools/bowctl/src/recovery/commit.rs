@@ -2,7 +2,7 @@
 
 //! A commit of a device that the target has let go of, step by step.
 //!
-//! The relocated first block, at `sector0`, goes to the first block, in two writes with a flush after
+//! The relocated first block goes to the first block, in two writes with a flush after
 //! each, as a restore puts the old one back: first the sectors after the first, then the first sector,
 //! which decides. A log of version 1.0 with entries beyond its first sector loses these to the first
 //! write, so that if power fails between the two, the new state can still be kept, but the old one

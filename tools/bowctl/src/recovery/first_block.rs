@@ -83,5 +83,34 @@ impl Block {
 
 /// Reads the header of a log block in the first block.
 pub(super) fn parse(first: &[u8], crc32: Crc32) -> Result<Header, CheckError> {
-    Header::parse(first, crc32).map_err(|error| CheckError::Block { sector: 0, error })
+    let header =
+        Header::parse(first, crc32).map_err(|error| CheckError::Block { sector: 0, error })?;
+
+    Ok(Header {
+        sector0: relocated(&header, first),
+        ..header
+    })
+}
+
+/// Returns where the relocated first block is. `first` is the newest log block, whose header is `header`.
+///
+/// The C driver writes an entry that moves the relocated first block before it changes `sector0`, which only the next
+/// write of the log has. In between, the file system writes to the old place.
+pub(super) fn relocated(header: &Header, first: &[u8]) -> u64 {
+    let last = || header.entry(first, header.count.checked_sub(1)?);
+
+    // From version 1.1 on, `sector0` is changed with the entry. A restore drops entries from the end.
+    if header.has_checksum() || header.restoring {
+        return header.sector0;
+    }
+    match last() {
+        Some(moved)
+            if moved.source == header.sector0
+                && moved.size == header.block_size
+                && moved.checksum == 0 =>
+        {
+            moved.dest
+        }
+        _ => header.sector0,
+    }
 }
