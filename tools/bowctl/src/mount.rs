@@ -5,10 +5,11 @@
 use std::collections::HashSet;
 use std::ffi::OsString;
 use std::fs::{self, File};
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{statx, AtFlags, StatxFlags};
+use rustix::fs::{open, statx, AtFlags, Mode, OFlags, StatxFlags};
 
 use crate::users;
 
@@ -19,6 +20,8 @@ pub struct Mount {
     pub id: u64,
     /// The file system's device number; one of its own (`0:31`) if it may be on several devices.
     pub number: String,
+    /// The directory of the file system that is mounted: not its root for a bind mount of a part, or a subvolume.
+    pub root: PathBuf,
     /// The mount point, as processes of its namespace see it.
     pub point: PathBuf,
     /// The options of the mount, separated by commas.
@@ -41,6 +44,30 @@ impl Mount {
         let found = statx(&root, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID).ok()?;
 
         (root.metadata().ok()?.is_dir() && found.stx_mnt_id == self.id).then_some(root)
+    }
+
+    /// Returns whether this is what processes find at the mount point. Does not ask the file system, which may have
+    /// shut itself down.
+    pub fn is_on_top(&self) -> bool {
+        let found = || -> Option<u64> {
+            let flags = OFlags::PATH | OFlags::CLOEXEC;
+            let place = open(self.outside(&self.point), flags, Mode::empty()).ok()?;
+            let text =
+                fs::read_to_string(format!("/proc/self/fdinfo/{}", place.as_raw_fd())).ok()?;
+
+            text.lines()
+                .find_map(|line| line.strip_prefix("mnt_id:"))?
+                .trim()
+                .parse()
+                .ok()
+        };
+
+        found() == Some(self.id)
+    }
+
+    /// Returns whether all of the file system is mounted, or of a subvolume of it, and not a directory of that.
+    pub fn is_whole(&self) -> bool {
+        self.root == Path::new(self.option("subvol").unwrap_or("/"))
     }
 
     /// Returns the number of the block device that is the source.
@@ -154,13 +181,15 @@ fn parse(mountinfo: &str, process: Option<u32>) -> Vec<Mount> {
             let mut front = front.split(' ');
             let id = front.next()?.parse().ok()?;
             let number = front.nth(1)?.to_owned();
-            let point = unescape(front.nth(1)?);
+            let root = unescape(front.next()?);
+            let point = unescape(front.next()?);
             let flags = front.next()?.to_owned();
             let mut back = back.split(' ');
 
             Some(Mount {
                 id,
                 number,
+                root,
                 point,
                 flags,
                 kind: back.next()?.to_owned(),
@@ -198,13 +227,18 @@ mod tests {
     fn mountinfo_is_read() {
         let text = "36 35 98:0 /mnt1 /mnt/a\\040b rw,noatime master:1 - ext3 /dev/root rw\n\
                     37 35 0:31 / /b rw - btrfs /dev/mapper/b rw\n\
-                    38 35 8:1 / /c rw - xfs /dev/sda1 rw,logdev=/dev/sdb1,noquota\n";
+                    38 35 8:1 / /c rw - xfs /dev/sda1 rw,logdev=/dev/sdb1,noquota\n\
+                    39 35 0:31 /@ /d rw - btrfs /dev/mapper/b rw,subvolid=256,subvol=/@\n\
+                    40 35 0:31 /@/x /e rw - btrfs /dev/mapper/b rw,subvolid=256,subvol=/@\n";
         let mounts = parse(text, Some(7));
 
         assert_eq!(mounts[0].id, 36);
         assert_eq!(mounts[0].point, Path::new("/mnt/a b"));
         assert_eq!(mounts[0].number, "98:0");
+        assert_eq!(mounts[0].root, Path::new("/mnt1"));
         assert_eq!(mounts[0].flags, "rw,noatime");
+        assert!(!mounts[0].is_whole() && mounts[1].is_whole() && mounts[2].is_whole());
+        assert!(mounts[3].is_whole() && !mounts[4].is_whole());
         assert_eq!(
             mounts[0].outside(&mounts[0].point),
             Path::new("/proc/7/root/mnt/a b")
@@ -213,7 +247,7 @@ mod tests {
         assert_eq!(mounts[1].kind, "btrfs");
         assert_eq!(mounts[2].option("logdev"), Some("/dev/sdb1"));
         assert_eq!(mounts[2].option("log"), None);
-        assert_eq!(mounts.len(), 3);
+        assert_eq!(mounts.len(), 5);
     }
 
     /// Each mount that this process sees is reached by its own number, or hidden.
@@ -224,13 +258,12 @@ mod tests {
             .rfind(|mount| mount.point == Path::new("/"))
             .unwrap();
 
-        assert!(root.open().is_some());
-        assert!(Mount {
+        assert!(root.open().is_some() && root.is_on_top());
+        let other = Mount {
             id: root.id + 1_000_000,
             ..root
-        }
-        .open()
-        .is_none());
+        };
+        assert!(other.open().is_none() && !other.is_on_top());
         assert!(!all().is_empty());
     }
 }

@@ -3,7 +3,7 @@
 //! Rolling a live device back while the machine runs: what is mounted from it is unmounted, the device is removed,
 //! the underlying one restored, and all is made and mounted again as it was.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use bow_decisions::state::State;
 
@@ -41,16 +41,16 @@ pub fn now(live: &Live) -> Result<String> {
             format!("{name}: its underlying device has no node in /dev"),
         )
     })?;
-    let mounts: Vec<_> = mount::all()
-        .into_iter()
-        .filter(|mount| mount.number == live.number || is_source(mount, live))
+    // Other namespaces may have them too. Those that are meant to follow this one do.
+    let mounts: Vec<_> = mounts_of(live)
+        .filter(|mount| mount.process.is_none())
         .collect();
 
     // Whatever happens from here on, the next start goes back.
     live.message(&["boot", "restore"])?;
     unmount(&mounts).map_err(|failure| later(live, &below, &failure.message))?;
-    if let Err(failure) = live.remove() {
-        mount_again(&mounts)?;
+    if let Err(failure) = remove(live) {
+        mount_again(&mounts, &mounts)?;
         return Err(later(live, &below, &failure.message));
     }
     restore::run(&restore::Args {
@@ -60,9 +60,10 @@ pub fn now(live: &Live) -> Result<String> {
         force: false,
         quiet: false,
         hides: false,
+        by_itself: false,
     })?;
     live::create(name, &first_table(&table))?;
-    mount_again(&mounts)?;
+    mount_again(&mounts, &mounts)?;
     Ok(match mounts.as_slice() {
         [] => format!("{name}: rolled back"),
         [first, ..] => format!(
@@ -72,8 +73,29 @@ pub fn now(live: &Live) -> Result<String> {
     })
 }
 
-fn is_source(mount: &Mount, live: &Live) -> bool {
-    mount.source_number().as_deref() == Some(&live.number)
+/// Returns what is mounted from a device, in any namespace.
+fn mounts_of(live: &Live) -> impl Iterator<Item = Mount> + '_ {
+    mount::all().into_iter().filter(|mount| {
+        mount.number == live.number || mount.source_number().as_deref() == Some(&live.number)
+    })
+}
+
+/// Removes the device, unless something else still has it mounted.
+fn remove(live: &Live) -> Result {
+    match mounts_of(live).next() {
+        None => live.remove(),
+        Some(mount) => Err(in_use(match mount.process {
+            None => format!("it is mounted again on {}", mount.shown()),
+            Some(process) => format!(
+                "it is mounted in the namespace of {}",
+                users::process(&process.to_string())
+            ),
+        })),
+    }
+}
+
+fn in_use(why: String) -> CommandError {
+    CommandError::new(Code::InUse, why)
 }
 
 /// Returns the error for a device that is in use.
@@ -94,43 +116,59 @@ fn later(live: &Live, below: &Path, why: &str) -> CommandError {
 /// Unmounts all, the last one first, or none.
 fn unmount(mounts: &[Mount]) -> Result {
     for (index, mount) in mounts.iter().enumerate().rev() {
-        let result = match mount.process {
-            None => programs::output("umount", &[&mount.point.display().to_string()]),
-            Some(process) => Err(CommandError::new(
-                Code::InUse,
-                format!(
-                    "it is mounted in the namespace of {}",
-                    users::process(&process.to_string())
-                ),
-            )),
+        let point = mount.point.display();
+        let result = if !mount.is_on_top() {
+            Err(in_use(format!("another mount is over the one on {point}")))
+        } else if !mount.is_whole() && whole(mounts, mount).is_none() {
+            Err(in_use(format!("only a part of it is mounted, on {point}")))
+        } else {
+            programs::output("umount", &[&point.to_string()])
         };
 
         if let Err(failure) = result {
-            mount_again(&mounts[index + 1..])?;
+            mount_again(&mounts[index + 1..], mounts)?;
             return Err(failure);
         }
     }
     Ok(())
 }
 
-/// Mounts what was unmounted, as it was.
-fn mount_again(mounts: &[Mount]) -> Result {
-    for mount in mounts {
-        let options = format!("{},{}", mount.options, mount.flags);
-        let source: PathBuf = mount.source.clone();
+/// Returns one of `mounts` that has all of what `part` has a directory of.
+fn whole<'a>(mounts: &'a [Mount], part: &Mount) -> Option<&'a Mount> {
+    mounts.iter().find(|mount| {
+        mount.number == part.number && mount.is_whole() && part.root.starts_with(&mount.root)
+    })
+}
 
-        programs::output(
-            "mount",
-            &[
-                "-t",
-                &mount.kind,
-                "-o",
-                &options,
-                &source.display().to_string(),
-                &mount.point.display().to_string(),
-            ],
-        )
-        .map_err(|failure| failure.advise("Mount it by hand."))?;
+/// Mounts `gone`, those of `mounts` that were unmounted, as they were.
+fn mount_again(gone: &[Mount], mounts: &[Mount]) -> Result {
+    let (wholes, parts): (Vec<_>, Vec<_>) = gone.iter().partition(|mount| mount.is_whole());
+
+    for mount in wholes.into_iter().chain(parts) {
+        let (kind, options, source) = match whole(mounts, mount) {
+            Some(whole) if !mount.is_whole() => (
+                vec!["--bind"],
+                mount.flags.clone(),
+                whole
+                    .point
+                    .join(mount.root.strip_prefix(&whole.root).unwrap_or(&mount.root)),
+            ),
+            _ => (
+                vec!["-t", &mount.kind],
+                format!("{},{}", mount.options, mount.flags),
+                mount.source.clone(),
+            ),
+        };
+        let (source, point) = (
+            source.display().to_string(),
+            mount.point.display().to_string(),
+        );
+        let args: Vec<_> = kind
+            .into_iter()
+            .chain(["-o", &options, &source, &point])
+            .collect();
+
+        programs::output("mount", &args).map_err(|failure| failure.advise("Mount it by hand."))?;
     }
     Ok(())
 }
