@@ -18,6 +18,8 @@ check "no checkpoint is open" /usr/lib/bow/open-checkpoint bowctl
 check "upgrade" apt install "$(package bowctl "$two")"
 same "the newer version is installed" "$(dpkg-deb -f "$(package bowctl "$two")" Version)" \
     "$(dpkg-query -W -f '${Version}' bowctl)"
+# As of an update of a device that is not under the root file system.
+mkdir -p /var/lib/bow && echo '{}' >/var/lib/bow/history.jsonl
 check "remove" apt remove bowctl
 check "purge" dpkg --purge bowctl
 files >"$work/after"
