@@ -12,6 +12,9 @@ def run(t):
     t.reboot()
     t.same("the kernel that has the module goes on to boot", t.setting.release, t.release())
     t.same("with dm-bow under the root", "/dev/mapper/bow-root", t.output("findmnt -no SOURCE /"))
+    t.run("bowctl run --no-reboot -- touch /root/new", 900)
+    t.same("which a checkpoint can be taken of, and armed", "1", t.output("cat /sys/block/dm-0/bow/state"))
+    t.run("bowctl commit bow-root", 300)
     entry = t.output("sed -nE \"s/^.*menuentry '[^']*" + t.setting.newer.replace("+", "\\+") +
                      "'.*menuentry_id_option '([^']*)'.*/\\1/p\" /boot/grub/grub.cfg | head -n 1")
     menu = t.output("sed -nE \"s/^submenu .*menuentry_id_option '([^']*)'.*/\\1/p\" /boot/grub/grub.cfg | head -n 1")

@@ -317,7 +317,7 @@ impl Machine {
             }
         }
         report.boots = boots(why, boot, &report.failures);
-        report.reason = reason(why, report.boots, &report.failures);
+        report.reason = reason(why, boot, report.boots, &report.failures);
 
         say(&format!("rolling back: {}", report.reason));
         self.restore_device()?;
@@ -337,6 +337,7 @@ impl Machine {
             force: false,
             quiet: false,
             hides: self.rescue,
+            by_itself: true,
         })
         .map_err(|failure| match failure.code {
             Code::Damaged | Code::State => self.undecided(&failure.to_string()),
@@ -468,7 +469,7 @@ fn boots(why: Why, boot: Boot, failures: &[Failure]) -> u8 {
 }
 
 /// Returns why the old state comes back, in words. The new state was booted `boots` times.
-fn reason(why: Why, boots: u8, failures: &[Failure]) -> String {
+fn reason(why: Why, boot: Boot, boots: u8, failures: &[Failure]) -> String {
     // What only followed from checks that failed says less.
     let told = failures
         .iter()
@@ -481,6 +482,11 @@ fn reason(why: Why, boots: u8, failures: &[Failure]) -> String {
         Why::Begun => "a restore had begun".to_owned(),
         Why::Word => "asked for on the kernel's command line".to_owned(),
         Why::Requested => "the update did not come to its end".to_owned(),
+        // Other systems that GRUB has started count too.
+        Why::TriesUsedUp if boot.tries_left == boot.tries => format!(
+            "the updated system did not become healthy: GRUB has counted {boots} starts, none of which came as far as its \
+             initramfs"
+        ),
         Why::TriesUsedUp => {
             format!("the updated system was booted {boots} times and did not become healthy")
         }
@@ -525,7 +531,16 @@ mod tests {
             reason: reason.to_owned(),
             checks: Vec::new(),
         };
-        let of = |failures: &[Failure]| reason(Why::TriesUsedUp, 3, failures);
+        let after = |tries_left, failures: &[Failure]| {
+            let boot = Boot {
+                action: Boot::TRY,
+                tries_left,
+                tries: 3,
+            };
+
+            reason(Why::TriesUsedUp, boot, 3, failures)
+        };
+        let of = |failures: &[Failure]| after(0, failures);
 
         assert_eq!(of(&[failure("one"), failure("two")]), "two");
         let with_check = Failure {
@@ -539,6 +554,7 @@ mod tests {
         };
         assert_eq!(of(&[with_check, failure("two")]), "one");
         assert!(of(&[]).contains("3 times"));
+        assert!(after(3, &[]).contains("none of which"));
     }
 
     #[test]

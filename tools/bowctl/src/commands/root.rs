@@ -294,10 +294,18 @@ fn disable(force: bool) -> Result {
     if let Err(failure) = take_away() {
         if !force {
             // As it was: half of it would be worse than either.
-            let _ = fs::write(config::ROOT_PATH, text);
-            return Err(
-                failure.advise("dm-bow is still enabled. `--force` goes on in spite of this.")
-            );
+            let again = fs::write(config::ROOT_PATH, text)
+                .map_err(|error| CommandError::io(config::ROOT_PATH, &error))
+                .and_then(|()| prepare(&root));
+
+            return Err(failure.advise(match again {
+                Ok(()) => "dm-bow is still enabled. `--force` goes on in spite of this.".to_owned(),
+                Err(failure) => format!(
+                    "dm-bow is enabled in part only, since {}. `bowctl root enable` completes it, `bowctl root disable \
+                     --force` takes the rest away.",
+                    failure.message
+                ),
+            }));
         }
         complain!("bowctl: {failure}");
     }

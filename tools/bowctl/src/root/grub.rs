@@ -28,6 +28,27 @@ fn counts() -> bool {
         && fs::read_to_string(CONFIG).is_ok_and(|text| text.contains(TRIES))
 }
 
+/// Returns a kernel's command line as a configuration of GRUB must have it. `line` is as the kernel shows it.
+///
+/// Words in quotes are as GRUB wants them already.
+pub fn escaped(line: &str) -> String {
+    let word = |word: &str| -> String {
+        let quoted = word.contains(['"', '\'', '\\']);
+        let mut out = String::new();
+
+        for character in word.chars() {
+            if !quoted && "{}|&$;<>".contains(character) {
+                out.push('\\');
+            }
+            out.push(character);
+        }
+        out
+    };
+    let words: Vec<_> = line.split(' ').map(word).collect();
+
+    words.join(" ")
+}
+
 /// Has GRUB count down from `tries`. Returns whether it does; where there is no GRUB that counts, nobody does.
 ///
 /// # Errors
@@ -58,4 +79,19 @@ pub fn unset_tries() -> Result {
         programs::output("grub-editenv", &[ENVIRONMENT, "unset", TRIES])?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_grub_would_take_for_its_own_is_escaped() {
+        assert_eq!(escaped("root=UUID=1-2 ro quiet"), "root=UUID=1-2 ro quiet");
+        assert_eq!(
+            escaped("pci=resource_alignment=20@0:1;21@0:2 memmap=64M$0x1000"),
+            "pci=resource_alignment=20@0:1\\;21@0:2 memmap=64M\\$0x1000"
+        );
+        assert_eq!(escaped("dyndbg=\"a;b\" ro"), "dyndbg=\"a;b\" ro");
+    }
 }

@@ -123,14 +123,35 @@ pub fn rebuild() -> Result {
     }
 }
 
-/// Checks that each kernel that could be booted decides about the checkpoint, and that the newest can go on with it.
+/// Returns the kernel of `kernels` that boots by itself. `modules` is the directory of all kernels' modules.
+///
+/// GRUB boots the newest one that has the module (bow-kernel.cfg), other boot loaders the newest.
+fn first<'a>(kernels: &'a [Bootable], modules: &Path, grub: bool) -> Option<&'a Bootable> {
+    let has_module = |kernel: &&Bootable| {
+        grub && is_module_below(&modules.join(&kernel.release).join("updates"))
+    };
+
+    kernels.iter().rfind(has_module).or(kernels.last())
+}
+
+/// Returns whether the module is in a directory or one below it.
+fn is_module_below(folder: &Path) -> bool {
+    users::entries(folder).any(|path| {
+        users::file_name(&path).starts_with("dm-bow.ko")
+            || (!path.is_symlink() && path.is_dir() && is_module_below(&path))
+    })
+}
+
+/// Checks that each kernel that could be booted decides about the checkpoint, and that the one which boots by itself
+/// can go on with it.
 ///
 /// # Errors
 ///
 /// [`Code::State`] names what is missing.
 pub fn check(boot: &Path) -> Result {
     let kernels = bootable(boot);
-    let Some(newest) = kernels.last() else {
+    let grub = programs::has("update-grub") || programs::has("grub-mkconfig");
+    let Some(first) = first(&kernels, Path::new("/lib/modules"), grub) else {
         return Err(missing(
             format!("{}: there is no kernel (vmlinuz-*)", boot.display()),
             "Kernels in other places are not supported yet.",
@@ -158,7 +179,7 @@ pub fn check(boot: &Path) -> Result {
                 ),
             ));
         }
-        if !found.module && kernel == newest {
+        if !found.module && kernel == first {
             return Err(missing(
                 format!("{}: the module dm-bow is not in it", image.display()),
                 format!(
@@ -221,6 +242,36 @@ mod tests {
         assert_eq!(names, [releases[2], releases[0], releases[1]]);
         assert!(found[0].image.is_some() && found[1].image.is_some());
         assert_eq!(found[2].image, None);
+    }
+
+    #[test]
+    fn grub_boots_the_newest_kernel_that_has_the_module() {
+        let folder = tempfile::tempdir().unwrap();
+        let kernel = |release: &str| Bootable {
+            release: release.to_owned(),
+            image: None,
+        };
+        let kernels = ["6.12.9", "7.3.4", "7.3.5"].map(kernel);
+        let put = |path: &str| {
+            let path = folder.path().join(path);
+
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "").unwrap();
+        };
+        let release = |grub| {
+            first(&kernels, folder.path(), grub)
+                .unwrap()
+                .release
+                .clone()
+        };
+
+        assert_eq!(release(true), "7.3.5");
+        put("6.12.9/updates/dm-bow.ko.xz");
+        put("7.3.4/updates/dkms/dm-bow.ko");
+        put("7.3.5/updates/dkms/other.ko");
+        assert_eq!(release(true), "7.3.4");
+        assert_eq!(release(false), "7.3.5");
+        assert_eq!(first(&[], folder.path(), true), None);
     }
 
     #[test]

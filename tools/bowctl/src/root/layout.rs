@@ -37,6 +37,8 @@ pub struct Facts {
     pub external_journal: bool,
     /// The machine was started by UEFI.
     pub uefi: bool,
+    /// GRUB is installed by Debian's grub-cloud.
+    pub grub_cloud: bool,
     /// Swap files on the root file system.
     pub swap_files: Vec<String>,
     /// There is a module for the kernel that runs.
@@ -114,6 +116,7 @@ impl Facts {
                 || root.option("rtdev").is_some()
                 || superblock.is_some_and(|superblock| superblock.journal_device().is_some()),
             uefi: Path::new("/sys/firmware/efi").exists(),
+            grub_cloud: Path::new("/etc/grub.d/enable_cloud").exists(),
             swap_files: swap_files(&root.number),
             module: Path::new("/sys/module/dm_bow").exists()
                 || programs::output("modinfo", &["dm-bow"]).is_ok(),
@@ -250,6 +253,16 @@ impl Facts {
                     .to_owned(),
             );
         }
+        if self.grub_cloud {
+            add(
+                "grub_cloud",
+                Weight::Experimental,
+                "GRUB is installed by grub-cloud, as in Debian's images for clouds, whenever its packages change. With a \
+                 bow device in use, that fails, and dpkg leaves the package unconfigured. Upgrade GRUB with `bow=off`, \
+                 or remove the package grub-cloud-*."
+                    .to_owned(),
+            );
+        }
         for file in &self.swap_files {
             add(
                 "swap_file",
@@ -366,6 +379,7 @@ mod tests {
             metadata_csum: true,
             external_journal: false,
             uefi: true,
+            grub_cloud: false,
             swap_files: Vec::new(),
             module: true,
             initramfs: true,
@@ -437,13 +451,14 @@ mod tests {
     }
 
     #[test]
-    fn bios_is_experimental() {
+    fn bios_and_grub_cloud_are_experimental() {
         let facts = Facts {
             uefi: false,
+            grub_cloud: true,
             ..good()
         };
 
-        assert_eq!(names(&facts, Weight::Experimental), ["bios"]);
+        assert_eq!(names(&facts, Weight::Experimental), ["bios", "grub_cloud"]);
         assert_eq!(names(&facts, Weight::Refused), [""; 0]);
     }
 

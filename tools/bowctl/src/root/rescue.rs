@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::fstatvfs;
 
+use super::grub;
 use super::initramfs::{self, Bootable};
 use super::update::{self, Records};
 use crate::error::{Code, CommandError, Result};
@@ -190,12 +191,16 @@ fn with_rescue(text: &str, kernel_line: &str) -> String {
         "\n"
     };
 
+    // GRUB comes back here also when a person leaves its menu.
     format!(
         "set bow_esp=$root{MARK}\n{others}{end}\
+         if [ ! -s $prefix/grub.cfg ]; then{MARK}\n\
          set root=$bow_esp{MARK}\n\
-         linux /EFI/bow/vmlinuz {kernel_line}{MARK}\n\
+         linux /EFI/bow/vmlinuz {}{MARK}\n\
          initrd /EFI/bow/initrd.img{MARK}\n\
-         boot{MARK}\n"
+         boot{MARK}\n\
+         fi{MARK}\n",
+        grub::escaped(kernel_line)
     )
 }
 
@@ -219,12 +224,14 @@ mod tests {
         let once = with_rescue(PLAIN, "root=UUID=1-2 ro");
 
         assert!(once.starts_with("set bow_esp=$root # dm-bow\nsearch.fs_uuid"));
-        assert!(once.contains("grub.cfg\nset root=$bow_esp"));
+        assert!(once
+            .contains("grub.cfg\nif [ ! -s $prefix/grub.cfg ]; then # dm-bow\nset root=$bow_esp"));
+        assert!(once.ends_with("boot # dm-bow\nfi # dm-bow\n"));
         assert!(once.contains("linux /EFI/bow/vmlinuz root=UUID=1-2 ro # dm-bow\n"));
         assert_eq!(with_rescue(&once, "root=UUID=1-2 ro"), once);
         assert_eq!(without_rescue(&once), PLAIN);
         assert_eq!(without_rescue(PLAIN), PLAIN);
-        assert!(with_rescue(PLAIN.trim_end(), "").contains("grub.cfg\nset root"));
+        assert!(with_rescue(PLAIN.trim_end(), "").contains("grub.cfg\nif"));
     }
 
     /// Makes a partition with Debian's configuration of GRUB.

@@ -11,9 +11,10 @@ use crate::root::config::Config;
 use crate::root::update::{Failure, Records};
 
 /// Packages that write to the places of a boot loader, by the beginnings of their names.
-const BOOT_LOADERS: [&str; 6] = [
+const BOOT_LOADERS: [&str; 7] = [
     "grub-efi",
     "grub-pc",
+    "grub-cloud",
     "grub2-common",
     "shim-",
     "systemd-boot",
