@@ -4,7 +4,7 @@
 . "$(dirname "$0")/lib.sh"
 . "$here/common/fs.sh"
 need_fs btrfs
-plan 17
+plan 19
 load_bow
 
 one=$(slice one $((128 << 11)))
@@ -46,6 +46,12 @@ fails "then there is none" "no log|no checkpoint" bowctl commit "$one" "$two"
 begin
 mount -o device=/dev/mapper/bow1 /dev/mapper/bow0 "$mnt" || bail "no btrfs any more"
 same "all is new" new "$(cat "$mnt/x")"
+
+# The same command again, when the first has gone on to state 0.
+bowctl checkpoint bow0 bow1 >/dev/null && bow_set bow0 2 && bow_set bow0 0 || bail "not in between"
+check "commit of both live devices completes it" bowctl commit bow0 bow1
+same "both are committed" "0 2" "$(states)"
+bow_set bow1 0 || bail "bow1 is not in state 0"
 
 # The second one refuses: it has no free space. The first has no checkpoint either then.
 umount "$mnt"

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use bow_decisions::state::State;
 use indicatif::HumanBytes;
 
-use super::print;
+use super::{print, tell};
 use crate::device::{Access, FileDevice};
 use crate::error::{complain, Code, CommandError, Result};
 use crate::ext;
@@ -73,11 +73,11 @@ pub(crate) fn run(args: &Args) -> Result {
 
     enter(&lives, &file_systems)?;
     for live in &lives {
-        print(&format!(
+        tell(&format!(
             "{}: checkpoint taken, {} bytes free\n",
             live.name,
             live.free()?
-        ))?;
+        ));
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use bow_decisions::state::State;
 
 use super::log_error::{log_error, For};
-use super::print;
+use super::{print, tell};
 use crate::device::{Access, FileDevice};
 use crate::error::{Code, CommandError, Result};
 use crate::ext;
@@ -90,7 +90,7 @@ impl Target {
             Self::Live(live) => match live.state()? {
                 State::Checkpoint => Ok(true),
                 State::Tracking => Err(CommandError::new(
-                    Code::State,
+                    Code::NoLog,
                     format!("{}: there is no checkpoint to commit", live.name),
                 )
                 .advise(format!("`bowctl checkpoint {}` takes one.", live.name))),
@@ -121,7 +121,7 @@ pub(super) fn commit_live(live: &Live) -> Result {
         CommandError::io(format_args!("{name}: committing"), &error)
             .advise("The kernel's log says why (`dmesg | tail`).")
     })?;
-    print(&format!("{name}: committed\n"))?;
+    tell(&format!("{name}: committed\n"));
     if *name == root::NAME {
         return begin::committed(
             live,
@@ -137,10 +137,10 @@ pub(super) fn commit_live(live: &Live) -> Result {
     devices.iter().for_each(|number| ext::forget_trims(number));
     if live.discards_below() {
         for point in devices.iter().flat_map(|number| mount::points_of(number)) {
-            print(&format!(
+            tell(&format!(
                 "{name}: the underlying device has not seen the discards since it was made: \
                  trim {point} when it suits (`fstrim`)\n"
-            ))?;
+            ));
         }
     }
     Ok(())
@@ -153,9 +153,10 @@ fn commit_plain(path: &Path) -> Result {
         .map_err(|error| log_error(path, error, For::Commit))?;
 
     recovery::commit(&mut device).map_err(|error| log_error(path, error, For::Commit))?;
-    print(&format!(
+    tell(&format!(
         "{}: {}: committed, the new state is kept\n",
         path.display(),
         block.checkpoint()
-    ))
+    ));
+    Ok(())
 }

@@ -208,6 +208,11 @@ fn print(text: &str) -> Result {
     }
 }
 
+/// Prints after a decision, which stands whether somebody can read of it or not.
+pub(crate) fn tell(text: &str) {
+    let _ = print(text);
+}
+
 fn print_json(value: &impl serde::Serialize) -> Result {
     let mut text = serde_json::to_string_pretty(value)
         .map_err(|error| CommandError::new(Code::Failed, error.to_string()))?;

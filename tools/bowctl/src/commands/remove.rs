@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use super::print;
+use super::tell;
 use crate::error::Result;
 use crate::live::Live;
 
@@ -21,7 +21,7 @@ pub(super) fn run(args: &Args) -> Result {
         let live = Live::get(target)?;
 
         live.remove()?;
-        print(&format!("{}: removed\n", live.name))?;
+        tell(&format!("{}: removed\n", live.name));
     }
     Ok(())
 }

@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 
 use super::check::checked;
 use super::log_error::{log_error, For};
-use super::print;
+use super::tell;
 use crate::device::{Access, FileDevice};
 use crate::error::{complain, Code, CommandError, Result};
 use crate::progress::Progress;
 use crate::recovery;
 use crate::recovery::aftermath;
 use crate::recovery::foreign;
+use crate::recovery::leftovers::{Record, RecordError};
 use crate::report::Totals;
 
 /// `bowctl restore`.
@@ -27,8 +28,9 @@ pub struct Args {
     /// than 64 pieces in the mean.
     #[arg(long)]
     pub no_limit: bool,
-    /// Restore although the device has been written to without dm-bow since the checkpoint. What
-    /// was written then is not undone.
+    /// Restore although the device has been written to without dm-bow since the checkpoint, or the
+    /// record of free space cannot be read. What was written without dm-bow, or to free space, is not
+    /// undone.
     #[arg(long)]
     pub force: bool,
     /// Show no progress.
@@ -39,6 +41,9 @@ pub struct Args {
     /// Hide the file system from boot loaders until the restore is complete.
     #[arg(skip)]
     pub hides: bool,
+    /// Nobody is there who could run it again: a machine that comes up counts for more than free space that is zeroed.
+    #[arg(skip)]
+    pub by_itself: bool,
 }
 
 pub(crate) fn run(args: &Args) -> Result {
@@ -56,13 +61,30 @@ pub(crate) fn run(args: &Args) -> Result {
     let traces = foreign::traces(&device, &log).map_err(failed)?;
     let advice = aftermath::advice(&device, &log, &path.display().to_string()).map_err(failed)?;
 
+    // What is not zeroed now cannot be made up for.
+    if let (Record::Damaged(RecordError::Read(error)), false) =
+        (&log.record, args.force || args.by_itself)
+    {
+        return Err(CommandError::new(
+            Code::Failed,
+            format!(
+                "{}: the record of free space: {error}. Nothing was written.",
+                path.display()
+            ),
+        )
+        .advise(format!(
+            "Run it again. If that does not help, `bowctl restore --force {}` restores without that record: what was \
+             written to free space since the checkpoint stays there then.",
+            path.display()
+        )));
+    }
     // Once a restore has begun, only its end helps.
     if !traces.is_empty() && !args.force && !log.header.restoring {
         return Err(refused(path, &traces));
     }
 
     if args.dry_run {
-        return print(&format!(
+        return super::print(&format!(
             "{}: the log is good: {}. Nothing was written.\n",
             path.display(),
             totals.text()
@@ -82,11 +104,11 @@ pub(crate) fn run(args: &Args) -> Result {
         ))
     })?;
     drop(progress);
-    print(&format!(
+    tell(&format!(
         "{}: restored: {}\n",
         path.display(),
         totals.text()
-    ))?;
+    ));
     if !traces.is_empty() {
         complain!(
             "{0} was written to without dm-bow: {1}. What was written then is still there. Check \

@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::print;
+use super::{print, tell};
 use crate::error::{Code, CommandError, Result};
 use crate::live::Live;
 use crate::root;
@@ -47,13 +47,14 @@ pub(super) fn run(args: &Args) -> Result {
         .advise("It is rolled back without a reboot: leave `--reboot` out."));
     }
     let sentence = swap_back::now(&live)?;
-    print(&format!("{sentence}\n"))
+    tell(&format!("{sentence}\n"));
+    Ok(())
 }
 
 fn of_root(args: &Args) -> Result {
     begin::request_rollback(&Failure::now(args.reason.clone(), Vec::new()))?;
     if args.reboot {
-        print("Rebooting to roll back.\n")?;
+        tell("Rebooting to roll back.\n");
         return begin::reboot(true);
     }
     print("The next boot rolls back to the checkpoint. Reboot when it suits.\n")

@@ -14,7 +14,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 
 use super::root::apt::{boot_loaders, RUN_VARIABLE};
-use super::{checkpoint, print};
+use super::{checkpoint, print, tell};
 use crate::error::{complain, Code, CommandError, Result};
 use crate::live::Live;
 use crate::root::begin;
@@ -211,11 +211,6 @@ impl Signals {
     fn end_waiting(&self) -> bool {
         self.interrupt.load(Ordering::Relaxed) || self.terminate.load(Ordering::Relaxed)
     }
-}
-
-/// Prints after the decision, which stands whether somebody can read of it or not.
-fn tell(text: &str) {
-    let _ = print(text);
 }
 
 /// Runs a command that updates another file system.

@@ -66,8 +66,13 @@ impl Subject {
 
             tries += 1;
             match Survey::new(&device) {
+                // Of the free map too, a block may have moved.
+                Ok(Survey {
+                    map_error: Some(_), ..
+                })
+                | Err(RecoveryError::Invalid(_))
+                    if self.live.is_some() && tries < TRIES => {}
                 Ok(survey) => return Ok((device, survey)),
-                Err(RecoveryError::Invalid(_)) if self.live.is_some() && tries < TRIES => {}
                 Err(error) => {
                     let failure = log_error(&self.path, error, For::Check);
 

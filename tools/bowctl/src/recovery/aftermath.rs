@@ -44,7 +44,7 @@ fn danger<D: BlockDevice>(device: &D, log: &Checked, shown: &str) -> Result<Stri
         log.read_old(device, 0, &mut start)?;
     }
     if start.starts_with(b"XFSB") {
-        return xfs(device, &start, shown);
+        return xfs(device, log, &start, shown);
     }
     Ok(match (&start[1024..1028], &start[1030..1032]) {
         (b"\x10\x20\xf5\xf2", _) => format!(
@@ -65,8 +65,18 @@ fn danger<D: BlockDevice>(device: &D, log: &Checked, shown: &str) -> Result<Stri
 /// Each piece of metadata bears the position in the journal that it was last written at. Journal
 /// recovery takes what is on the device for newer than the journal if that position is higher, and
 /// the journal has been taken back. So it must begin beyond all that was ever written.
-fn xfs<D: BlockDevice>(device: &D, start: &[u8], shown: &str) -> Result<String, RecoveryError> {
+fn xfs<D: BlockDevice>(
+    device: &D,
+    log: &Checked,
+    start: &[u8],
+    shown: &str,
+) -> Result<String, RecoveryError> {
     let cure = match cycle(device, start)? {
+        // The journal may have been taken back already.
+        Some(_) if log.header.restoring => format!(
+            "How far that must be cannot be told any more, since the restore had begun before: give the journal a \
+             cycle that is higher than any before (`xfs_db -x -c 'logformat -c N' {shown}`)."
+        ),
         Some(cycle) => format!(
             "Before it is used, mount it and unmount it again, which empties its journal, and then move \
              the journal beyond that: `xfs_db -x -c 'logformat -c {}' {shown}`.",

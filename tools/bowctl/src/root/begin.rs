@@ -18,7 +18,7 @@ use super::initramfs;
 use super::rescue::Rescue;
 use super::update::{self, Ended, Failure, Outcome, Pending, Records};
 use super::{grub, layout, marks, programs, NAME};
-use crate::commands::checkpoint;
+use crate::commands::{checkpoint, tell};
 use crate::device::{Access, FileDevice};
 use crate::error::{complain, Code, CommandError, Result};
 use crate::freeze::Frozen;
@@ -371,7 +371,11 @@ pub fn settle(reason: &str) -> Result<Option<Ended>> {
 pub fn committed(live: &Live, reason: &str) -> Result {
     ended(live);
     if let Some(update) = settle(reason)? {
-        println!("{}: {}", update.command.join(" "), says(update.outcome));
+        tell(&format!(
+            "{}: {}\n",
+            update.command.join(" "),
+            says(update.outcome)
+        ));
     }
     // The copy is to be of a kernel that is there.
     if let Some(Err(failure)) = config::Root::read().map(|root| write_rescue(&root)) {

@@ -11,7 +11,7 @@ use bow_decisions::log::{probe, SECTOR_SIZE};
 use bow_decisions::state::State;
 use rustix::fs::{accessat, AtFlags};
 
-use crate::commands::print;
+use crate::commands::{print, tell};
 use crate::device::{Access, BlockDevice, FileDevice};
 use crate::error::{complain, Code, CommandError, Result};
 use crate::live::Live;
@@ -24,7 +24,7 @@ use crate::words::bytes;
 pub(super) fn check_health() -> Result {
     let config = Config::read();
     let checks = health::all(&health::FOLDERS.map(Path::new));
-    let failed = health::run(&checks, config.check, |line| println!("{line}"));
+    let failed = health::run(&checks, config.check, |line| tell(&format!("{line}\n")));
 
     if failed.is_empty() {
         return print("all checks passed\n");
