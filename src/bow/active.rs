@@ -176,9 +176,14 @@ impl Active {
             .try_for_each(|slot| slot.buffer.write(LOG_PAGE, cover))
     }
 
+    /// Returns whether no batch is in flight.
+    pub(super) fn has_no_batch(&self) -> bool {
+        self.slots.iter().all(Slot::is_idle)
+    }
+
     /// Returns whether no batch is in flight, and no drain.
     pub(super) fn is_idle(&self) -> bool {
-        !self.draining && self.slots.iter().all(Slot::is_idle)
+        !self.draining && self.has_no_batch()
     }
 
     /// Frees discarded space when its drain has completed, and begins another drain if one is due.
@@ -357,7 +362,8 @@ impl Active {
     }
 
     /// Looks at deferred bios: sends on those that need no backup, and begins a batch of those that do. Looks
-    /// at all `fresh` bios, and when a batch begins, at the first of the `waiting` ones.
+    /// at all `fresh` bios, and when a batch begins, at the first of the `waiting` ones, or at all if these wait for
+    /// space.
     pub(super) fn gather(
         &mut self,
         bow: &Arc<Bow>,
@@ -383,6 +389,10 @@ impl Active {
         }
         self.checkpoint.replenish(GFP_NOWAIT | __GFP_NOWARN);
         let mut kept = self.look_at(bow, waiting, looks, &mut gathering);
+        if looks > 0 && kept.len() == looks && (self.full || self.draining) {
+            // All of them may wait for space. Those behind may need none any more.
+            kept.append(&mut self.look_at(bow, waiting, usize::MAX, &mut gathering));
+        }
         if !waiting.is_empty() {
             // The bios that still wait came before the fresh ones, so these must not join.
             gathering.room = 0;

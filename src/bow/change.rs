@@ -339,11 +339,12 @@ impl Worker {
             return Err(error);
         }
         *bow.tracker.lock() = Some(active.take_tracker());
+        self.active = None;
+        // Before there are writes of state 2, which this would wait for.
+        bow.in_flight.replace(None);
         bow.granted.store(0, Relaxed);
         *bow.report.lock() = Report::of_state(State::Committed);
         bow.set_mode(Mode::State(State::Committed));
-        self.active = None;
-        bow.in_flight.replace(None);
         Ok(())
     }
 }

@@ -56,7 +56,7 @@ pub(super) struct Worker {
     pub(super) change: Option<Change>,
 }
 
-/// Change to be made when no batch is in flight.
+/// Change to be made when no batch is in flight, and but for [`Change::Log`] no drain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Change {
     /// None: the requester only waits until no batch is in flight.
@@ -100,7 +100,7 @@ impl Worker {
                 active.reclaim(bow);
             }
             if let Some(change) = self.change {
-                if self.active.as_ref().is_none_or(|active| active.is_idle()) {
+                if self.is_due(bow, change) {
                     self.change = None;
                     self.carry_out(bow, change);
                     continue;
@@ -116,6 +116,20 @@ impl Worker {
             }
         }
         self.publish(bow);
+    }
+
+    /// Returns whether `change` can be carried out now.
+    fn is_due(&self, bow: &Bow, change: Change) -> bool {
+        let Some(active) = &self.active else {
+            return true;
+        };
+        match change {
+            // It is refused, for which nothing has to end.
+            Change::Requested(state) if bow.report.lock().state.next() != state => true,
+            // Logs are written beside a drain as ever.
+            Change::Log(_) => active.has_no_batch(),
+            _ => active.is_idle(),
+        }
     }
 
     /// Returns the number of bios that the worker has taken and not sent on.
