@@ -314,7 +314,7 @@ fn keeps(image: &[u8], random: &mut Random) -> bool {
 fn relocated(image: &[u8]) -> u64 {
     let place = wide(image, 20);
     let size = field(image, 8);
-    let header = u32::from(image[6]) | u32::from(image[7]) << 8;
+    let header = u32::from(image[6]) | (u32::from(image[7]) << 8);
     let last = (header + (field(image, 12) - 1) * 24) as usize;
     let moves = image[4] == 0
         && wide(image, last) == place
