@@ -74,8 +74,9 @@ fn xfs<D: BlockDevice>(
     let cure = match cycle(device, start)? {
         // The journal may have been taken back already.
         Some(_) if log.header.restoring => format!(
-            "How far that must be cannot be told any more, since the restore had begun before: give the journal a \
-             cycle that is higher than any before (`xfs_db -x -c 'logformat -c N' {shown}`)."
+            "Before it is used, mount it and unmount it again, which empties its journal, and then give the journal a \
+             cycle that is higher than any before (`xfs_db -x -c 'logformat -c N' {shown}`). Which that is cannot be \
+             told any more, since the restore had begun before."
         ),
         Some(cycle) => format!(
             "Before it is used, mount it and unmount it again, which empties its journal, and then move \
