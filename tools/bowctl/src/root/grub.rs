@@ -4,11 +4,16 @@
 //!
 //! The block is written while the checkpoint is open, and so has a backup before GRUB itself writes to it, below
 //! dm-bow. A rollback brings back the block without the count.
+//!
+//! The file is written as GRUB writes it, in its place. `grub-editenv` truncates it first: a power cut then leaves an
+//! empty file, and GRUB, which replays no journal, may find the old one, and write to a block that is another's.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::path::Path;
 
-use super::programs;
-use crate::error::Result;
+use super::{marks, programs};
+use crate::error::{CommandError, Result};
 
 /// Configuration of GRUB.
 const CONFIG: &str = "/boot/grub/grub.cfg";
@@ -58,15 +63,42 @@ pub fn set_tries(tries: u8) -> Result<bool> {
     if !counts() {
         return Ok(false);
     }
+    edit("set", &format!("{TRIES}={}", tries.min(TRIES_MAX)))?;
+    Ok(true)
+}
+
+/// Changes the environment block as `grub-editenv` does by these words, in its place.
+fn edit(action: &str, words: &str) -> Result {
+    let path = Path::new(ENVIRONMENT);
+    let failed = |error: io::Error| CommandError::io(ENVIRONMENT, &error);
+
+    // Missing, or left so by a power cut.
+    if fs::metadata(path).map_or(0, |file| file.len()) == 0 {
+        programs::output("grub-editenv", &[ENVIRONMENT, "create"])?;
+    }
+    let old = fs::read(path).map_err(failed)?;
+    let copy = Path::new(marks::FOLDER).join("grubenv");
+    fs::create_dir_all(marks::FOLDER)
+        .and_then(|()| fs::write(&copy, &old))
+        .map_err(failed)?;
     programs::output(
         "grub-editenv",
-        &[
-            ENVIRONMENT,
-            "set",
-            &format!("{TRIES}={}", tries.min(TRIES_MAX)),
-        ],
+        &[&copy.display().to_string(), action, words],
     )?;
-    Ok(true)
+    let new = fs::read(&copy).map_err(failed)?;
+
+    match new == old {
+        true => Ok(()),
+        false => overwrite(path, &new).map_err(failed),
+    }
+}
+
+/// Writes to the beginning of a file, and leaves its blocks where they are.
+fn overwrite(path: &Path, data: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).open(path)?;
+
+    file.write_all(data)?;
+    file.sync_all()
 }
 
 /// Has GRUB count no more.
@@ -76,7 +108,7 @@ pub fn set_tries(tries: u8) -> Result<bool> {
 /// The error of `grub-editenv`.
 pub fn unset_tries() -> Result {
     if counts() {
-        programs::output("grub-editenv", &[ENVIRONMENT, "unset", TRIES])?;
+        edit("unset", TRIES)?;
     }
     Ok(())
 }
@@ -84,6 +116,22 @@ pub fn unset_tries() -> Result {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_is_written_in_its_place() {
+        use std::os::unix::fs::MetadataExt;
+
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("grubenv");
+        let missing = overwrite(&path, b"new").unwrap_err();
+
+        assert_eq!(missing.kind(), io::ErrorKind::NotFound);
+        fs::write(&path, b"old contents").unwrap();
+        let inode = path.metadata().unwrap().ino();
+        overwrite(&path, b"new").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new contents");
+        assert_eq!(path.metadata().unwrap().ino(), inode);
+    }
 
     #[test]
     fn what_grub_would_take_for_its_own_is_escaped() {
