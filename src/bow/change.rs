@@ -153,8 +153,13 @@ impl Worker {
         let wanted = match change {
             Change::None => return bow.reply(Ok(())),
             Change::Log(boot) => {
+                let state = bow.report.lock().state;
                 let result = match &mut self.active {
                     Some(active) => active.write_log_again(bow, boot),
+                    None if state == State::Tracking => {
+                        self.boot = boot;
+                        Ok(())
+                    }
                     None => {
                         pr_err!(
                             "{}: has no checkpoint to restore at boot\n",
@@ -184,7 +189,12 @@ impl Worker {
             Err(EINVAL)
         } else {
             match wanted {
-                State::Checkpoint => self.take_checkpoint(bow),
+                State::Checkpoint => {
+                    let result = self.take_checkpoint(bow);
+                    // For one attempt, however that ended.
+                    self.boot = None;
+                    result
+                }
                 State::Committed => self.commit(bow),
                 State::Tracking => {
                     // The record of free space has been kept all along.
@@ -301,6 +311,9 @@ impl Worker {
                 .into_ranges(bow.block, bow.block.sectors()..bow.sectors, &mut nodes)?;
         let mut checkpoint = Checkpoint::new(ranges, bow.block, bow.sectors, memory);
         checkpoint.set_cover(|block| buffer.read(FIRST_BLOCK, block))?;
+        if let Some(boot) = self.boot {
+            checkpoint.set_boot(boot);
+        }
         let Ok(mut active) = place.write_init(Active::new(checkpoint, slots, buffer, nodes));
         match active.write_first_log(bow, map) {
             Ok(()) => {

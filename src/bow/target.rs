@@ -47,7 +47,7 @@ use kernel::{
 #[vtable]
 impl Target for Bow {
     const NAME: &'static CStr = c"bow";
-    const VERSION: [u32; 3] = [1, 1, 0];
+    const VERSION: [u32; 3] = [1, 2, 0];
     const ALWAYS_WRITEABLE: bool = true;
     const NOWAIT: bool = true;
     const DISCARDS: bool = true;

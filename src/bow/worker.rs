@@ -54,6 +54,8 @@ pub(super) struct Worker {
     waiting: BioList,
     /// Change of state that waits for the batches in flight.
     pub(super) change: Option<Change>,
+    /// What is to be done at the next boot from the next checkpoint on, if that was said in state 0.
+    pub(super) boot: Option<Boot>,
 }
 
 /// Change to be made when no batch is in flight, and but for [`Change::Log`] no drain.
@@ -65,8 +67,8 @@ pub(super) enum Change {
     Requested(State),
     /// A commit because of `on_full:commit`; nobody waits for the result.
     Policy,
-    /// The log block is written again, with what is to be done at the next boot if that changes; the requester
-    /// waits for the result.
+    /// The log block is written again, with what is to be done at the next boot if that changes; in state 0 the next
+    /// checkpoint begins with that. The requester waits for the result.
     Log(Option<Boot>),
 }
 
@@ -84,6 +86,7 @@ impl Worker {
             fresh: BioList::new(),
             waiting: BioList::new(),
             change: None,
+            boot: None,
         }
     }
 

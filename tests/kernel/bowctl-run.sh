@@ -4,7 +4,7 @@
 # timeout: 400
 . "$(dirname "$0")/lib.sh"
 . "$here/common/fs.sh"
-plan 38
+plan 42
 load_bow
 
 dev=$(slice data 131072)
@@ -79,6 +79,21 @@ umount "$mnt" && bow_remove bow0 || bail "in use"
 start 0 "there is no third try"
 mount -o ro /dev/mapper/bow0 "$mnt" && is good 0 "the old state is back"
 umount "$mnt" && bow_remove bow0 || bail "in use"
+
+# Said in state 0, so that no power cut comes in between.
+action() {
+    bowctl status --json bow0 | python3 -c 'import json, sys; print(json.load(sys.stdin)[0]["header"]["boot_action"])'
+}
+bowctl create bow0 "$dev" >/dev/null && dmsetup mknodes && mount /dev/mapper/bow0 "$mnt" && fstrim "$mnt" &&
+    umount "$mnt" || bail "no device"
+check "before a checkpoint is taken" bow_message bow0 "boot restore"
+bow_set bow0 1 || bail "no checkpoint"
+same "its log begins with it" restore "$(action)"
+bow_set bow0 2
+fails "not when it was committed" "Invalid argument" bow_message bow0 "boot restore"
+bow_set bow0 0 && bow_set bow0 1 || bail "no other checkpoint"
+same "it was for one checkpoint" none "$(action)"
+bow_set bow0 2 && bow_remove bow0 || bail "in use"
 
 bowctl create bow0 "$dev" >/dev/null && dmsetup mknodes && mount /dev/mapper/bow0 "$mnt" &&
     bowctl checkpoint bow0 >/dev/null 2>&1 || bail "no checkpoint"

@@ -30,6 +30,9 @@ pub struct Args {
     /// Also over a layer or file system that does not belong on a bow device.
     #[arg(long)]
     pub force: bool,
+    /// The next boot goes back to it, from its first moment on.
+    #[arg(skip)]
+    pub restores: bool,
 }
 
 pub(crate) fn run(args: &Args) -> Result {
@@ -71,6 +74,10 @@ pub(crate) fn run(args: &Args) -> Result {
     }
     warn_of_little(&lives, &file_systems, args.no_trim)?;
 
+    // Not of a target before 1.2, which takes that in state 1 only.
+    for live in &lives {
+        let _ = live.message(&["boot", if args.restores { "restore" } else { "hold" }]);
+    }
     enter(&lives, &file_systems)?;
     for live in &lives {
         tell(&format!(

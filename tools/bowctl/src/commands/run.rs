@@ -226,6 +226,7 @@ fn of_other(args: &Args, live: &Live) -> Result {
         targets: vec![PathBuf::from(&live.name)],
         no_trim: false,
         force: false,
+        restores: true,
     })?;
     // Before that, there is nothing to go back from.
     live.message(&["boot", "restore"])?;

@@ -107,6 +107,7 @@ pub fn begin(config: &Config, command: &[String], by_apt: bool) -> Result<Live> 
         targets: vec![PathBuf::from(NAME)],
         no_trim: false,
         force: false,
+        restores: true,
     })
     .inspect_err(|_| records.forget())?;
 
