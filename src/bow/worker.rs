@@ -54,7 +54,7 @@ pub(super) struct Worker {
     waiting: BioList,
     /// Change of state that waits for the batches in flight.
     pub(super) change: Option<Change>,
-    /// What is to be done at the next boot from the next checkpoint on, if that was said in state 0.
+    /// Action at the next boot that the next checkpoint begins with, if one was named in state 0.
     pub(super) boot: Option<Boot>,
 }
 
