@@ -314,10 +314,14 @@ fn keeps(image: &[u8], random: &mut Random) -> bool {
 fn relocated(image: &[u8]) -> u64 {
     let place = wide(image, 20);
     let size = field(image, 8);
+    let count = field(image, 12);
+
+    if image[4] > 0 || count == 0 {
+        return place;
+    }
     let header = u32::from(image[6]) | (u32::from(image[7]) << 8);
-    let last = (header + (field(image, 12) - 1) * 24) as usize;
-    let moves = image[4] == 0
-        && wide(image, last) == place
+    let last = (header + (count - 1) * 24) as usize;
+    let moves = wide(image, last) == place
         && field(image, last + 16) == size
         && field(image, last + 20) == 0;
 
