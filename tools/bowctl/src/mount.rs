@@ -151,16 +151,19 @@ fn own() -> Vec<Mount> {
     )
 }
 
-/// Returns where the block device of a number (`major:minor`) is mounted, in any namespace.
+/// Returns the mounts of the block device of a number (`major:minor`), in any namespace.
 ///
 /// A file system over several devices (btrfs) has a number of its own; it is found by the device
 /// that it was mounted from.
+pub fn of(number: &str) -> impl Iterator<Item = Mount> + '_ {
+    all().into_iter().filter(move |mount| {
+        mount.number == number || mount.source_number().as_deref() == Some(number)
+    })
+}
+
+/// Returns where the block device of a number is mounted, in any namespace.
 pub fn points_of(number: &str) -> Vec<String> {
-    all()
-        .into_iter()
-        .filter(|mount| mount.number == number || mount.source_number().as_deref() == Some(number))
-        .map(|mount| mount.shown())
-        .collect()
+    of(number).map(|mount| mount.shown()).collect()
 }
 
 /// Returns the number of the device whose file system is mounted on exactly this path.

@@ -42,7 +42,7 @@ pub fn now(live: &Live) -> Result<String> {
         )
     })?;
     // Other namespaces may have them too. Those that are meant to follow this one do.
-    let mounts: Vec<_> = mounts_of(live)
+    let mounts: Vec<_> = mount::of(&live.number)
         .filter(|mount| mount.process.is_none())
         .collect();
 
@@ -73,16 +73,9 @@ pub fn now(live: &Live) -> Result<String> {
     })
 }
 
-/// Returns what is mounted from a device, in any namespace.
-fn mounts_of(live: &Live) -> impl Iterator<Item = Mount> + '_ {
-    mount::all().into_iter().filter(|mount| {
-        mount.number == live.number || mount.source_number().as_deref() == Some(&live.number)
-    })
-}
-
 /// Removes the device, unless something else still has it mounted.
 fn remove(live: &Live) -> Result {
-    match mounts_of(live).next() {
+    match mount::of(&live.number).next() {
         None => live.remove(),
         Some(mount) => Err(in_use(match mount.process {
             None => format!("it is mounted again on {}", mount.shown()),

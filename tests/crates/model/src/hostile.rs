@@ -319,8 +319,7 @@ fn relocated(image: &[u8]) -> u64 {
     if image[4] > 0 || count == 0 {
         return place;
     }
-    let header = u32::from(image[6]) | (u32::from(image[7]) << 8);
-    let last = (header + (count - 1) * 24) as usize;
+    let last = header_size(image) + (count as usize - 1) * 24;
     let moves = wide(image, last) == place
         && field(image, last + 16) == size
         && field(image, last + 20) == 0;

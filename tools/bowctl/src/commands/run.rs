@@ -228,7 +228,7 @@ fn of_other(args: &Args, live: &Live) -> Result {
         force: false,
         restores: true,
     })?;
-    // Before that, there is nothing to go back from.
+    // A target before 1.2 has not taken it with the checkpoint.
     live.message(&["boot", "restore"])?;
     let done = carry_out(args);
     let (outcome, reason) = match &done {

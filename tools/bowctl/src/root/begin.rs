@@ -112,6 +112,7 @@ pub fn begin(config: &Config, command: &[String], by_apt: bool) -> Result<Live> 
     .inspect_err(|_| records.forget())?;
 
     let mut go_on = || -> Result {
+        // A target before 1.2 has not taken it with the checkpoint.
         live.message(&["boot", "restore"])?;
         enough_space(&live, config)?;
         pending.is_new = true;
