@@ -15,16 +15,6 @@ sectors=131072 old=69632
 dev=$(slice data $sectors)
 dd if=/dev/urandom of="$dev" bs=1M count=$((sectors / 2048)) oflag=direct status=none
 
-# delays READ WRITE: what the underlying device takes from now on, in ms; what it holds goes on at once.
-delays() {
-    local table="0 $sectors delay $dev 0 $1 $dev 0 $2"
-    if [ -b /dev/mapper/test-delay ]; then
-        dmsetup suspend test-delay && dmsetup load test-delay --table "$table" && dmsetup resume test-delay
-    else
-        dmsetup create test-delay --table "$table" && dmsetup mknodes
-    fi
-}
-
 as_before() {
     [ "$(digest "$1" 0 $old)" = "$before" ]
 }

@@ -9,27 +9,19 @@ need_module dm-delay
 plan 6
 load_bow
 
-dev=$(slice data 16384)
+sectors=16384
+dev=$(slice data $sectors)
 block=20
-# delays MS: what the underlying device takes from now on for reads and writes.
-delays() {
-    local table="0 16384 delay $dev 0 $1 $dev 0 $1"
-    if [ -b /dev/mapper/test-delay ]; then
-        dmsetup suspend test-delay && dmsetup load test-delay --table "$table" && dmsetup resume test-delay
-    else
-        dmsetup create test-delay --table "$table" && dmsetup mknodes
-    fi
-}
 # writes NAME: a write to that block, of which the first of the many writes has a backup made, is answered.
 writes() {
     dd if=/dev/zero of=/dev/mapper/bow0 bs=4k count=1 seek="$block" oflag=direct conv=notrunc status=none &
     check "$1" timeout 40 tail --pid=$! -f /dev/null
 }
 
-delays 0 || bail "no dm-delay"
+delays 0 0 || bail "no dm-delay"
 bow_create bow0 /dev/mapper/test-delay block_size:4096 on_full:wait || bail "no device"
 blkdiscard -qf -o $((8192 * 512)) -l $((512 * 512)) /dev/mapper/bow0 || bail "cannot discard"
-bow_set bow0 1 && delays 2000 || bail "no checkpoint"
+bow_set bow0 1 && delays 2000 2000 || bail "no checkpoint"
 {
     printf '%s\n' "fio version 2 iolog" "/dev/mapper/bow0 add" "/dev/mapper/bow0 open"
     for ((i = 0; i < 300; i++)); do
@@ -56,7 +48,7 @@ done
 same "no space is left" full "$(bow_field bow0 error)"
 check "others wait for space" kill -0 "$many"
 writes "and one after that"
-delays 0 || bail "the delay stays"
+delays 0 0 || bail "the delay stays"
 check "another policy is taken" bow_message bow0 "on_full error"
 wait
 check "remove" bow_remove bow0

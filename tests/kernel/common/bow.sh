@@ -148,6 +148,17 @@ runs_full() {
     [ $? = 4 ]
 }
 
+# delays READ WRITE: what $dev, of $sectors sectors, takes below /dev/mapper/test-delay from now on, in ms; what that
+# holds goes on at once.
+delays() {
+    local table="0 $sectors delay $dev 0 $1 $dev 0 $2"
+    if [ -b /dev/mapper/test-delay ]; then
+        dmsetup suspend test-delay && dmsetup load test-delay --table "$table" && dmsetup resume test-delay
+    else
+        dmsetup create test-delay --table "$table" && dmsetup mknodes
+    fi
+}
+
 # io_below DEVICE: all requests that it has seen, of whatever kind.
 io_below() {
     local numbers
