@@ -526,6 +526,14 @@ impl Header {
         true
     }
 
+    /// Records in `block`, the block that this header was read from, that the relocated first block is at `sector0`.
+    ///
+    /// Changes only bytes of the first sector.
+    pub fn set_sector0(&self, block: &mut [u8], sector0: u64, crc32: Crc32) {
+        put(block, at::SECTOR0, sector0.to_le_bytes());
+        self.renew_checksum(block, crc32);
+    }
+
     /// Makes the checksum of `block` anew, which has this header, if there is one.
     fn renew_checksum(&self, block: &mut [u8], crc32: Crc32) {
         if self.has_checksum() {

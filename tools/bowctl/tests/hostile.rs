@@ -7,6 +7,7 @@
 //! same end when cut off.
 
 use bow_decisions::log::{Entry, LogError};
+use bow_model::crash::states;
 use bow_model::disk::{Disk, SECTOR};
 use bow_model::hostile::{check, examine, scattered, Log, Sparse};
 use bow_model::log::{crc, Version};
@@ -302,6 +303,38 @@ fn a_first_block_that_is_being_moved() {
         recovery::commit(&mut disk).unwrap();
         assert_eq!(block(&disk, 0), first, "{log:?}");
     }
+}
+
+/// The entry that says where the relocated first block is may be one that the first write of a commit overwrites.
+#[test]
+fn a_first_block_that_is_being_moved_and_power_cuts() {
+    let mut entries: Vec<_> = (0..24).map(|index| entry(16 + index, 12, 1)).collect();
+    entries.push(entry(8, 13, 1));
+    let log = Log {
+        version: Version::V1_0,
+        ..with(&entries)
+    };
+    assert!(log.bytes().len() > SECTOR);
+    let disk = disk(&log);
+    let mut done = Disk::new(disk.data.clone());
+    recovery::commit(&mut done).unwrap();
+    assert_eq!(done.data[..BLOCK], disk.data[13 * BLOCK..][..BLOCK]);
+
+    states(
+        &disk.data,
+        &done.requests,
+        64,
+        &mut Random::new(1),
+        |data, when| {
+            let mut again = Disk::new(data);
+
+            match recovery::commit(&mut again) {
+                Ok(()) | Err(RecoveryError::NoLog) => {}
+                Err(error) => panic!("{when}: {error}"),
+            }
+            assert!(again.data == done.data, "{when}");
+        },
+    );
 }
 
 /// Makes a chain: the newest in block 0 says that the one before was saved in block 12.

@@ -8,12 +8,24 @@
 //! write, so that if power fails between the two, the new state can still be kept, but the old one
 //! can no longer be restored. Nothing can be done about that in a format whose header cannot say
 //! that its entries are gone.
+//!
+//! One of them may be the entry that says where the relocated first block has been moved
+//! ([`relocated`]). The header is made to say that before, in a write and a flush of its own.
 
 use bow_decisions::log::Crc32;
 
 use super::error::{CheckError, CommitError};
-use super::first_block::{parse, Block, Replace, Step};
+use super::first_block::{parse, relocated, Block, Replace, Step};
 use bow_decisions::check::block_sectors;
+
+/// Next action of a [`Commit`].
+enum State {
+    /// Make the header say where the relocated first block is.
+    Place,
+    PlaceFlush,
+    Replace(Replace),
+    Done,
+}
 
 /// Keeping the new state, under way. See the [module](self).
 pub struct Commit {
@@ -23,7 +35,7 @@ pub struct Commit {
     first: Block,
     /// Block that will replace it, once that has been read.
     next: Option<Block>,
-    step: Option<Replace>,
+    state: State,
 }
 
 impl Commit {
@@ -36,7 +48,7 @@ impl Commit {
     pub fn new(first: &[u8], device: u64, crc32: Crc32) -> Result<Self, CommitError> {
         let header = parse(first, crc32).map_err(CommitError::Invalid)?;
         let block = block_sectors(&header);
-        let sector0 = header.sector0;
+        let sector0 = relocated(&header, first);
 
         if header.restoring {
             return Err(CommitError::Restoring);
@@ -47,12 +59,19 @@ impl Commit {
                 sector0,
             }));
         }
+        let mut first = Block::new(first, header.block_size as usize)
+            .ok_or(CommitError::Invalid(CheckError::Unexpected))?;
+        let state = if sector0 == header.sector0 {
+            State::Replace(Replace::Tail)
+        } else {
+            header.set_sector0(&mut first.bytes, sector0, crc32);
+            State::Place
+        };
         Ok(Self {
             sector0,
-            first: Block::new(first, header.block_size as usize)
-                .ok_or(CommitError::Invalid(CheckError::Unexpected))?,
+            first,
             next: None,
-            step: Some(Replace::Tail),
+            state,
         })
     }
 
@@ -67,25 +86,33 @@ impl Commit {
             };
         };
 
-        match self.step {
-            Some(Replace::Tail) => {
-                self.first.take_tail(next);
-                self.step = Some(Replace::TailFlush);
+        match self.state {
+            State::Place => {
+                self.state = State::PlaceFlush;
                 Step::WriteFirst(self.first.as_slice())
             }
-            Some(Replace::TailFlush) => {
-                self.step = Some(Replace::Head);
+            State::PlaceFlush => {
+                self.state = State::Replace(Replace::Tail);
                 Step::Flush
             }
-            Some(Replace::Head) => {
-                self.step = Some(Replace::HeadFlush);
+            State::Replace(Replace::Tail) => {
+                self.first.take_tail(next);
+                self.state = State::Replace(Replace::TailFlush);
+                Step::WriteFirst(self.first.as_slice())
+            }
+            State::Replace(Replace::TailFlush) => {
+                self.state = State::Replace(Replace::Head);
+                Step::Flush
+            }
+            State::Replace(Replace::Head) => {
+                self.state = State::Replace(Replace::HeadFlush);
                 Step::WriteFirst(next.as_slice())
             }
-            Some(Replace::HeadFlush) => {
-                self.step = None;
+            State::Replace(Replace::HeadFlush) => {
+                self.state = State::Done;
                 Step::Flush
             }
-            None => Step::Done,
+            State::Done => Step::Done,
         }
     }
 

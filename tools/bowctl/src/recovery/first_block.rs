@@ -83,13 +83,7 @@ impl Block {
 
 /// Reads the header of a log block in the first block.
 pub(super) fn parse(first: &[u8], crc32: Crc32) -> Result<Header, CheckError> {
-    let header =
-        Header::parse(first, crc32).map_err(|error| CheckError::Block { sector: 0, error })?;
-
-    Ok(Header {
-        sector0: relocated(&header, first),
-        ..header
-    })
+    Header::parse(first, crc32).map_err(|error| CheckError::Block { sector: 0, error })
 }
 
 /// Returns where the relocated first block is. `first` is the newest log block, whose header is `header`.

@@ -144,11 +144,6 @@ impl Restore {
         self
     }
 
-    /// Returns the header of the log block that is being worked on.
-    pub fn header(&self) -> &Header {
-        &self.header
-    }
-
     /// Returns the next step. The one before must have been carried out; after [`Step::Read`],
     /// [`Self::feed`] comes first.
     ///
