@@ -13,7 +13,7 @@
 //! - `history.jsonl` gets a line when all is over.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -182,7 +182,7 @@ impl Records {
 
     /// Returns what went wrong, as far as that can be read.
     pub fn failures(&self) -> Vec<Failure> {
-        lines(&self.text(FAILED).unwrap_or_default())
+        lines(&self.end_of(FAILED).unwrap_or_default())
     }
 
     /// Forgets what went wrong.
@@ -215,7 +215,7 @@ impl Records {
 
     /// Returns the history, oldest first.
     pub fn history(&self) -> Vec<Ended> {
-        lines(&self.text("history.jsonl").unwrap_or_default())
+        lines(&self.end_of("history.jsonl").unwrap_or_default())
     }
 
     /// Ends the update that is under way, when no checkpoint is open any more. Returns how it ended; `None` if none
@@ -266,6 +266,22 @@ impl Records {
 
         (path.metadata().ok()?.len() <= MOST).then_some(())?;
         Some(String::from_utf8_lossy(&fs::read(path).ok()?).into_owned())
+    }
+
+    /// Returns the last lines of a file, as many as fit.
+    fn end_of(&self, name: &str) -> Option<String> {
+        let mut file = File::open(self.path(name)).ok()?;
+        let skipped = file.metadata().ok()?.len().saturating_sub(MOST);
+        let mut bytes = Vec::new();
+
+        file.seek(SeekFrom::Start(skipped)).ok()?;
+        file.read_to_end(&mut bytes).ok()?;
+        let text = String::from_utf8_lossy(&bytes);
+        let whole = match skipped {
+            0 => &text,
+            _ => text.split_once('\n')?.1,
+        };
+        Some(whole.to_owned())
     }
 
     fn write(&self, name: &str, value: &impl Serialize) -> Result {
@@ -400,6 +416,35 @@ mod tests {
 
         assert_eq!(records.settle("d", "healthy", Vec::new()).unwrap(), None);
         assert_eq!(records.history(), []);
+    }
+
+    /// The newest are there, however many there were.
+    #[test]
+    fn a_history_that_is_too_long_is_read_from_its_end() {
+        let (_folder, records) = records();
+        let path = records.path("history.jsonl");
+        let update = |command: &str| Ended {
+            begun: 1,
+            ended: 2,
+            command: vec![command.to_owned()],
+            device: "d".to_owned(),
+            outcome: Outcome::Committed,
+            reason: "healthy".to_owned(),
+            boots: None,
+            failures: Vec::new(),
+        };
+
+        for command in ["a", "b"] {
+            records.add(&update(&command.repeat(700_000))).unwrap();
+        }
+        records.add(&update("c")).unwrap();
+        assert!(path.metadata().unwrap().len() > MOST);
+        let commands: Vec<_> = records
+            .history()
+            .into_iter()
+            .map(|update| update.command[0][..1].to_owned())
+            .collect();
+        assert_eq!(commands, ["b", "c"]);
     }
 
     /// The file of before the checkpoint has come back, and so has all else.
