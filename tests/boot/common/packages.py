@@ -90,6 +90,10 @@ HARM = {
         "files": {"usr/share/initramfs-tools/hooks/zz-no-module": NO_MODULE_HOOK,
                   "usr/lib/dracut/dracut.conf.d/99-no-module.conf": NO_MODULE_CONF},
         "scripts": {"postinst": REMAKE}},
+    # Both take the settings of modprobe into the initramfs.
+    "finds-no-root": {
+        "files": {"etc/modprobe.d/machine-app.conf": "blacklist virtio_blk\ninstall virtio_blk /bin/false\n"},
+        "scripts": {"postinst": REMAKE}},
     "initramfs-panics": {
         "files": {"usr/share/initramfs-tools/scripts/init-top/machine-panic": PANIC,
                   "usr/lib/dracut/modules.d/99machine-panic/module-setup.sh": PANIC_MODULE,

@@ -20,8 +20,12 @@ case $status in
     ;;
 esac
 
-[ -e /run/bow/root ] || exit 0
 udevadm settle --timeout=30 || true
+if [ ! -e /run/bow/root ]; then
+    partition=$(sed -n 's/^DEVICE=PARTUUID=//p' /var/lib/bow/root.conf)
+    [ -e "/dev/disk/by-partuuid/$partition" ] || systemctl start --no-block bow-no-root.service
+    exit 0
+fi
 mkdir -p /run/systemd/system/sysroot.mount.d
 printf '[Mount]\nWhat=%s\n' "$(cat /run/bow/root)" >/run/systemd/system/sysroot.mount.d/bow.conf
 systemctl daemon-reload

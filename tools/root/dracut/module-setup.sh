@@ -26,14 +26,15 @@ installkernel() {
 }
 
 install() {
-    inst_multiple bowctl dmsetup modprobe udevadm systemctl
+    inst_multiple bowctl dmsetup echo modprobe sed sleep systemctl udevadm
     inst_multiple -o plymouth
     inst_simple /var/lib/bow/root.conf
     [[ ! -e ${dracutsysrootdir-}/etc/bow.conf ]] || inst_simple /etc/bow.conf
     inst_rules 61-bow.rules
     inst_script "$moddir/bow-boot.sh" /usr/lib/bow/bow-boot
-    inst_simple "$moddir/bow-boot.service" "$systemdsystemunitdir/bow-boot.service"
-    inst_simple "$moddir/bow-guard.service" "$systemdsystemunitdir/bow-guard.service"
+    for unit in bow-boot bow-guard bow-no-root; do
+        inst_simple "$moddir/$unit.service" "$systemdsystemunitdir/$unit.service"
+    done
     $SYSTEMCTL -q --root "$initdir" add-wants initrd.target bow-boot.service
     $SYSTEMCTL -q --root "$initdir" add-requires sysroot.mount bow-boot.service 2>/dev/null || {
         mkdir -p "$initdir$systemdsystemunitdir/sysroot.mount.requires"
