@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Locking block devices and images.
+//! Locking block devices, images, and a file that keeps commands apart.
 //!
 //! Programs that change a block device lock its *whole disk* (<https://systemd.io/BLOCK_DEVICE_LOCKING>);
 //! udev holds a shared lock on it while it looks, which takes a moment.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
@@ -29,14 +29,39 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// some seconds.
 pub fn lock(path: &Path) -> Result<File> {
     let disk = whole_disk(path);
+    let file = File::open(&disk).map_err(|error| CommandError::io(disk.display(), &error))?;
+
+    take(file, &disk, path, PATIENCE)
+}
+
+/// Locks the file at `path`, which is made if it is missing, until the file that is returned is dropped.
+///
+/// # Errors
+///
+/// [`Code::InUse`](crate::error::Code::InUse) says who holds the lock, if that takes longer than `patience`.
+pub fn lock_file(path: &Path, patience: Duration) -> Result<File> {
+    let failed = |error| CommandError::io(path.display(), &error);
+
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).map_err(failed)?;
+    }
+    let file = OpenOptions::new()
+        .append(true)
+        .create(true)
+        .open(path)
+        .map_err(failed)?;
+    take(file, path, path, patience)
+}
+
+/// Locks a file, which is `disk`, on behalf of what is done with `path`.
+fn take(file: File, disk: &Path, path: &Path, patience: Duration) -> Result<File> {
     let failed = |error| CommandError::io(disk.display(), &error);
-    let file = File::open(&disk).map_err(failed)?;
     let begun = Instant::now();
 
     loop {
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => return Ok(file),
-            Err(Errno::WOULDBLOCK) if begun.elapsed() < PATIENCE => {
+            Err(Errno::WOULDBLOCK) if begun.elapsed() < patience => {
                 sleep(Duration::from_millis(50));
             }
             Err(Errno::WOULDBLOCK) => {

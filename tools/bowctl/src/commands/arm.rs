@@ -10,7 +10,7 @@ use crate::root::config::Config;
 /// `bowctl arm`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Number of boots that may be tried [default: TRIES in /etc/bow.conf].
+    /// Number of boots that may be tried, 3 at most where GRUB counts them [default: TRIES in /etc/bow.conf].
     #[arg(long, value_parser = clap::value_parser!(u8).range(1..))]
     pub tries: Option<u8>,
 }
@@ -19,9 +19,9 @@ pub(super) fn run(args: &Args) -> Result {
     let mut config = Config::read();
 
     config.tries = args.tries.unwrap_or(config.tries);
-    begin::arm(&config)?;
+    let tries = begin::arm(&config)?;
     print(&format!(
-        "The next boot tries the new system, {} times at most. If it does not become healthy, the old one comes back.\n",
-        config.tries
+        "The next boot tries the new system, {tries} times at most. If it does not become healthy, the old one comes \
+         back.\n"
     ))
 }

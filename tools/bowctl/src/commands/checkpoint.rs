@@ -30,9 +30,9 @@ pub struct Args {
     /// Also over a layer or file system that does not belong on a bow device.
     #[arg(long)]
     pub force: bool,
-    /// The next boot goes back to it, from its first moment on.
-    #[arg(skip)]
-    pub restores: bool,
+    /// The next boot goes back to it, if nothing else is said until then: so a power cut comes at no wrong moment.
+    #[arg(long)]
+    pub restore_at_boot: bool,
 }
 
 pub(crate) fn run(args: &Args) -> Result {
@@ -42,7 +42,7 @@ pub(crate) fn run(args: &Args) -> Result {
     for target in &args.targets {
         let live = Live::get(target)?;
 
-        ready(&live)?;
+        make_ready(&live)?;
         if !args.force {
             let node = Path::new("/dev").join(&live.node);
 
@@ -76,7 +76,14 @@ pub(crate) fn run(args: &Args) -> Result {
 
     // Not of a target before 1.2, which takes that in state 1 only.
     for live in &lives {
-        let _ = live.message(&["boot", if args.restores { "restore" } else { "hold" }]);
+        let _ = live.message(&[
+            "boot",
+            if args.restore_at_boot {
+                "restore"
+            } else {
+                "hold"
+            },
+        ]);
     }
     enter(&lives, &file_systems)?;
     for live in &lives {
@@ -89,8 +96,8 @@ pub(crate) fn run(args: &Args) -> Result {
     Ok(())
 }
 
-/// Checks that a device is in state 0.
-fn ready(live: &Live) -> Result {
+/// Brings a device to state 0, unless a checkpoint is open on it.
+fn make_ready(live: &Live) -> Result {
     let name = &live.name;
 
     match live.state()? {
@@ -103,14 +110,9 @@ fn ready(live: &Live) -> Result {
             "`bowctl commit {name}` keeps what came after it; to go back, remove the device \
              (`bowctl remove {name}`) and run `bowctl restore` on the one below."
         ))),
-        State::Committed => Err(CommandError::new(
-            Code::State,
-            format!("{name}: its checkpoint has been committed"),
-        )
-        .advise(format!(
-            "Remove the device and make it again for another: \
-             `bowctl remove {name}`, `bowctl create`."
-        ))),
+        State::Committed => live
+            .set_state(State::Tracking)
+            .map_err(|error| CommandError::io(name, &error)),
     }
 }
 
@@ -206,15 +208,14 @@ fn enter_all(lives: &[Live]) -> Result {
         let mut advice = "The kernel's log says why (`dmesg | tail`).".to_owned();
 
         for other in &lives[..done] {
-            advice.push_str(&match other.set_state(State::Committed) {
-                Ok(()) => format!(
-                    " The checkpoint of {0} was committed again; for another, make the device \
-                     again: `bowctl remove {0}`, `bowctl create`.",
-                    other.name
-                ),
+            let undone = other
+                .set_state(State::Committed)
+                .and_then(|()| other.set_state(State::Tracking));
+
+            advice.push_str(&match undone {
+                Ok(()) => format!(" That of {} was committed again.", other.name),
                 Err(error) => format!(
-                    " {0} has a checkpoint, which could not be committed ({error}): \
-                     `bowctl commit {0}`.",
+                    " That of {0} could not be committed again ({error}): `bowctl commit {0}`.",
                     other.name
                 ),
             });

@@ -38,7 +38,7 @@ JSON:
   An obstacle has
     name        \"file_system\", \"layer\", \"partition\", \"elsewhere\",
                 \"boot\", \"metadata_csum\", \"journal\", \"initramfs\",
-                \"module\", \"bios\", \"swap_file\", \"panic\"
+                \"module\", \"bios\", \"grub_cloud\", \"swap_file\", \"panic\"
     weight      \"refused\", \"experimental\", \"note\"
     reason      a sentence";
 
@@ -86,6 +86,10 @@ pub enum Action {
     Settle,
     /// Reboot if a boot on trial does not end in time (initramfs)
     Guard,
+    /// Before the machine hibernates: GRUB does not count meanwhile (system-sleep)
+    SleepBefore,
+    /// After it has woken up (system-sleep)
+    SleepAfter,
     /// Succeed if a block device holds the log of a checkpoint (udev)
     Probe,
     /// Before dpkg runs (apt)
@@ -125,6 +129,8 @@ pub(super) fn run(args: &Args) -> Result {
         Action::Watch => services::watch(),
         Action::Settle => services::settle(),
         Action::Guard => services::guard(),
+        Action::SleepBefore => services::before_sleep(),
+        Action::SleepAfter => services::after_sleep(),
         Action::Probe => services::probe_device(&args.arguments),
         Action::AptBefore => apt::before(&args.arguments),
         Action::AptAfter => apt::after(),
@@ -175,6 +181,7 @@ fn enable(force: bool) -> Result {
         partition,
         kind: facts.kind,
         rescue: Rescue::find().is_some(),
+        own_boot: false,
     };
     let former = fs::read(config::ROOT_PATH).ok();
     root.write()?;

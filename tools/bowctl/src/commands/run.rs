@@ -126,7 +126,7 @@ fn of_root(args: &Args) -> Result {
             Code::RolledBack,
             "a rollback was asked for meanwhile",
         )),
-        false => begin::arm(&config),
+        false => begin::arm(&config).map(drop),
     });
     match armed {
         Ok(()) => {
@@ -218,15 +218,11 @@ fn of_other(args: &Args, live: &Live) -> Result {
     let begun = update::now();
 
     Signals::outlive()?;
-    if live.state()? == State::Committed {
-        live.set_state(State::Tracking)
-            .map_err(|error| CommandError::io(&live.name, &error))?;
-    }
     checkpoint::run(&checkpoint::Args {
         targets: vec![PathBuf::from(&live.name)],
         no_trim: false,
         force: false,
-        restores: true,
+        restore_at_boot: true,
     })?;
     // A target before 1.2 has not taken it with the checkpoint.
     live.message(&["boot", "restore"])?;
@@ -256,9 +252,16 @@ fn of_other(args: &Args, live: &Live) -> Result {
         }
         Err(failure) => {
             complain!("bowctl: {failure}");
-            let sentence = swap_back::now(live)?;
-            note(&ended);
-            Err(CommandError::new(Code::RolledBack, sentence))
+            let failure = match swap_back::now(live) {
+                Ok(sentence) => CommandError::new(Code::RolledBack, sentence),
+                Err(failure) => failure,
+            };
+
+            // Or will be: the log says so.
+            if failure.code == Code::RolledBack {
+                note(&ended);
+            }
+            Err(failure)
         }
     }
 }

@@ -5,9 +5,13 @@
 //! From the checkpoint on, the log says that the next boot restores; so a power cut in mid-update goes back. Only
 //! [`arm`] says that the new state may be tried, and only after all that it checks. Nothing but [`committed`] ends
 //! the update in the new state.
+//!
+//! Several may be at work at the same time: a person, apt, the units of a boot on trial. What looks at the state of an
+//! update and then changes it is alone ([`alone`]) from the look to the change.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use bow_decisions::log::Boot;
 use bow_decisions::state::State;
@@ -23,10 +27,26 @@ use crate::device::{Access, FileDevice};
 use crate::error::{complain, Code, CommandError, Result};
 use crate::freeze::Frozen;
 use crate::live::Live;
+use crate::lock::lock_file;
 use crate::recovery;
 
 /// Directory of kernels and their initramfs.
 const BOOT: &str = "/boot";
+
+/// File that is locked by what is alone.
+const LOCK: &str = "/run/bow/lock";
+
+/// Time that others may be at work.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Keeps others out that begin, arm or end an update, until the file that is returned is dropped.
+///
+/// # Errors
+///
+/// If they do not end in time.
+pub fn alone() -> Result<File> {
+    lock_file(Path::new(LOCK), PATIENCE)
+}
 
 /// Returns the live device under the root file system.
 ///
@@ -71,6 +91,7 @@ fn with_checkpoint(to_do: &str) -> Result<Live> {
 /// The first thing that is in the way. No checkpoint is open then.
 pub fn begin(config: &Config, command: &[String], by_apt: bool) -> Result<Live> {
     let live = live()?;
+    let _alone = alone()?;
     let records = Records::default();
 
     if live.state()? == State::Checkpoint {
@@ -84,11 +105,6 @@ pub fn begin(config: &Config, command: &[String], by_apt: bool) -> Result<Live> 
     can_begin()?;
     if let Some(root) = config::Root::read() {
         write_rescue(&root)?;
-    }
-    // What was committed makes room for the next.
-    if live.state()? == State::Committed {
-        live.set_state(State::Tracking)
-            .map_err(|error| CommandError::io(NAME, &error))?;
     }
     records.forget();
     if let Some(records) = records_elsewhere() {
@@ -107,7 +123,7 @@ pub fn begin(config: &Config, command: &[String], by_apt: bool) -> Result<Live> 
         targets: vec![PathBuf::from(NAME)],
         no_trim: false,
         force: false,
-        restores: true,
+        restore_at_boot: true,
     })
     .inspect_err(|_| records.forget())?;
 
@@ -149,6 +165,9 @@ pub fn abandon(live: &Live) -> Result {
 
 /// Checks what may have changed since dm-bow was enabled.
 fn can_begin() -> Result {
+    if has_own_boot() {
+        return Ok(());
+    }
     let obstacles = layout::Facts::find().map_or(Vec::new(), |facts| facts.obstacles());
 
     if let Some(obstacle) = obstacles
@@ -242,12 +261,14 @@ fn note_what_was(records: &Records) -> Result {
     Ok(())
 }
 
-/// Notes in the log that the new state may be tried, after checks without which it would not come up.
+/// Notes in the log that the new state may be tried, after checks without which it would not come up. Returns how
+/// often.
 ///
 /// # Errors
 ///
 /// The first thing that is in the way. The next boot restores then, as before.
-pub fn arm(config: &Config) -> Result {
+pub fn arm(config: &Config) -> Result<u8> {
+    let _alone = alone()?;
     let live = with_checkpoint("to try")?;
 
     can_arm().map_err(|failure| {
@@ -263,9 +284,23 @@ pub fn arm(config: &Config) -> Result {
     })?;
     // Those of an earlier attempt to arm.
     Records::default().forget_failures();
-    grub::set_tries(config.tries)?;
+    let tries = grub::set_tries(config.tries)?;
     write_out()?;
-    live.message(&["boot", "try", &config.tries.to_string()])
+    live.message(&["boot", "try", &tries.to_string()])?;
+    Ok(tries)
+}
+
+/// Has the next boot restore, as in any update, while more is done to a new state that [`arm`] has let be tried.
+///
+/// # Errors
+///
+/// If the log cannot be written, or GRUB's environment block.
+pub fn disarm(live: &Live) -> Result {
+    let _alone = alone()?;
+
+    live.message(&["boot", "restore"])?;
+    grub::set_tries(0)?;
+    write_out()
 }
 
 /// Checks that the new system can come up and decide about itself.
@@ -281,7 +316,15 @@ fn can_arm() -> Result {
             .advise("`dpkg --configure -a` may end it."));
         }
     }
+    if has_own_boot() {
+        return Ok(());
+    }
     initramfs::check(Path::new(BOOT))
+}
+
+/// Returns whether kernels and initramfs are a person's own, who looks at them.
+fn has_own_boot() -> bool {
+    config::Root::read().is_some_and(|root| root.own_boot)
 }
 
 /// Notes in the log that the next boot restores, and in the new state why.
@@ -293,6 +336,8 @@ fn can_arm() -> Result {
 /// If no checkpoint is open, or the log cannot be written.
 pub fn request_rollback(failure: &Failure) -> Result {
     let live = with_checkpoint("to go back to")?;
+    // What is asked for last counts. Who does not end in time keeps nobody from going back.
+    let _alone = alone().inspect_err(|failure| complain!("bowctl: {failure}"));
 
     // The log first. Whatever fails after it, the next boot restores. It says so all through an update, which may
     // have left nothing to send a message with.
@@ -313,7 +358,7 @@ pub fn request_rollback(failure: &Failure) -> Result {
         }),
         _ => Ok(()),
     };
-    for result in [noted, no_apt, grub::set_tries(0).map(|_| ()), sync()] {
+    for result in [noted, no_apt, grub::set_tries(0).map(drop), sync()] {
         if let Err(failure) = result {
             complain!("bowctl: {failure}");
         }
@@ -371,6 +416,8 @@ pub fn settle(reason: &str) -> Result<Option<Ended>> {
 ///
 /// Those of the file system.
 pub fn committed(live: &Live, reason: &str) -> Result {
+    let _alone = alone().inspect_err(|failure| complain!("bowctl: {failure}"));
+
     ended(live);
     if let Some(update) = settle(reason)? {
         tell(&format!(
@@ -462,13 +509,22 @@ fn has_systemd() -> bool {
         && programs::output("systemctl", &["--version"]).is_ok()
 }
 
-/// Has the kernel reboot, at once.
+/// Has the kernel reboot, when all has been written out.
 ///
 /// # Errors
 ///
 /// The kernel's.
 pub fn reboot_now() -> Result {
     rustix::fs::sync();
+    restart()
+}
+
+/// Has the kernel reboot, at once.
+///
+/// # Errors
+///
+/// The kernel's.
+pub fn restart() -> Result {
     rustix::system::reboot(rustix::system::RebootCommand::Restart)
         .map_err(|error| CommandError::io("rebooting", &error.into()))
 }

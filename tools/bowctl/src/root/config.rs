@@ -155,6 +155,8 @@ pub struct Root {
     pub kind: String,
     /// There is a [`rescue`](super::rescue), so that a restore hides the file system from GRUB.
     pub rescue: bool,
+    /// Kernels and initramfs are not as Debian has them, by a person who has seen to them.
+    pub own_boot: bool,
 }
 
 impl Root {
@@ -175,6 +177,7 @@ impl Root {
                 .to_ascii_lowercase(),
             kind: value("FSTYPE")?,
             rescue: value("RESCUE").as_deref() == Some("yes"),
+            own_boot: value("BOOT").as_deref() == Some("own"),
         })
     }
 
@@ -314,6 +317,7 @@ mod tests {
             partition: "0a-1".to_owned(),
             kind: "ext4".to_owned(),
             rescue: false,
+            own_boot: false,
         };
 
         assert_eq!(
@@ -321,9 +325,10 @@ mod tests {
             Some(root.clone())
         );
         assert_eq!(
-            Root::parse("DEVICE=PARTUUID=0a-1\nFSTYPE=ext4\nRESCUE=yes"),
+            Root::parse("DEVICE=PARTUUID=0a-1\nFSTYPE=ext4\nRESCUE=yes\nBOOT=own"),
             Some(Root {
                 rescue: true,
+                own_boot: true,
                 ..root
             })
         );

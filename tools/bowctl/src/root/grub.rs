@@ -54,17 +54,18 @@ pub fn escaped(line: &str) -> String {
     words.join(" ")
 }
 
-/// Has GRUB count down from `tries`. Returns whether it does; where there is no GRUB that counts, nobody does.
+/// Has GRUB count down from `tries`. Returns from where GRUB does, or `tries` where there is no GRUB that counts.
 ///
 /// # Errors
 ///
 /// The error of `grub-editenv`.
-pub fn set_tries(tries: u8) -> Result<bool> {
+pub fn set_tries(tries: u8) -> Result<u8> {
     if !counts() {
-        return Ok(false);
+        return Ok(tries);
     }
-    edit("set", &format!("{TRIES}={}", tries.min(TRIES_MAX)))?;
-    Ok(true)
+    let tries = tries.min(TRIES_MAX);
+    edit("set", &format!("{TRIES}={tries}"))?;
+    Ok(tries)
 }
 
 /// Changes the environment block as `grub-editenv` does by these words, in its place.

@@ -2,13 +2,14 @@
 
 //! Commands that apt calls before and after dpkg.
 
+use bow_decisions::log::Boot;
 use bow_decisions::state::State;
 
 use crate::commands::print;
 use crate::error::{complain, Code, CommandError, Result};
 use crate::root::begin;
 use crate::root::config::Config;
-use crate::root::update::{Failure, Records};
+use crate::root::update::{Failure, Pending, Records};
 
 /// Packages that write to the places of a boot loader, by the beginnings of their names.
 const BOOT_LOADERS: [&str; 7] = [
@@ -56,14 +57,23 @@ pub(super) fn before(packages: &[String]) -> Result {
                 "Do that when no checkpoint is open, or set BOOT_LOADER=allow in /etc/bow.conf. Nothing was changed.",
             ));
         }
-        // The checkpoint of an earlier run: until this one is through, a boot goes back.
-        if Records::default()
-            .pending()
-            .is_some_and(|pending| pending.by_apt)
-        {
-            return live.message(&["boot", "restore"]);
+        if std::env::var_os(RUN_VARIABLE).is_some() {
+            return Ok(());
         }
-        if std::env::var_os(RUN_VARIABLE).is_none() && begin::next_boot_restores(&live) {
+        // More for an update that is complete: until this is through, a boot goes back. After it, apt arms again.
+        let records = Records::default();
+        let is_armed = begin::next_boot(&live).is_some_and(|boot| boot.action == Boot::TRY);
+        if let Some(pending) = records
+            .pending()
+            .filter(|pending| pending.by_apt || is_armed)
+        {
+            begin::disarm(&live)?;
+            return records.set_pending(&Pending {
+                by_apt: true,
+                ..pending
+            });
+        }
+        if begin::next_boot_restores(&live) {
             complain!(
                 "bow: the next boot goes back to the checkpoint, and undoes this too; `bowctl root status` tells more"
             );

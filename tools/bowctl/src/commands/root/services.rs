@@ -7,7 +7,7 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use bow_decisions::log::{probe, SECTOR_SIZE};
+use bow_decisions::log::{probe, Boot, SECTOR_SIZE};
 use bow_decisions::state::State;
 use rustix::fs::{accessat, AtFlags};
 
@@ -110,6 +110,8 @@ fn low_space(live: &Live, config: &Config, free: u64) -> Result {
 
 /// Ends an update in the history when no checkpoint is open any more.
 pub(super) fn settle() -> Result {
+    let alone = begin::alone()?;
+
     if let Some(live) = crate::root::live() {
         if live.state()? == State::Checkpoint {
             return Ok(());
@@ -119,6 +121,7 @@ pub(super) fn settle() -> Result {
     if let Err(failure) = grub::unset_tries() {
         complain!("{failure}");
     }
+    drop(alone);
     if let Some(ended) = begin::settle("committed")? {
         let level = match ended.outcome {
             Outcome::Committed => "<5>",
@@ -133,6 +136,21 @@ pub(super) fn settle() -> Result {
         );
     }
     Ok(())
+}
+
+/// Has GRUB not count while the machine hibernates: to wake up is no try.
+pub(super) fn before_sleep() -> Result {
+    armed().map_or(Ok(()), |_| grub::unset_tries())
+}
+
+/// Has GRUB count again, from what is left.
+pub(super) fn after_sleep() -> Result {
+    armed().map_or(Ok(()), |boot| grub::set_tries(boot.tries_left).map(drop))
+}
+
+/// Returns the boot fields of the log if the new state may be tried at the next boot.
+fn armed() -> Option<Boot> {
+    begin::next_boot(&crate::root::live()?).filter(|boot| boot.action == Boot::TRY)
 }
 
 /// Waits until the trial has ended, and reboots if it does not end in time.
@@ -159,7 +177,8 @@ pub(super) fn guard() -> Result {
         }
         // A little after systemd's own time, which does it in better order.
         if begun.elapsed() >= config.deadline + Duration::from_secs(30) {
-            return begin::reboot_now();
+            // To write anything out may hang with what this guards against, and nothing needs it.
+            return begin::restart();
         }
         sleep(INTERVAL);
     }
