@@ -36,7 +36,8 @@ Exit codes:
   6  a restore has begun and must be finished; nothing was written
   7  the device's state does not allow this; nothing was changed
   8  a person has to decide (`bowctl boot`); nothing was written
-  9  the command or a check failed: rolled back, or at the next boot";
+  9  the command or a check failed: rolled back, or to be rolled back, at
+     the next boot or when it is not in use any more";
 
 const MORE: &str = "
 
@@ -53,7 +54,7 @@ Notes:
   a restore had begun or it is the newest log block that is damaged.
 
   After a commit, trim the file system once: the underlying device has not
-  seen the discards since the bow device was made.
+  seen the discards since the checkpoint (with no_discard_passdown, none).
 
   A device is used under an exclusive flock(2) of its whole disk, as udev
   and other programs expect; others may hold it for 5 seconds.

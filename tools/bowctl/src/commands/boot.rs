@@ -125,7 +125,8 @@ impl Machine {
         Ok(Situation {
             found: self.found()?,
             module: has_target(),
-            word: Word::find(&command_line),
+            // Meant for the root.
+            word: Word::find(&command_line).filter(|_| self.is_root()),
         })
     }
 

@@ -138,8 +138,8 @@ pub(super) fn commit_live(live: &Live) -> Result {
     if live.discards_below() {
         for point in devices.iter().flat_map(|number| mount::points_of(number)) {
             tell(&format!(
-                "{name}: the underlying device has not seen the discards since it was made: \
-                 trim {point} when it suits (`fstrim`)\n"
+                "{name}: the underlying device has not seen the discards since the checkpoint: trim {point} when it \
+                 suits (`fstrim`)\n"
             ));
         }
     }

@@ -21,6 +21,8 @@ JSON:
     failures    what went wrong in the new state
   A failure has
     time, kernel, reason
+    boot        number of the boot of the new state, from 1 on; null if it
+                was before the first
     checks      checks that failed: name, required, result, output";
 
 /// `bowctl history`.

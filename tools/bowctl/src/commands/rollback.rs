@@ -17,7 +17,7 @@ use crate::swap_back;
 pub struct Args {
     /// Live bow device, by its name, device node or mount point [default: that of the root file system].
     pub target: Option<PathBuf>,
-    /// Reason, for the report.
+    /// Reason, for the report. (The root file system only.)
     #[arg(long, value_name = "TEXT", default_value = "asked for")]
     pub reason: String,
     /// Reboot at once, without ending what runs. (The root file system only.)

@@ -270,7 +270,7 @@ impl LiveStatus {
                     format!("`fstrim {point}`, when it suits: discards in state 1 were kept back")
                 }));
                 advice.push(format!(
-                    "`dmsetup message {name} 0 track` goes on to state 0, for another checkpoint"
+                    "`bowctl checkpoint {name}` takes another checkpoint"
                 ));
             }
         }
