@@ -497,9 +497,7 @@ impl Header {
     }
 
     /// Marks `block`, the block that this header was read from, as being restored, with the first `count`
-    /// entries still to do. Returns the header as it then reads.
-    ///
-    /// Changes only bytes of the first sector.
+    /// entries still to do. Returns the header as it then reads. Changes only bytes of the first sector.
     pub fn mark(&self, block: &mut [u8], count: u32, crc32: Crc32) -> Self {
         let marked = Self {
             restoring: true,
@@ -514,9 +512,8 @@ impl Header {
     }
 
     /// Records in `block`, the block that this header was read from, what is to be done at the next boot. Returns
-    /// whether a log block of this version has the fields; one that has not is left alone.
-    ///
-    /// Changes only bytes of the first sector.
+    /// whether a log block of this version has the fields; one that has not is left alone. Changes only bytes of the
+    /// first sector.
     pub fn set_boot(&self, block: &mut [u8], boot: Boot, crc32: Crc32) -> bool {
         if !self.has_record() {
             return false;
@@ -527,7 +524,6 @@ impl Header {
     }
 
     /// Records in `block`, the block that this header was read from, that the relocated first block is at `sector0`.
-    ///
     /// Changes only bytes of the first sector.
     pub fn set_sector0(&self, block: &mut [u8], sector0: u64, crc32: Crc32) {
         put(block, at::SECTOR0, sector0.to_le_bytes());

@@ -184,9 +184,12 @@ impl<T> Instances<T> {
     /// `instance` came from [`add`](Self::add) of this list, was not removed, and nobody else uses it.
     pub(super) unsafe fn remove(&self, instance: NonNull<Instance<T>>) -> (Instance<T>, bool) {
         let mut list = self.list.lock();
-        list.retain(|other| *other != instance);
+        // The pointer of the list is that of the box; `instance` may have been made from a reference.
+        let kept = list.iter().copied().find(|other| *other == instance);
+        let kept = kept.unwrap_or(instance);
+        list.retain(|other| *other != kept);
         // SAFETY: By the safety requirements it came from a box, and it is not in the list any more.
-        let instance = KBox::into_inner(unsafe { KBox::from_raw(instance.as_ptr()) });
+        let instance = KBox::into_inner(unsafe { KBox::from_raw(kept.as_ptr()) });
         let is_shared = each(&list).any(|other| other.has_object_of(&instance));
         // The object goes on if another table of it is live.
         let goes_on = each(&list).any(|other| other.is_live() && other.has_object_of(&instance));

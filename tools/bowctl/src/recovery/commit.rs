@@ -10,7 +10,7 @@
 //! that its entries are gone.
 //!
 //! One of them may be the entry that says where the relocated first block has been moved
-//! ([`relocated`]). The header is made to say that before, in a write and a flush of its own.
+//! (`relocated`). The header is made to say that before, in a write and a flush of its own.
 
 use bow_decisions::log::Crc32;
 
