@@ -244,7 +244,10 @@ fn of_other(args: &Args, live: &Live) -> Result {
 
     match done {
         Ok(()) => {
-            super::commit::commit_live(live)?;
+            // Or it was, by `on_full:commit`.
+            if live.state()? == State::Checkpoint {
+                super::commit::commit_live(live)?;
+            }
             live.set_state(State::Tracking)
                 .map_err(|error| CommandError::io(&live.name, &error))?;
             note(&ended);

@@ -416,7 +416,7 @@ pub fn settle(reason: &str) -> Result<Option<Ended>> {
 ///
 /// Those of the file system.
 pub fn committed(live: &Live, reason: &str) -> Result {
-    let _alone = alone().inspect_err(|failure| complain!("bowctl: {failure}"));
+    let alone = alone().inspect_err(|failure| complain!("bowctl: {failure}"));
 
     ended(live);
     if let Some(update) = settle(reason)? {
@@ -430,6 +430,7 @@ pub fn committed(live: &Live, reason: &str) -> Result {
     if let Some(Err(failure)) = config::Root::read().map(|root| write_rescue(&root)) {
         complain!("bowctl: {failure}");
     }
+    drop(alone);
     // The underlying device has not seen the discards since the checkpoint.
     if live.discards_below() {
         let _ = programs::output("fstrim", &["/"]);
