@@ -22,6 +22,8 @@ FSTAB = "/dev/mapper/data /data ext4 nofail,x-systemd.requires=bow-data.service 
 def again(t, name, wanted):
     """Waits for a boot, and checks that the file has what is WANTED."""
     t.machine.wait_shell(600)
+    # With nofail, the boot does not wait for it.
+    t.run("systemctl start data.mount")
     t.same(name, wanted, t.output("findmnt -no SOURCE /data && cat /data/file"))
     t.same("no checkpoint is open", "0", t.output("cat /sys/block/dm-0/bow/state"))
 
@@ -29,7 +31,7 @@ def again(t, name, wanted):
 def run(t):
     t.boot()
     t.run(f"umount /run/notes && mkdir /data && cat >/etc/systemd/system/bow-data.service <<'END'\n{UNIT}END\n"
-          f"echo '{FSTAB}' >>/etc/fstab && systemctl daemon-reload && mount /data && echo old >/data/file && sync")
+          f"echo '{FSTAB}' >>/etc/fstab && systemctl daemon-reload && systemctl start data.mount && echo old >/data/file && sync")
     t.machine.send("systemctl reboot")
     again(t, "after a reboot it is on the bow device", "/dev/mapper/data\nold")
 

@@ -9,3 +9,4 @@ EXPECTED = r"EXT4-fs error .*( IO failure| Detected aborted journal)"
 def run(t):
     # The watch over the space may be first.
     t.harm("fills-disk", "apt-get -q -y full-upgrade: exit status|were left for backups")
+    t.check("it was full", "No space left on device" in t.machine.shell.text + t.machine.console.text)

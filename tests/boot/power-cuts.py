@@ -23,12 +23,23 @@ def run(t):
         new = number + 1
         t.sources("bow", f"step-{new}")
         t.remember_files()
+        before = ended(t)
         moment = cut(t, phase, draw)
         t.tell(f"cut {number}: {phase}, {moment}")
         t.power_cut()
         t.machine.power_on()
         version = whole(t, number, version, new, phase)
+        # Before the checkpoint there is nothing that could be in the history.
+        if phase != "update":
+            t.same("the history has one more", before + 1, ended(t))
+            t.same("which ended as it did", "committed" if version == new else "rolled_back",
+                   t.last_update().get("outcome"))
     t.finish()
+
+
+def ended(t):
+    """Returns the number of updates in the history."""
+    return int(t.output("bowctl history --json | grep -c '\"outcome\"'; true"))
 
 
 def cut(t, phase, draw):
@@ -78,7 +89,9 @@ def whole(t, number, version, new, phase):
     t.run("systemctl is-system-running --wait >/dev/null || true")
     got = t.version("machine-app")
     t.same(f"cut {number}, {phase}: GRUB counts no more", "", t.output("grub-editenv list | grep bow_tries || true"))
-    t.check(f"cut {number}, {phase}: one of the two versions ({got})", got in (str(version), str(new)))
+    # A rollback that has begun ends in the old one.
+    allowed = (str(version),) if phase == "rollback" else (str(version), str(new))
+    t.check(f"cut {number}, {phase}: version {got} is {' or '.join(allowed)}", got in allowed)
     t.same("its files are of one version", f"version {got}\n{got}",
            t.output(f"machine-app; cat /usr/share/machine-app/only-{got}"))
     t.same("and are whole", "", t.run("dpkg --audit; dpkg --verify machine-app", check=False).output)

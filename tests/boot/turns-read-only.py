@@ -7,3 +7,4 @@ EXPECTED = r"EXT4-fs error .*( Abort forced by user| Detected aborted journal)"
 
 def run(t):
     t.harm("turns-read-only", "apt-get -q -y full-upgrade: exit status")
+    t.check("it had turned read-only", "Abort forced by user" in t.machine.console.text)

@@ -5,7 +5,7 @@
 . "$(dirname "$0")/common/faults.sh"
 rounds=${ROUNDS:-6}
 need_io_faults
-plan $((5 * rounds + 16))
+plan $((5 * rounds + 17))
 load_bow
 
 dev=$(slice data 65536)
@@ -105,4 +105,5 @@ check "the underlying device is gone: state 2 is refused" sh -c "! echo 2 >'$(bo
 load_ends "the underlying device is gone: no wrong data"
 dmsetup load "${dev##*/}" --table "$line" && dmsetup resume "${dev##*/}" || bail "cannot bring it back"
 rolled_back "the underlying device was gone"
+check "errors came up: $failed" test "$failed" -gt 0
 echo "# covered: at least $failed I/O errors at random in $rounds rounds, delays, a stall, a device gone and back"

@@ -4,7 +4,7 @@
 . "$(dirname "$0")/lib.sh"
 . "$here/common/fs.sh"
 need_fs btrfs
-plan 8
+plan 10
 load_bow
 
 dev=$(slice data $((200 << 11)))
@@ -26,7 +26,8 @@ begin -o init_itable=1000
 says "ext4 that zeroes its inode tables" "zeroed all its inode tables.*noinit_itable"
 begin -o noinit_itable
 bowctl checkpoint bow0 >"$work/out" 2>&1
-same "not where it is told not to" 0 "$(grep -c "inode tables" "$work/out")"
+same "where it is told not to, a checkpoint" 1 "$(bow_state bow0)"
+same "is not warned of" 0 "$(grep -c "inode tables" "$work/out")"
 umount "$mnt"
 bow_remove bow0
 bowctl restore -q "$dev" >/dev/null
@@ -59,6 +60,7 @@ dmsetup load bow0 --table "0 $size bow $dev" && dmsetup resume bow0
 says "btrfs that has trimmed in this mount" "only .* are known to be free.*unmount it, mount it again"
 begin
 bowctl checkpoint bow0 >"$work/out" 2>&1
-same "not after a new mount" 0 "$(grep -c "known to be free" "$work/out")"
+same "after a new mount, a checkpoint" 1 "$(bow_state bow0)"
+same "is not warned of either" 0 "$(grep -c "known to be free" "$work/out")"
 umount "$mnt"
 bow_remove bow0

@@ -224,6 +224,8 @@ bow_set() {
 
 # digest DEVICE [FIRST-SECTOR SECTORS]: of what is on it, past the page cache.
 digest() {
+    # Pages of the cache may be older than what a target above has written.
+    [ ! -b "$1" ] || blockdev --flushbufs "$1" || return
     dd if="$1" bs=512 ${2:+skip="$2"} ${3:+count="$3"} status=none iflag=fullblock | sha256sum | cut -d' ' -f1
 }
 

@@ -3,7 +3,7 @@
 # Below the low-water mark there is an event and a uevent with figures, once, before space runs out.
 . "$(dirname "$0")/lib.sh"
 . "$here/common/bow.sh"
-plan 20
+plan 22
 load_bow
 
 dev=$(slice data 16384)
@@ -46,6 +46,12 @@ same "the table has the mark" low_water:50% "$(dmsetup table bow0 | grep -o 'low
 same "and the number of arguments" 3 "$(dmsetup table bow0 | awk '{ print $5 }')"
 blkdiscard -qf -o $((8192 * 512)) -l $((4096 * 512)) /dev/mapper/bow0 || bail "cannot discard"
 bow_set bow0 1 || bail "no checkpoint"
+# says STATE STATUS: there was a uevent that does.
+says() {
+    sleep 1
+    grep -q "DM_BOW_STATE=$1 DM_BOW_STATUS=$2" "$work/uevents"
+}
+of_uevents "a uevent says that the checkpoint was taken" says 1 ok
 before=$(events bow0)
 
 put 10 100
@@ -69,5 +75,6 @@ put 451 1
 same "one that is: an event again" $((before + 2)) "$(events bow0)"
 of_uevents "one that is: a uevent again" count_is 2 low
 bow_set bow0 2 || bail "no commit"
+of_uevents "a uevent says that it was committed" says 2 ok
 same "after the commit: status" ok "$(bow_field bow0 error)"
 check "remove" bow_remove bow0

@@ -3,7 +3,7 @@
 # The state file and the messages take the next state and nothing else.
 . "$(dirname "$0")/lib.sh"
 . "$here/common/bow.sh"
-plan 49
+plan 52
 load_bow
 
 dev=$(slice data 4096)
@@ -57,9 +57,17 @@ fails "and checkpoint" "bow.*(accept|takes)" bow_message bow0 checkpoint
 check "2 is followed by 0" bow_set bow0 0
 same "which is read back" 0 "$(cat "$file")"
 refuses 0 0 2
-check "the next checkpoint needs no trim" bow_set bow0 1
-check "and is committed" bow_set bow0 2
-check "the message track goes on from there" bow_message bow0 track
+# raises NAME COMMAND...: the command succeeds, and one event is raised. 2 results.
+raises() {
+    local name=$1 before
+    before=$(events bow0)
+    shift
+    check "$name" "$@"
+    same "$name: one event" $((before + 1)) "$(events bow0)"
+}
+raises "the next checkpoint needs no trim" bow_set bow0 1
+raises "and is committed" bow_set bow0 2
+raises "the message track goes on from there" bow_message bow0 track
 same "and the state is 0 again" 0 "$(cat "$file")"
 check "remove" bow_remove bow0
 no_log "afterwards" "$dev"

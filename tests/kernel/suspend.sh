@@ -3,7 +3,7 @@
 # Suspend, resume and reload under load, in state 0 and 1.
 . "$(dirname "$0")/lib.sh"
 . "$here/common/bow.sh"
-plan 15
+plan 16
 load_bow
 
 dev=$(slice data 65536)
@@ -35,9 +35,11 @@ done
 
 # While the device stays suspended.
 dmsetup suspend bow0
+before=$(events bow0)
 fails "while it is suspended the state file refuses" "suspended.*message" bow_set bow0 2
 same "and can be read" 1 "$(bow_state bow0)"
 check "a message is taken" timeout 60 dmsetup message bow0 0 commit
+same "without an event" "$before" "$(events bow0)"
 dmsetup resume bow0
 same "and it is 2" 2 "$(bow_state bow0)"
 check "everything reads as before" exercise verify /dev/mapper/bow0

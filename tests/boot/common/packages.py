@@ -25,6 +25,8 @@ from rename import Change  # noqa: E402
 
 APP = "machine-app"
 META = "machine-modules"
+# Named as what writes to the places of a boot loader.
+LOADER = "grub-efi-machine"
 STEPS = 16
 
 # Makes all initramfs anew, with whichever of the two makes them.
@@ -67,6 +69,9 @@ HARM = {
         "postinst": "#!/bin/sh\nmkdir -p /usr/share/machine-app\n"
                     "while :; do dd if=/dev/zero bs=1M count=8 conv=fsync status=none; sleep 0.5; done "
                     ">>/usr/share/machine-app/fill\n"}},
+    "emergency": {"scripts": {
+        "postinst": "#!/bin/sh\nset -e\n"
+                    "echo '/dev/disk/by-uuid/none /machine-app ext4 x-systemd.device-timeout=5 0 2' >>/etc/fstab\n"}},
     # As ext4 does it by itself when it cannot write.
     "turns-read-only": {"scripts": {"postinst": "#!/bin/sh\nsync\nmount -o remount,abort /\nexit 1\n"}},
     "init-hangs": {
@@ -121,6 +126,7 @@ def main():
         bow = tree / "bow"
         archive.copy(sorted(debs.glob("*.deb")), bow)
         app(bow, "1")
+        archive.build(bow, LOADER, "1")
         archive.build(bow, META, "1", Depends=f"dm-bow-modules-{record['RELEASE']}")
         module = next(debs.glob("dm-bow-modules-*.deb"))
         for name, kernel, steps in (("upgrade", "newer", 1), ("kernel-panics", "panics", 2)):

@@ -202,7 +202,7 @@ class Scenario:
         try:
             value = json.loads(history.output)
         except ValueError:
-            return {}
+            return {"outcome": f"not JSON: {history}"}
         updates = value.get("updates", []) if isinstance(value, dict) else value
         return updates[-1] if updates else {}
 

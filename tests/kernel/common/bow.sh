@@ -45,6 +45,22 @@ bow_message() {
     dmsetup message "$1" 0 "$2"
 }
 
+# nowait read|write SECTOR: one block of bow0 with RWF_NOWAIT, past the page cache.
+nowait() {
+    python3 -I -S - "$@" <<'END'
+import mmap, os, sys
+way, sector = sys.argv[1], int(sys.argv[2])
+fd = os.open("/dev/mapper/bow0", os.O_RDWR | os.O_DIRECT)
+with mmap.mmap(-1, 4096) as block:
+    if way == "write":
+        block[:] = b"n" * 4096
+        done = os.pwritev(fd, [block], sector * 512, os.RWF_NOWAIT)
+    else:
+        done = os.preadv(fd, [block], sector * 512, os.RWF_NOWAIT)
+sys.exit(done != 4096)
+END
+}
+
 # events NAME: how many events the device has raised.
 events() {
     dmsetup info -c --noheadings -o events "$1"
