@@ -9,7 +9,10 @@
 set -euo pipefail
 umask 022
 
-top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+# That of a user, which `su` and cron leave as it is, lacks them.
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+
+top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 scripts=$top/scripts
 build=$top/build
 cache=${DM_BOW_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/dm-bow}
@@ -74,14 +77,24 @@ module_dir=$build/module bin=$build/bin
 [ "${SERIES:-${kernels%% *}}" = "${kernels%% *}" ] || module_dir=$build/module-${SERIES//:/-}
 [ "$arch" = "${architectures%% *}" ] || module_dir=$module_dir-$arch bin=$bin-$arch
 
-# The command prefix for what only root may do.
+# A proxy that apt alone knows of: what makes a tree does not read the host's configuration.
+if [ -z "${http_proxy:-}" ] && command -v apt-config >/dev/null; then
+    proxy=$(apt-config dump --format '%v' Acquire::http::Proxy)
+    case $proxy in http*) export http_proxy=$proxy ;; esac
+fi
+
+# The command prefix for what only root may do. sudo makes the environment new.
 as_root() {
+    local name network=()
     if [ "$(id -u)" = 0 ]; then
         "$@"
-    else
-        need_root
-        sudo -- "$@"
+        return
     fi
+    need_root
+    for name in $(compgen -e); do
+        case $name in *_proxy | *_PROXY) network+=("$name=${!name}") ;; esac
+    done
+    sudo -- env ${network[@]+"${network[@]}"} "$@"
 }
 
 need_root() {
@@ -155,6 +168,16 @@ scratch() {
     mkdir -p "$build/tmp" "$build/log"
     work=$(mktemp -d "$build/tmp/$1.XXXXXX")
     trap 'rm -rf "$work"' EXIT
+}
+
+# project_files [PATH]...: the project's files below these, in a copy without git too.
+project_files() {
+    (
+        cd "$top"
+        git -c safe.directory="$top" ls-files -co --exclude-standard -- "$@" 2>/dev/null ||
+            find "${@:-.}" \( -path ./build -o -path ./.git -o -name target -o -name __pycache__ \) -prune -o -type f -print |
+                sed 's,^\./,,'
+    )
 }
 
 # Free megabytes that a step needs, checked before it starts.
