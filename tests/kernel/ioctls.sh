@@ -4,7 +4,7 @@
 . "$(dirname "$0")/lib.sh"
 . "$here/common/bow.sh"
 command -v setpriv >/dev/null || skip_all "there is no setpriv"
-modprobe -q loop
+need_module loop
 plan 6
 load_bow
 
