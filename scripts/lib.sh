@@ -77,15 +77,18 @@ module_dir=$build/module bin=$build/bin
 [ "${SERIES:-${kernels%% *}}" = "${kernels%% *}" ] || module_dir=$build/module-${SERIES//:/-}
 [ "$arch" = "${architectures%% *}" ] || module_dir=$module_dir-$arch bin=$bin-$arch
 
-# A proxy that apt alone knows of: what makes a tree does not read the host's configuration.
-if [ -z "${http_proxy:-}" ] && command -v apt-config >/dev/null; then
+# A proxy that apt alone knows of: what makes a tree, or runs in one, does not read the host's configuration.
+find_proxy() {
+    local proxy
+    [ -z "${http_proxy:-}" ] && command -v apt-config >/dev/null || return 0
     proxy=$(apt-config dump --format '%v' Acquire::http::Proxy)
     case $proxy in http*) export http_proxy=$proxy ;; esac
-fi
+}
 
 # The command prefix for what only root may do. sudo makes the environment new.
 as_root() {
     local name network=()
+    find_proxy
     if [ "$(id -u)" = 0 ]; then
         "$@"
         return

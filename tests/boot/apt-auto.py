@@ -18,5 +18,5 @@ def run(t):
     t.reboot(1200)
     t.new_system()
     t.same("both upgrades are kept", "version 3", t.output("machine-app"))
-    t.same("as one update", "1", t.output("bowctl history --json | grep -c '\"outcome\"'; true"))
+    t.same("as one update", 1, len(t.history()))
     t.finish()

@@ -27,6 +27,6 @@ def run(t):
         t.same("of the package too", good, t.version("machine-app"))
     history = t.output("bowctl history")
     t.tell(history)
-    t.same("the history has all", "10", t.output("bowctl history --json | grep -c '\"outcome\"'"))
+    t.same("the history has all", 10, len(t.history()))
     t.same("packages are whole", "", t.output("dpkg --audit"))
     t.finish()

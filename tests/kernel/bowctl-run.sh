@@ -41,8 +41,7 @@ user=$!
 ends 9 "a device in use" bowctl run --on bow0 -- sh -c "echo bad >$mnt/file; exit 3"
 check "which is said" grep -q "in use" "$work/said"
 is bad 1 "nothing is undone yet"
-same "but the log says that it is to be" restore "$(bowctl status --json bow0 | python3 -c \
-    'import json, sys; print(json.load(sys.stdin)[0]["header"]["boot_action"])')"
+same "but the log says that it is to be" restore "$(log_header bow0 boot_action)"
 kill "$user"
 wait "$user" 2>/dev/null
 ends 0 "rolled back when it is not in use any more" bowctl rollback bow0
@@ -52,10 +51,6 @@ umount "$mnt" && bow_remove bow0 || bail "in use"
 
 #### What an initramfs calls, with a device that is not the root
 
-# tries: how many boots may still be tried.
-tries() {
-    bowctl status --json "$dev" | python3 -c 'import json, sys; print(json.load(sys.stdin)[0]["header"]["boot_tries_left"])'
-}
 # start: boots once more. Sets status.
 start() {
     ends "$1" "$2" bowctl boot --name bow0 --fs-type ext4 "$dev"
@@ -70,10 +65,10 @@ echo tried >"$mnt/file"
 umount "$mnt" && bow_remove bow0 || bail "in use"
 check "a dry run names the decision" sh -c "bowctl boot --dry-run --name bow0 $dev | grep 'Try { left: 1 }'"
 start 0 "the first try"
-same "one is left" 1 "$(tries)"
+same "one is left" 1 "$(log_header "$dev" boot_tries_left)"
 bow_remove bow0 || bail "in use"
 start 0 "the second try"
-same "none is left" 0 "$(tries)"
+same "none is left" 0 "$(log_header "$dev" boot_tries_left)"
 mount -o ro /dev/mapper/bow0 "$mnt" && is tried 1 "the new state is there"
 umount "$mnt" && bow_remove bow0 || bail "in use"
 start 0 "there is no third try"
@@ -81,18 +76,15 @@ mount -o ro /dev/mapper/bow0 "$mnt" && is good 0 "the old state is back"
 umount "$mnt" && bow_remove bow0 || bail "in use"
 
 # Said in state 0, so that no power cut comes in between.
-action() {
-    bowctl status --json bow0 | python3 -c 'import json, sys; print(json.load(sys.stdin)[0]["header"]["boot_action"])'
-}
 bowctl create bow0 "$dev" >/dev/null && dmsetup mknodes && mount /dev/mapper/bow0 "$mnt" && fstrim "$mnt" &&
     umount "$mnt" || bail "no device"
 check "before a checkpoint is taken" bow_message bow0 "boot restore"
 bow_set bow0 1 || bail "no checkpoint"
-same "its log begins with it" restore "$(action)"
+same "its log begins with it" restore "$(log_header bow0 boot_action)"
 bow_set bow0 2
 fails "not when it was committed" "Invalid argument" bow_message bow0 "boot restore"
 bow_set bow0 0 && bow_set bow0 1 || bail "no other checkpoint"
-same "it was for one checkpoint" none "$(action)"
+same "it was for one checkpoint" none "$(log_header bow0 boot_action)"
 bow_set bow0 2 && bow_remove bow0 || bail "in use"
 
 bowctl create bow0 "$dev" >/dev/null && dmsetup mknodes && mount /dev/mapper/bow0 "$mnt" &&

@@ -14,13 +14,7 @@ blkdiscard -qf -o 24M -l 256K /dev/mapper/bow0 && bow_set bow0 1 || bail "no che
 # Written in state 1, so that its discard gives space back.
 dd if=/dev/zero of=/dev/mapper/bow0 bs=32K seek=768 count=1 oflag=direct conv=notrunc status=none || bail "no write"
 # A write every other block, 2000 at a time.
-{
-    printf '%s\n' "fio version 2 iolog" "/dev/mapper/bow0 add" "/dev/mapper/bow0 open"
-    for ((i = 0; i < 2000; i++)); do echo "/dev/mapper/bow0 write $(((10 + 2 * i) * 4096)) 4096"; done
-    echo "/dev/mapper/bow0 close"
-} >"$work/writes"
-fio --name=many --read_iolog="$work/writes" --replay_no_stall=1 --ioengine=libaio --direct=1 --iodepth=2000 \
-    >"$work/fio" 2>&1 &
+fio_writes 10 2000 &
 many=$!
 # sleeps: the process that submits is not to be disturbed.
 sleeps() {

@@ -22,16 +22,8 @@ delays 0 0 || bail "no dm-delay"
 bow_create bow0 /dev/mapper/test-delay block_size:4096 on_full:wait || bail "no device"
 blkdiscard -qf -o $((8192 * 512)) -l $((512 * 512)) /dev/mapper/bow0 || bail "cannot discard"
 bow_set bow0 1 && delays 2000 2000 || bail "no checkpoint"
-{
-    printf '%s\n' "fio version 2 iolog" "/dev/mapper/bow0 add" "/dev/mapper/bow0 open"
-    for ((i = 0; i < 300; i++)); do
-        echo "/dev/mapper/bow0 write $(((block + 2 * i) * 4096)) 4096"
-    done
-    echo "/dev/mapper/bow0 close"
-} >"$work/writes"
 free=$(bow_field bow0 free)
-fio --name=many --read_iolog="$work/writes" --replay_no_stall=1 --ioengine=libaio --direct=1 --iodepth=300 \
-    >"$work/fio.out" 2>&1 &
+fio_writes "$block" 300 &
 many=$!
 # The first batch begins, and takes three I/Os of the slow device.
 for _ in {1..300}; do

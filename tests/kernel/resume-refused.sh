@@ -10,7 +10,7 @@ dev=$(slice data 32768)
 exercise fill "$dev" >/dev/null && bow_create bow0 "$dev" block_size:1024 || bail "no device"
 exercise free /dev/mapper/bow0 16384+16384 >/dev/null && checkpoint bow0 || bail "no checkpoint"
 exercise run /dev/mapper/bow0 --range 0+4096 --mix write=1 --max 8 --ops 50 >/dev/null || bail "no writes"
-uuid=$(bowctl status --json bow0 | python3 -c 'import json, sys; print(json.load(sys.stdin)[0]["header"]["uuid"])')
+uuid=$(log_header bow0 uuid)
 bow_remove bow0 || bail "in use"
 dd if="$dev" of="$work/log" bs=512 count=1 iflag=direct status=none
 

@@ -195,16 +195,24 @@ class Scenario:
         self.same("packages are whole", "", self.output("dpkg --audit"))
         self.same("the history has it as committed", "committed", self.last_update().get("outcome"))
 
-    def last_update(self):
-        """Returns the last update of the history, once it is there."""
+    def history(self):
+        """Returns the updates of the history, once the one under way is there."""
         history = self.run("for i in $(seq 120); do test -e /var/lib/bow/pending.json || break; sleep 1; done; "
                            "bowctl history --json", 200, check=False)
         try:
-            value = json.loads(history.output)
+            return json.loads(history.output)
         except ValueError:
-            return {"outcome": f"not JSON: {history}"}
-        updates = value.get("updates", []) if isinstance(value, dict) else value
-        return updates[-1] if updates else {}
+            return [{"outcome": f"not JSON: {history}"}]
+
+    def last_update(self):
+        """Returns the last update of the history."""
+        return (self.history() or [{}])[-1]
+
+    def grub_counts_nothing(self, name):
+        """Checks that GRUB counts nothing, in a machine that is up."""
+        # grub-common.service truncates the environment block, and writes it anew.
+        self.run("systemctl is-system-running --wait >/dev/null || true")
+        self.same(name, "", self.output("grub-editenv list | grep bow_tries || true"))
 
     def harm(self, name, reason, boots=None, limit=2400):
         """Is the whole of a scenario whose update does harm: the machine comes back by itself. Returns the reason that

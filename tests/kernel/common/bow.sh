@@ -41,6 +41,12 @@ bow_field() {
     awk -v at="$at" '$3 == "bow" { print $at }' <<<"$line"
 }
 
+# log_header DEVICE FIELD: of the log on a device, or below a live one.
+log_header() {
+    bowctl status --json "$1" |
+        python3 -I -S -c 'import json, sys; print(json.load(sys.stdin)[0]["header"][sys.argv[1]])' "$2"
+}
+
 bow_message() {
     dmsetup message "$1" 0 "$2"
 }
@@ -59,6 +65,21 @@ with mmap.mmap(-1, 4096) as block:
         done = os.preadv(fd, [block], sector * 512, os.RWF_NOWAIT)
 sys.exit(done != 4096)
 END
+}
+
+# fio_writes FIRST COUNT: becomes fio, which writes every other block of bow0 from that one on, all at a time. For the
+# background.
+fio_writes() {
+    local number
+    {
+        printf '%s\n' "fio version 2 iolog" "/dev/mapper/bow0 add" "/dev/mapper/bow0 open"
+        for ((number = 0; number < $2; number++)); do
+            echo "/dev/mapper/bow0 write $((($1 + 2 * number) * 4096)) 4096"
+        done
+        echo "/dev/mapper/bow0 close"
+    } >"$work/writes"
+    exec fio --name=many --read_iolog="$work/writes" --replay_no_stall=1 --ioengine=libaio --direct=1 --iodepth="$2" \
+        >"$work/fio" 2>&1
 }
 
 # events NAME: how many events the device has raised.

@@ -383,6 +383,11 @@ pub fn next_boot(live: &Live) -> Option<Boot> {
     recovery::header(&device).ok().map(|header| header.boot)
 }
 
+/// Returns the boot fields of the log if it says that the new state of the root file system may be tried.
+pub fn armed() -> Option<Boot> {
+    next_boot(&super::live()?).filter(|boot| boot.action == Boot::TRY)
+}
+
 /// Returns whether the log of a live device says that the next boot restores.
 pub fn next_boot_restores(live: &Live) -> bool {
     next_boot(live).is_some_and(|boot| boot.action == Boot::RESTORE)

@@ -2,7 +2,6 @@
 
 //! Commands that apt calls before and after dpkg.
 
-use bow_decisions::log::Boot;
 use bow_decisions::state::State;
 
 use crate::commands::print;
@@ -62,10 +61,9 @@ pub(super) fn before(packages: &[String]) -> Result {
         }
         // More for an update that is complete: until this is through, a boot goes back. After it, apt arms again.
         let records = Records::default();
-        let is_armed = begin::next_boot(&live).is_some_and(|boot| boot.action == Boot::TRY);
         if let Some(pending) = records
             .pending()
-            .filter(|pending| pending.by_apt || is_armed)
+            .filter(|pending| pending.by_apt || begin::armed().is_some())
         {
             begin::disarm(&live)?;
             return records.set_pending(&Pending {

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use bow_decisions::log::{probe, Boot, SECTOR_SIZE};
+use bow_decisions::log::{probe, SECTOR_SIZE};
 use bow_decisions::state::State;
 use rustix::fs::{accessat, AtFlags};
 
@@ -110,7 +110,7 @@ fn low_space(live: &Live, config: &Config, free: u64) -> Result {
 
 /// Ends an update in the history when no checkpoint is open any more.
 pub(super) fn settle() -> Result {
-    let alone = begin::alone()?;
+    let _alone = begin::alone()?;
 
     if let Some(live) = crate::root::live() {
         if live.state()? == State::Checkpoint {
@@ -121,7 +121,6 @@ pub(super) fn settle() -> Result {
     if let Err(failure) = grub::unset_tries() {
         complain!("{failure}");
     }
-    drop(alone);
     if let Some(ended) = begin::settle("committed")? {
         let level = match ended.outcome {
             Outcome::Committed => "<5>",
@@ -140,17 +139,12 @@ pub(super) fn settle() -> Result {
 
 /// Has GRUB not count while the machine hibernates: to wake up is no try.
 pub(super) fn before_sleep() -> Result {
-    armed().map_or(Ok(()), |_| grub::unset_tries())
+    begin::armed().map_or(Ok(()), |_| grub::unset_tries())
 }
 
 /// Has GRUB count again, from what is left.
 pub(super) fn after_sleep() -> Result {
-    armed().map_or(Ok(()), |boot| grub::set_tries(boot.tries_left).map(drop))
-}
-
-/// Returns the boot fields of the log if the new state may be tried at the next boot.
-fn armed() -> Option<Boot> {
-    begin::next_boot(&crate::root::live()?).filter(|boot| boot.action == Boot::TRY)
+    begin::armed().map_or(Ok(()), |boot| grub::set_tries(boot.tries_left).map(drop))
 }
 
 /// Waits until the trial has ended, and reboots if it does not end in time.
