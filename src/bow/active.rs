@@ -73,7 +73,8 @@ pub(super) struct Active {
     pub(super) failed: bool,
     /// Set when a write has found no free space.
     pub(super) full: bool,
-    /// Set when the write that failed would have moved the first block: the place of that block is not known.
+    /// Set when it is not known where the first block is, or what stands behind the log in its place: a write that
+    /// would have moved it has failed, or one of the whole first block. I/O to the first block fails from then on.
     pub(super) first_block_unknown: bool,
     /// Set during a drain, after which discarded space is free again.
     draining: bool,

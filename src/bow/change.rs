@@ -17,6 +17,10 @@
 //!   mount the underlying device, but not from a boot loader ([`cover`](crate::decisions::cover)).
 //! - 1 → 2: the contents of the relocated first block are written to the other sectors while the first
 //!   sector is still the log. Then the whole block is written, of which only the first sector changes.
+//!
+//! Of a write that failed nobody knows whether it took effect. Where that is so of a write that decides, and of the
+//! one that would take it back, the device stays in state 1 and changes nothing that only one of the two would have
+//! ([`Active::first_block_unknown`]): what is on the device is then right either way.
 
 use super::{
     active::Active,
@@ -247,7 +251,8 @@ impl Worker {
     ///
     /// # Errors
     ///
-    /// `ENOMEM`, or those of [`begin`](Self::begin). The device is then in state 0 as before.
+    /// `ENOMEM`, or those of [`begin`](Self::begin). The device is then in state 0 as before, unless there is a
+    /// checkpoint whose first log may not have been written.
     #[inline(never)]
     fn take_checkpoint(&mut self, bow: &Arc<Bow>) -> Result {
         // Allocates all the memory while no bio is deferred yet.
@@ -268,7 +273,7 @@ impl Worker {
         bow.drain();
         bow.is_low_told.store(0, Relaxed);
         let result = self.begin(bow, buffer, nodes, memory, map, slots, place);
-        if result.is_ok() {
+        if self.active.is_some() {
             bow.in_flight.replace(Some(writable));
             bow.set_mode(Mode::State(State::Checkpoint));
         } else {
@@ -329,7 +334,12 @@ impl Worker {
                         device.name()
                     );
                 }
-                *bow.tracker.lock() = Some(active.take_tracker());
+                if active.first_block_unknown {
+                    active.publish(bow);
+                    self.active = Some(active);
+                } else {
+                    *bow.tracker.lock() = Some(active.take_tracker());
+                }
                 Err(error)
             }
         }
@@ -403,10 +413,12 @@ impl Active {
             // It is not known whether the write took effect. With the old contents back it has not.
             if device.commit(0, buffer, FIRST_BLOCK, bytes).is_err() {
                 pr_err!(
-                    "{}: the first block may hold a log of a checkpoint that failed; put it back \
-                     with `bowctl restore` before the device is used again\n",
+                    "{}: the first block cannot be written, and may hold the log; writes to unchanged blocks \
+                     and I/O to the first block fail until there is a commit or a reboot\n",
                     device.name()
                 );
+                self.failed = true;
+                self.first_block_unknown = true;
             }
             return Err(error);
         }
@@ -435,13 +447,22 @@ impl Active {
             self.checkpoint.set_boot(boot);
         }
         self.checkpoint.log().encode(&mut self.durable, crc32);
+        // A power cut in a change of state may have left contents of the file system behind the log.
+        self.write_covered_log(bow).inspect_err(|_| self.fail(bow))
+    }
+
+    /// Writes the log over the first block, and the cover after it. No batch is in flight.
+    ///
+    /// # Errors
+    ///
+    /// Those of the underlying device. What is behind the log may then be contents of the first block, which are
+    /// compared with that block later: so no I/O to the first block is acknowledged any more.
+    fn write_covered_log(&mut self, bow: &Bow) -> Result {
         self.buffer.write(LOG, self.checkpoint.cover())?;
         self.buffer.write(LOG, &self.durable)?;
-        // The whole block: a power cut in a change of state may have left contents of the file system there.
-        let bytes = bow.block.bytes() as usize;
         bow.device
-            .commit(0, &self.buffer, LOG, bytes)
-            .inspect_err(|_| self.fail(bow))
+            .commit(0, &self.buffer, LOG, bow.block.bytes() as usize)
+            .inspect_err(|_| self.first_block_unknown = true)
     }
 
     /// Copies the relocated first block back over the log. The last of these writes decides.
@@ -456,7 +477,11 @@ impl Active {
         device.read(self.checkpoint.first_block(), buffer, FIRST_BLOCK, bytes)?;
         if bytes > SECTOR_SIZE {
             fill_first_block(buffer, &self.durable)?;
-            device.commit(0, buffer, LOG, bytes)?;
+            if let Err(error) = device.commit(0, buffer, LOG, bytes) {
+                // The superblock may be there now for everybody to see, while it goes on changing elsewhere.
+                self.failed |= self.write_covered_log(bow).is_err();
+                return Err(error);
+            }
         }
         device
             .commit(0, buffer, FIRST_BLOCK, bytes)
