@@ -6,7 +6,7 @@
 . "$here/common/fs.sh"
 need_fs xfs
 need_fs btrfs
-plan 23
+plan 24
 load_bow
 
 begin() { # NAME MIB
@@ -39,13 +39,18 @@ check "above a device on bow: trimmed" test "$(bow_free bow0)" -gt $((32 << 20))
 clean "above a device on bow"
 
 begin apart 64
+# Programs of that namespace may be anybody's.
+printf '#!/bin/sh\ntouch %s/ran\n' "$work" >"$work/theirs"
+chmod +x "$work/theirs"
 mkfs.ext4 -q /dev/mapper/bow0
 unshare -m --propagation private sh -c \
-    "mount /dev/mapper/bow0 $mnt && echo x >$mnt/x && touch $work/up && exec sleep 1000" &
+    "mount /dev/mapper/bow0 $mnt && echo x >$mnt/x && mount --bind $work/theirs $(command -v fstrim) &&
+     touch $work/up && exec sleep 1000" &
 ns=$!
 for _ in {1..100}; do [ ! -e "$work/up" ] || break; sleep 0.2; done
 check "in another mount namespace: checkpoint" bowctl checkpoint bow0
 check "in another mount namespace: trimmed" test "$(bow_free bow0)" -gt $((32 << 20))
+check "in another mount namespace: none of its programs was run" test ! -e "$work/ran"
 fails "in another mount namespace: remove says so" "namespace of process" bowctl remove bow0
 kill "$ns" && wait "$ns" 2>/dev/null
 clean "in another mount namespace"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Freezing and trimming a mounted file system.
+//! Freezing a mounted file system.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -10,42 +10,6 @@ use std::process::{Child, Command, Stdio};
 use rustix::fs::syncfs;
 
 use crate::error::{Code, CommandError, Result};
-use crate::mount::Mount;
-
-/// Discards all free space of the file system of a mount. Returns how many bytes, if `fstrim` says
-/// so.
-///
-/// # Errors
-///
-/// The error of `fstrim`.
-pub fn trim(mount: &Mount) -> Result<Option<u64>> {
-    let mut command = match mount.process {
-        None => Command::new("fstrim"),
-        // It resolves paths, so that it has to be where the path is valid.
-        Some(process) => {
-            let mut nsenter = Command::new("nsenter");
-
-            nsenter
-                .arg("--target")
-                .arg(process.to_string())
-                .args(["--mount", "--root", "--", "fstrim"]);
-            nsenter
-        }
-    };
-    let text = run(command.arg("--verbose").arg(&mount.point))?;
-
-    Ok(trimmed_bytes(&text))
-}
-
-/// Returns the number in `/mnt: 25.5 MiB (26738688 bytes) trimmed`.
-fn trimmed_bytes(text: &str) -> Option<u64> {
-    text.rsplit_once(" bytes)")?
-        .0
-        .rsplit_once('(')?
-        .1
-        .parse()
-        .ok()
-}
 
 /// The script of the helper that freezes, says so, and thaws when there is nothing more to be told, because this
 /// process says so or because it is gone. Its standard output is the directory that is mounted, which needs no path.
@@ -167,8 +131,7 @@ impl Frozen {
                     run(Command::new("fsfreeze")
                         .args(["--unfreeze", "/proc/self/fd/0"])
                         .stdin(root))
-                })
-                .map(drop),
+                }),
         }
     }
 }
@@ -179,15 +142,15 @@ impl Drop for Frozen {
     }
 }
 
-/// Runs a command of util-linux. Returns what it printed.
-fn run(command: &mut Command) -> Result<String> {
+/// Runs a command of util-linux.
+fn run(command: &mut Command) -> Result {
     let name = command.get_program().to_string_lossy().into_owned();
     let output = command.env("LC_ALL", "C").output().map_err(|error| {
         CommandError::io(&name, &error).advise(format!("Install `{name}` (package util-linux)."))
     })?;
 
     if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+        return Ok(());
     }
     Err(CommandError::new(
         Code::Failed,
@@ -198,15 +161,6 @@ fn run(command: &mut Command) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn fstrim_is_understood() {
-        let text = "/mnt: 25.5 MiB (26738688 bytes) trimmed on /dev/dm-0\n";
-
-        assert_eq!(trimmed_bytes(text), Some(26_738_688));
-        assert_eq!(trimmed_bytes("/mnt: 0 B (0 bytes) trimmed"), Some(0));
-        assert_eq!(trimmed_bytes(""), None);
-    }
 
     /// Returns what comes of a helper for which `freeze` and `thaw` stand for the two calls of `fsfreeze`.
     fn frozen(freeze: &str, thaw: &str) -> std::result::Result<Frozen, String> {

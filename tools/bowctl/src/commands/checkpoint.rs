@@ -6,13 +6,14 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use bow_decisions::state::State;
+use bow_fitrim::fitrim;
 use indicatif::HumanBytes;
 
 use super::{print, tell};
 use crate::device::{Access, FileDevice};
 use crate::error::{complain, Code, CommandError, Result};
 use crate::ext;
-use crate::freeze::{self, Frozen};
+use crate::freeze::Frozen;
 use crate::live::Live;
 use crate::signature;
 use crate::stack::{self, FileSystem};
@@ -128,12 +129,14 @@ fn trim(system: &FileSystem) -> Result {
     let shown = system.mount.shown();
 
     forget();
-    let trimmed = freeze::trim(&system.mount).map_err(|failure| {
-        failure.advise("`--no-trim` takes the checkpoint with what is known to be free.")
+    // Not by `fstrim`, which would have to run where its path is valid: in a container, that would be a program of the
+    // container's.
+    let bytes = fitrim(&system.root).map_err(|error| {
+        CommandError::io(format_args!("trimming {shown}"), &error.into())
+            .advise("`--no-trim` takes the checkpoint with what is known to be free.")
     })?;
     forget();
-    let bytes = trimmed.map_or(String::new(), |bytes| format!(": {bytes} bytes"));
-    print(&format!("trimmed {shown}{bytes}\n"))
+    print(&format!("trimmed {shown}: {bytes} bytes\n"))
 }
 
 /// Says what ext4's background zeroing of inode tables will cost.

@@ -57,7 +57,7 @@ pub enum Command {
     /// refuses, none has one.
     ///
     /// Warns if much less is known to be free than the file system has free, and if ext4 is still
-    /// zeroing inode tables. Uses fstrim(8) and fsfreeze(8). A file system that cannot be frozen is
+    /// zeroing inode tables. Uses fsfreeze(8). A file system that cannot be frozen is
     /// synced instead. Refuses the same layers as `bowctl create`, whoever made the device.
     Checkpoint(checkpoint::Args),
     /// Keep the new state: end the checkpoint of a live device, or of a plain device or image that
