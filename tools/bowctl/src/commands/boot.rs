@@ -22,7 +22,7 @@ use crate::root::begin::reboot_now;
 use crate::root::config::{Config, Root};
 use crate::root::decide::{decide, Decision, Found, Situation, Stop, Way, Why, Word, REPORT_TRIED};
 use crate::root::update::{self, Failure, Records, Report};
-use crate::root::{self, console, grub, marks, programs};
+use crate::root::{self, console, grub, marks, partition, programs};
 
 /// File that names the device to be mounted as the root, for the script that runs this.
 const ANSWER: &str = "/run/bow/root";
@@ -63,16 +63,10 @@ pub(super) fn run(args: &Args) -> Result {
     let by_config = Root::read();
     let device = match (&args.device, &by_config) {
         (Some(device), _) => device.clone(),
-        (None, Some(root)) => match root.wait(config.wait) {
+        (None, Some(root)) => match partition::find(&root.partition, config.wait)? {
             Some(node) => node,
-            None => {
-                // The kernel or the initramfs may still find its root by other means.
-                complain!(
-                    "bow: there is no partition with PARTUUID {}: booting without dm-bow",
-                    root.partition
-                );
-                return Ok(());
-            }
+            // The kernel or the initramfs may still find its root by other means.
+            None => return Ok(()),
         },
         (None, None) => {
             return Err(CommandError::new(

@@ -7,12 +7,9 @@
 //! it.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::error::{complain, CommandError, Result};
-use crate::users;
 
 /// The configuration.
 pub const PATH: &str = "/etc/bow.conf";
@@ -198,59 +195,6 @@ impl Root {
             .and_then(|()| fs::write(ROOT_PATH, text))
             .map_err(|error| CommandError::io(ROOT_PATH, &error))
     }
-
-    /// Returns the node of the partition, when there is one, which may take some time after the start of a machine.
-    pub fn wait(&self, patience: Duration) -> Option<PathBuf> {
-        let begun = Instant::now();
-
-        loop {
-            if let Some(node) = self.node() {
-                return Some(node);
-            }
-            if begun.elapsed() >= patience {
-                return None;
-            }
-            sleep(Duration::from_millis(100));
-        }
-    }
-
-    /// Returns the node of the partition.
-    pub fn node(&self) -> Option<PathBuf> {
-        let by_link = Path::new("/dev/disk/by-partuuid").join(&self.partition);
-
-        by_kernel(&self.partition).or_else(|| by_link.canonicalize().ok())
-    }
-}
-
-/// Returns the node of a partition by what the kernel itself says of partitions (since 6.14).
-fn by_kernel(partition: &str) -> Option<PathBuf> {
-    users::entries(Path::new("/sys/class/block"))
-        .find(|folder| {
-            users::read(&folder.join("uevent")).is_some_and(|text| {
-                text.lines()
-                    .filter_map(|line| line.strip_prefix("PARTUUID="))
-                    .any(|found| found.eq_ignore_ascii_case(partition))
-            })
-        })
-        .map(|folder| Path::new("/dev").join(users::file_name(&folder)))
-        .filter(|node| node.exists())
-}
-
-/// Returns the PARTUUID of the partition of a number (`major:minor`).
-pub fn partition_of(number: &str) -> Option<String> {
-    let by_kernel = || {
-        users::read(&users::sysfs(number).join("uevent"))?
-            .lines()
-            .find_map(|line| line.strip_prefix("PARTUUID="))
-            .map(str::to_ascii_lowercase)
-    };
-    let by_link = || {
-        users::entries(Path::new("/dev/disk/by-partuuid"))
-            .find(|link| users::number(link).as_deref() == Some(number))
-            .map(|link| users::file_name(&link))
-    };
-
-    by_kernel().or_else(by_link)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::{config, programs, rescue};
+use super::{partition, programs, rescue};
 use crate::live::Live;
 use crate::mount::{self, Mount};
 use crate::superblock::Superblock;
@@ -103,7 +103,7 @@ impl Facts {
 
         Some(Self {
             layer: layer(&base),
-            partition: config::partition_of(&base),
+            partition: partition::uuid(&base),
             node: users::node(&base).map(|node| node.display().to_string()),
             elsewhere,
             own_boot: at("/boot").is_some(),
@@ -169,7 +169,8 @@ impl Facts {
             add(
                 "partition",
                 Weight::Refused,
-                "the root file system is on no partition with a PARTUUID, by which the initramfs would find it."
+                "the root file system is on no partition with a PARTUUID of its own, by which the initramfs would find \
+                 it: the disk has no signature, or a copy of the disk is connected."
                     .to_owned(),
             );
         }
@@ -294,12 +295,14 @@ fn boot_entry(mount: &Path) -> Option<String> {
         .next()
 }
 
-/// Returns what the block device of a number is, if it is no partition.
+/// Returns what the block device of a number is, or is a partition of, if it is no partition of a disk.
 fn layer(number: &str) -> Option<String> {
-    let folder = users::sysfs(number);
+    let mut folder = users::sysfs(number);
+    let is_partition = folder.join("partition").exists();
 
-    if folder.join("partition").exists() {
-        return None;
+    if is_partition {
+        // The link leads to a folder in that of the disk.
+        folder = folder.canonicalize().ok()?.parent()?.to_owned();
     }
     let uuid = users::read(&folder.join("dm/uuid")).unwrap_or_default();
     let name = users::name(number);
@@ -314,6 +317,8 @@ fn layer(number: &str) -> Option<String> {
         format!("device mapper ({name})")
     } else if folder.join("loop").exists() {
         format!("a loop device ({name})")
+    } else if is_partition {
+        return None;
     } else if folder.exists() {
         format!("a whole disk ({name})")
     } else {

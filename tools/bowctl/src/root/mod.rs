@@ -13,6 +13,7 @@
 //! - [`rescue`]: what GRUB boots while a rollback is under way;
 //! - [`marks`]: files in /run that tell the parts of a boot about each other;
 //! - [`console`]: questions at the console;
+//! - [`partition`]: the partition of the root file system, and how it is found;
 //! - [`packages`]: what apt would change, and whether dpkg has changed anything;
 //! - [`programs`]: other programs.
 
@@ -26,6 +27,7 @@ pub mod initramfs;
 pub mod layout;
 pub mod marks;
 pub mod packages;
+pub mod partition;
 pub mod programs;
 pub mod rescue;
 pub mod update;
