@@ -67,7 +67,7 @@ impl Mount {
 
     /// Returns whether all of the file system is mounted, or of a subvolume of it, and not a directory of that.
     pub fn is_whole(&self) -> bool {
-        self.root == Path::new(self.option("subvol").unwrap_or("/"))
+        self.root == unescape(self.option("subvol").unwrap_or("/"))
     }
 
     /// Returns the number of the block device that is the source.
@@ -83,7 +83,7 @@ impl Mount {
         users::number(&self.outside(path)).or_else(|| users::number(path))
     }
 
-    /// Returns the value of an option of the file system.
+    /// Returns the value of an option of the file system, with `\ooo` for spaces, commas and the like.
     pub fn option(&self, name: &str) -> Option<&str> {
         self.options
             .split(',')
@@ -232,7 +232,8 @@ mod tests {
                     37 35 0:31 / /b rw - btrfs /dev/mapper/b rw\n\
                     38 35 8:1 / /c rw - xfs /dev/sda1 rw,logdev=/dev/sdb1,noquota\n\
                     39 35 0:31 /@ /d rw - btrfs /dev/mapper/b rw,subvolid=256,subvol=/@\n\
-                    40 35 0:31 /@/x /e rw - btrfs /dev/mapper/b rw,subvolid=256,subvol=/@\n";
+                    40 35 0:31 /@/x /e rw - btrfs /dev/mapper/b rw,subvolid=256,subvol=/@\n\
+                    41 35 0:31 /my\\040@,x /f rw - btrfs /dev/mapper/b rw,subvolid=257,subvol=/my\\040@\\054x\n";
         let mounts = parse(text, Some(7));
 
         assert_eq!(mounts[0].id, 36);
@@ -241,7 +242,7 @@ mod tests {
         assert_eq!(mounts[0].root, Path::new("/mnt1"));
         assert_eq!(mounts[0].flags, "rw,noatime");
         assert!(!mounts[0].is_whole() && mounts[1].is_whole() && mounts[2].is_whole());
-        assert!(mounts[3].is_whole() && !mounts[4].is_whole());
+        assert!(mounts[3].is_whole() && !mounts[4].is_whole() && mounts[5].is_whole());
         assert_eq!(
             mounts[0].outside(&mounts[0].point),
             Path::new("/proc/7/root/mnt/a b")
@@ -250,7 +251,7 @@ mod tests {
         assert_eq!(mounts[1].kind, "btrfs");
         assert_eq!(mounts[2].option("logdev"), Some("/dev/sdb1"));
         assert_eq!(mounts[2].option("log"), None);
-        assert_eq!(mounts.len(), 5);
+        assert_eq!(mounts.len(), 6);
     }
 
     /// Each mount that this process sees is reached by its own number, or hidden.

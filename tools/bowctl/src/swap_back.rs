@@ -148,7 +148,14 @@ fn mount_again(gone: &[Mount], mounts: &[Mount]) -> Result {
             ),
             _ => (
                 vec!["-t", &mount.kind],
-                format!("{},{}", mount.options, mount.flags),
+                // A subvolume of btrfs is named by its number too, in which nothing is escaped.
+                mount
+                    .options
+                    .split(',')
+                    .filter(|option| !option.starts_with("subvol="))
+                    .chain([mount.flags.as_str()])
+                    .collect::<Vec<_>>()
+                    .join(","),
                 mount.source.clone(),
             ),
         };
