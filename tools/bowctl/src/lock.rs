@@ -5,7 +5,7 @@
 //! Programs that change a block device lock its *whole disk* (<https://systemd.io/BLOCK_DEVICE_LOCKING>);
 //! udev holds a shared lock on it while it looks, which takes a moment.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
@@ -90,13 +90,12 @@ fn whole_disk(path: &Path) -> PathBuf {
 
 /// Returns who has a lock on a file.
 fn holders(file: &File) -> String {
-    let Ok(metadata) = file.metadata() else {
-        return "another process".to_owned();
-    };
-    let dev = metadata.dev();
-    let id = format!("{:02x}:{:02x}:{}", major(dev), minor(dev), metadata.ino());
-    let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
-    let names: Vec<_> = parse(&locks, &id).map(users::process).collect();
+    let names: Vec<_> = file
+        .metadata()
+        .map_or_else(|_| Vec::new(), |file| processes("FLOCK", &file))
+        .iter()
+        .map(|process| users::process(process))
+        .collect();
 
     if names.is_empty() {
         "another process".to_owned()
@@ -105,14 +104,35 @@ fn holders(file: &File) -> String {
     }
 }
 
-/// Returns the processes that have the file of an id locked, from the text of `/proc/locks`.
-fn parse<'a>(locks: &'a str, id: &'a str) -> impl Iterator<Item = &'a str> {
+/// Returns the names of the programs that have the file at `path` locked in the way of fcntl(2).
+pub fn programs_with(path: &Path) -> Vec<String> {
+    let Ok(file) = path.metadata() else {
+        return Vec::new();
+    };
+
+    processes("POSIX", &file)
+        .iter()
+        .filter_map(|process| users::read(&Path::new("/proc").join(process).join("comm")))
+        .collect()
+}
+
+/// Returns the processes that have a lock of a kind on a file.
+fn processes(kind: &str, file: &Metadata) -> Vec<String> {
+    let dev = file.dev();
+    let id = format!("{:02x}:{:02x}:{}", major(dev), minor(dev), file.ino());
+    let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
+
+    parse(&locks, kind, &id).map(str::to_owned).collect()
+}
+
+/// Returns the processes that have a lock of a kind on the file of an id, from the text of `/proc/locks`.
+fn parse<'a>(locks: &'a str, kind: &'a str, id: &'a str) -> impl Iterator<Item = &'a str> {
     locks.lines().filter_map(move |line| {
         // 1: FLOCK  ADVISORY  WRITE 708 08:01:131 0 EOF; those that wait have an arrow.
         let fields: Vec<_> = line.split_whitespace().collect();
 
         match fields.as_slice() {
-            [_, "FLOCK", _, _, process, file, ..] if *file == id => Some(*process),
+            [_, found, _, _, process, file, ..] if *found == kind && *file == id => Some(*process),
             _ => None,
         }
     })
@@ -129,6 +149,21 @@ mod tests {
                     3: FLOCK  ADVISORY  WRITE 710 00:06:132 0 EOF\n\
                     3: -> FLOCK  ADVISORY  WRITE 711 00:06:131 0 EOF\n";
 
-        assert_eq!(parse(text, "00:06:131").collect::<Vec<_>>(), ["708"]);
+        let of = |kind| parse(text, kind, "00:06:131").collect::<Vec<_>>();
+        assert_eq!(of("FLOCK"), ["708"]);
+        assert_eq!(of("POSIX"), ["709"]);
+    }
+
+    #[test]
+    fn a_program_with_a_lock_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+
+        assert_eq!(programs_with(&path), [""; 0]);
+        let file = File::create(&path).unwrap();
+        assert_eq!(programs_with(&path), [""; 0]);
+        rustix::fs::fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive).unwrap();
+        let own = users::read(Path::new("/proc/self/comm")).unwrap();
+        assert_eq!(programs_with(&path), [own]);
     }
 }

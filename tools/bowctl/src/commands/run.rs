@@ -109,8 +109,12 @@ fn of_root(args: &Args) -> Result {
         return end(reboot, &signals);
     }
     if let Err(failure) = &done {
-        // Such as a download that fails, or a person who answers no.
-        if before.is_some() && before == Database::read() && !begin::is_rollback_asked_for() {
+        // Such as a download that fails, or a person who answers no. dpkg may outlive an apt that was interrupted, and
+        // be about to begin.
+        let untouched =
+            !packages::is_dpkg_at_work() && before.is_some() && before == Database::read();
+
+        if untouched && !begin::is_rollback_asked_for() {
             begin::abandon(&live)?;
             return Err(CommandError::new(
                 Code::Failed,

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Packages: those that a command of apt would change, and whether dpkg has changed any.
+//! Packages: those that a command of apt would change, and whether dpkg has changed any, or is at it.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::programs;
+use crate::lock;
 
 /// Directory of dpkg's database.
 const DPKG: &str = "/var/lib/dpkg";
@@ -65,6 +66,15 @@ impl Database {
 
         Some(Self([version("status")?, version("updates")?]))
     }
+}
+
+/// Returns whether dpkg is at work.
+///
+/// It has its database locked then. apt does too while it asks its questions, but not while dpkg runs.
+pub fn is_dpkg_at_work() -> bool {
+    lock::programs_with(&Path::new(DPKG).join("lock"))
+        .iter()
+        .any(|program| program == "dpkg")
 }
 
 #[cfg(test)]
