@@ -35,7 +35,8 @@ fn changed_packages(simulation: &str) -> Vec<String> {
         .filter_map(|line| {
             let mut words = line.split_whitespace();
 
-            matches!(words.next()?, "Inst" | "Remv" | "Purg").then_some(())?;
+            // One that is unpacked already is only configured.
+            matches!(words.next()?, "Inst" | "Conf" | "Remv" | "Purg").then_some(())?;
             Some(words.next()?.to_owned())
         })
         .collect();
@@ -87,9 +88,10 @@ mod tests {
                     Reading package lists...\n\
                     Inst libc6 [2.41-12] (2.41-13 Debian:13.3/stable [amd64])\n\
                     Remv old [1]\n\
-                    Conf libc6 (2.41-13 Debian:13.3/stable [amd64])\n";
+                    Conf libc6 (2.41-13 Debian:13.3/stable [amd64])\n\
+                    Conf unpacked (1 Debian:13.3/stable [all])\n";
 
-        assert_eq!(changed_packages(text), ["libc6", "old"]);
+        assert_eq!(changed_packages(text), ["libc6", "old", "unpacked"]);
         assert_eq!(changed_packages("0 upgraded, 0 newly installed\n"), [""; 0]);
     }
 

@@ -124,6 +124,31 @@ pub(super) fn after() -> Result {
 mod tests {
     use super::*;
 
+    /// apt has a line for each step; a package that is only configured was unpacked before.
+    #[test]
+    fn the_hook_names_each_package_once() {
+        let hook = include_str!("../../../../root/apt/apt-before");
+        let line = hook
+            .lines()
+            .find(|line| line.starts_with("packages="))
+            .unwrap();
+        let said = "VERSION 3\nAPT::Architecture=amd64\n\n\
+                    libc6 1 amd64 same < 2 amd64 same /var/cache/apt/archives/libc6_2_amd64.deb\n\
+                    old 1 all none > - - none **REMOVE**\n\
+                    libc6 1 amd64 same < 2 amd64 same **CONFIGURE**\n\
+                    grub-efi-amd64 2 amd64 none = 2 amd64 none **CONFIGURE**\n";
+        let script = format!("{line}\necho $packages");
+        let output = std::process::Command::new("sh")
+            .args(["-c", &format!("printf '%s' \"$1\" | {{ {script}\n}}"), "sh", said])
+            .output()
+            .unwrap();
+
+        assert_eq!(
+            String::from_utf8_lossy(&output.stdout),
+            "grub-efi-amd64 libc6 old\n"
+        );
+    }
+
     #[test]
     fn packages_of_boot_loaders() {
         let packages = [
