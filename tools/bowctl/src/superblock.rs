@@ -2,6 +2,8 @@
 
 //! The superblock of ext2, ext3 and ext4: the fields that bowctl looks at.
 
+use crate::words;
+
 /// Superblock of a file system of the ext family.
 pub struct Superblock([u8; Superblock::LEN]);
 
@@ -62,6 +64,14 @@ impl Superblock {
     /// Returns the time of the last full check.
     pub fn checked(&self) -> u64 {
         self.time(0x40, 0x277)
+    }
+
+    /// Returns the UUID, as blkid prints it.
+    pub fn uuid(&self) -> String {
+        let mut bytes = [0; 16];
+
+        bytes.copy_from_slice(&self.0[0x68..0x78]);
+        words::uuid(&bytes)
     }
 
     /// Returns whether metadata has checksums, the superblock's own among them.
@@ -141,4 +151,23 @@ pub struct Descriptors {
     pub size: usize,
     /// Number of descriptors.
     pub count: usize,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_uuid_is_as_blkid_prints_it() {
+        let mut bytes = [0; Superblock::LEN];
+
+        bytes[0x38..0x3a].copy_from_slice(&Superblock::MAGIC.to_le_bytes());
+        for (number, byte) in (1..).zip(&mut bytes[0x68..0x78]) {
+            *byte = number;
+        }
+        assert_eq!(
+            Superblock::new(bytes).unwrap().uuid(),
+            "01020304-0506-0708-090a-0b0c0d0e0f10"
+        );
+    }
 }

@@ -2,6 +2,7 @@
 
 //! Figures in words, and as a bar.
 
+use std::fmt::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bow_decisions::log::SECTOR_SIZE;
@@ -9,6 +10,19 @@ use indicatif::HumanBytes;
 
 /// Width of a bar in characters, without its brackets.
 const BAR: usize = 40;
+
+/// Formats a UUID as it is usually written.
+pub fn uuid(bytes: &[u8; 16]) -> String {
+    let mut text = String::new();
+
+    for (index, byte) in bytes.iter().enumerate() {
+        if matches!(index, 4 | 6 | 8 | 10) {
+            text.push('-');
+        }
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}
 
 /// Formats a number of seconds by its two largest units.
 pub fn duration(seconds: u64) -> String {

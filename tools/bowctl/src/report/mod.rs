@@ -7,13 +7,14 @@
 
 use std::fmt::Write as _;
 
-use bow_decisions::log::{Entry, Header, Identity, SECTOR_SIZE};
+use bow_decisions::log::{Entry, Header, SECTOR_SIZE};
 use bow_decisions::state::State;
 use serde::Serialize;
 
 use crate::recovery::leftovers::Record;
 use crate::recovery::sector_set::SectorSet;
 use crate::recovery::Checked;
+use crate::words::uuid;
 
 mod status;
 
@@ -160,7 +161,7 @@ impl Block {
             sequence: header.sequence,
             count: header.count,
             sector0: header.sector0,
-            uuid: header.identity.map(|identity| uuid(&identity)),
+            uuid: header.identity.map(|identity| uuid(&identity.uuid)),
             time: header.identity.map(|identity| identity.time),
             free_map_sector: header.free_map.map(|map| map.sector),
             free_map_blocks: header.free_map.map(|map| map.blocks),
@@ -283,19 +284,6 @@ impl Log {
         }
         text
     }
-}
-
-/// Returns the uuid as it is usually written.
-fn uuid(identity: &Identity) -> String {
-    let mut text = String::new();
-
-    for (index, byte) in identity.uuid.iter().enumerate() {
-        if matches!(index, 4 | 6 | 8 | 10) {
-            text.push('-');
-        }
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
 }
 
 /// Formats seconds since the epoch as a date and time of UTC.

@@ -328,7 +328,7 @@ fn layer(number: &str) -> Option<String> {
 
 /// Reads the superblock of the ext4 on the block device of a number. The page cache has it also where the log hides
 /// it, since it is mounted.
-fn superblock(number: &str) -> Option<Superblock> {
+pub(super) fn superblock(number: &str) -> Option<Superblock> {
     let read = || -> io::Result<Vec<u8>> {
         let node = users::node(number).ok_or(io::ErrorKind::NotFound)?;
         let mut first = vec![0; Superblock::OFFSET + Superblock::LEN];

@@ -9,13 +9,14 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::fstatvfs;
+use rustix::fs::{fstatvfs, major, minor};
 
-use super::grub;
 use super::initramfs::{self, Bootable};
 use super::update::{self, Records};
+use super::{grub, layout};
 use crate::error::{Code, CommandError, Result};
 use crate::users;
 
@@ -38,13 +39,17 @@ pub struct Rescue {
 impl Rescue {
     /// Finds the partition. Returns `None` where GRUB is not started by UEFI from one that is mounted.
     pub fn find() -> Option<Self> {
-        MOUNTS.iter().find_map(|mount| Self::at(Path::new(mount)))
+        let uuid = boot_uuid()?;
+
+        MOUNTS
+            .iter()
+            .find_map(|mount| Self::at(Path::new(mount), &uuid))
     }
 
-    fn at(mount: &Path) -> Option<Self> {
+    fn at(mount: &Path, uuid: &str) -> Option<Self> {
         let configurations: Vec<_> = users::entries(&mount.join("EFI"))
             .map(|folder| folder.join("grub.cfg"))
-            .filter(|path| fs::read_to_string(path).is_ok_and(|text| text.contains("configfile ")))
+            .filter(|path| fs::read_to_string(path).is_ok_and(|text| is_for(&text, uuid)))
             .collect();
 
         (!configurations.is_empty()).then(|| Self {
@@ -159,6 +164,27 @@ impl Rescue {
     }
 }
 
+/// Returns the UUID of the file system that /boot is on.
+fn boot_uuid() -> Option<String> {
+    let dev = fs::metadata("/boot").ok()?.dev();
+    let number = format!("{}:{}", major(dev), minor(dev));
+
+    Some(layout::superblock(&number)?.uuid())
+}
+
+/// Returns whether a configuration of GRUB goes on to one on the file system of a UUID. Other systems may have theirs
+/// on the same partition.
+fn is_for(text: &str, uuid: &str) -> bool {
+    let searches = text.lines().map(str::trim).any(|line| {
+        line.starts_with("search")
+            && line
+                .split_whitespace()
+                .any(|word| word.eq_ignore_ascii_case(uuid))
+    });
+
+    searches && text.contains("configfile ")
+}
+
 /// Returns whether two files have the same contents.
 fn is_same(one: &Path, other: &Path) -> bool {
     let read = |path| fs::read(path).ok();
@@ -241,7 +267,7 @@ mod tests {
 
         fs::create_dir_all(&efi).unwrap();
         fs::write(efi.join("grub.cfg"), PLAIN).unwrap();
-        let rescue = Rescue::at(folder.path()).unwrap();
+        let rescue = Rescue::at(folder.path(), "1-2").unwrap();
         (folder, rescue)
     }
 
@@ -251,10 +277,15 @@ mod tests {
         let efi = folder.path().join("EFI/debian");
 
         fs::create_dir_all(&efi).unwrap();
-        assert!(Rescue::at(folder.path()).is_none());
+        assert!(Rescue::at(folder.path(), "1-2").is_none());
         fs::write(efi.join("grub.cfg"), PLAIN).unwrap();
-        let rescue = Rescue::at(folder.path()).unwrap();
+        let other = folder.path().join("EFI/other");
+        fs::create_dir_all(&other).unwrap();
+        let of_other = with_rescue(&PLAIN.replace("1-2", "1-3"), "root=UUID=1-2 ro");
+        fs::write(other.join("grub.cfg"), of_other).unwrap();
+        let rescue = Rescue::at(folder.path(), "1-2").unwrap();
         assert_eq!(rescue.configurations, [efi.join("grub.cfg")]);
+        assert!(Rescue::at(folder.path(), "1-4").is_none());
     }
 
     #[test]
