@@ -27,6 +27,9 @@ use crate::root::{self, console, grub, marks, partition, programs};
 /// File that names the device to be mounted as the root, for the script that runs this.
 const ANSWER: &str = "/run/bow/root";
 
+/// Memory of the kernel before, where that has crashed and started this one to save it.
+const CRASHED: &str = "/proc/vmcore";
+
 /// Place where the root file system is mounted for its records.
 const MOUNT: &str = "/run/bow/mnt";
 
@@ -117,6 +120,7 @@ impl Machine {
         let command_line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
 
         Ok(Situation {
+            crashed: Path::new(CRASHED).exists(),
             found: self.found()?,
             module: has_target(),
             // Meant for the root.
@@ -160,6 +164,18 @@ impl Machine {
                 }
                 Ok(())
             }
+            // No marks: nobody is to watch over the space, or to commit.
+            Decision::Resume if self.is_root() => self
+                .resume_device()
+                .and_then(|()| self.answer())
+                .inspect_err(|failure| complain!("bow: {failure}"))
+                .or_else(|_| self.carry_out(Decision::Reboot, module, false)),
+            Decision::Resume => self.resume_device(),
+            Decision::Reboot if self.is_root() => {
+                say("a crash cannot be saved on the root file system; rebooting");
+                reboot_now()
+            }
+            Decision::Reboot => Err(self.undecided("a crash cannot be saved on it")),
             Decision::Try { left } => {
                 say(&format!(
                     "the updated system is tried; it may be tried {left} times more"
@@ -197,7 +213,7 @@ impl Machine {
                 }
             },
             Decision::Stop(stop) => {
-                hide_splash();
+                console::hide_splash();
                 Err(self.stop(stop))
             }
         }
@@ -212,7 +228,7 @@ impl Machine {
         if !self.is_root() {
             return default;
         }
-        hide_splash();
+        console::hide_splash();
         console::ask(
             &format!(
                 "{} holds an open checkpoint of the root file system{}.",
@@ -289,7 +305,7 @@ impl Machine {
             self.restore_device()?;
             return self.carry_out(after_commit(module), module, false);
         }
-        hide_splash();
+        console::hide_splash();
         let header = self.header()?;
         let boot = header.boot;
         let mut report = Report {
@@ -497,13 +513,6 @@ fn has_target() -> bool {
         let _ = programs::output("modprobe", &["dm-bow"]);
 
         loaded()
-    }
-}
-
-/// Has a person see the console.
-fn hide_splash() {
-    if programs::has("plymouth") {
-        let _ = programs::output("plymouth", &["quit"]);
     }
 }
 

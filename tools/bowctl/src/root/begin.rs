@@ -18,6 +18,7 @@ use bow_decisions::state::State;
 use indicatif::HumanBytes;
 
 use super::config::{self, Config};
+use super::decide::Word;
 use super::initramfs;
 use super::rescue::Rescue;
 use super::update::{self, Ended, Failure, Outcome, Pending, Records};
@@ -165,6 +166,7 @@ pub fn abandon(live: &Live) -> Result {
 
 /// Checks what may have changed since dm-bow was enabled.
 fn can_begin() -> Result {
+    no_word(&fs::read_to_string("/proc/cmdline").unwrap_or_default())?;
     if has_own_boot() {
         return Ok(());
     }
@@ -178,6 +180,20 @@ fn can_begin() -> Result {
             .advise("Nothing was changed. `bowctl root status` names all that is in the way."));
     }
     initramfs::check(Path::new(BOOT))
+}
+
+/// Refuses a kernel whose command line decides about a checkpoint. It was meant for the boot that there was, and kexec
+/// may start another kernel with it.
+fn no_word(line: &str) -> Result {
+    match Word::find(line) {
+        None => Ok(()),
+        Some(_) => Err(CommandError::new(
+            Code::State,
+            "the command line of the kernel that runs has a word bow=, which would decide about the checkpoint if \
+             that line was used once more, as kexec does",
+        )
+        .advise("Reboot without it first. Nothing was changed.")),
+    }
 }
 
 /// Copies the kernel that runs to where GRUB finds it while a rollback is under way, if that is counted on.
@@ -545,6 +561,14 @@ mod tests {
             kernel_line("BOOT_IMAGE=/boot/vmlinuz-7 root=UUID=1 ro quiet bow=restore bow.tries_left=0 panic=5\n"),
             "root=UUID=1 ro quiet panic=30"
         );
+    }
+
+    #[test]
+    fn a_word_that_decides_is_in_the_way_of_a_checkpoint() {
+        for line in ["ro bow=commit", "bow=restore bow.tries_left=0 ro\n"] {
+            assert_eq!(no_word(line).unwrap_err().code, Code::State);
+        }
+        assert!(no_word("root=UUID=1-2 ro quiet panic=30\n").is_ok());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Questions at the console, for which there is only some time.
+//! The console: questions, for which there is only some time.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
@@ -9,9 +9,17 @@ use std::time::{Duration, Instant};
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
 
 use super::decide::Way;
+use super::programs;
 
 /// Device of the console.
 const CONSOLE: &str = "/dev/console";
+
+/// Has a person see the console.
+pub fn hide_splash() {
+    if programs::has("plymouth") {
+        let _ = programs::output("plymouth", &["quit"]);
+    }
+}
 
 /// Asks what is to be done about an open checkpoint. Returns `default` if nobody answers in time.
 pub fn ask(question: &str, can_resume: bool, default: Way, patience: Duration) -> Way {

@@ -68,6 +68,8 @@ impl Word {
 /// All that the decision depends on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Situation {
+    /// The kernel was started by one that has crashed, and is there to save its memory.
+    pub crashed: bool,
     /// Log on the partition.
     pub found: Found,
     /// The target can be used: there is a module for this kernel.
@@ -118,6 +120,10 @@ pub enum Decision {
     Plain,
     /// Lay bow over it, in state 0.
     Track,
+    /// Go on with the checkpoint, and change nothing of what the log says.
+    Resume,
+    /// Leave it to the next boot: this one can neither use the partition nor decide.
+    Reboot,
     /// Try the new state: note in the log that so many tries are left, durably, then go on with the checkpoint.
     Try {
         /// Boots that may be tried after this one.
@@ -136,11 +142,15 @@ pub enum Decision {
 /// Takes the decision.
 pub fn decide(situation: Situation) -> Decision {
     let Situation {
+        crashed,
         found,
         module,
         word,
     } = situation;
 
+    if crashed {
+        return after_crash(found, module);
+    }
     match (found, word) {
         (Found::None, Some(Word::Off)) => Decision::Plain,
         (Found::None, _) if module => Decision::Track,
@@ -159,6 +169,21 @@ pub fn decide(situation: Situation) -> Decision {
         }),
         (Found::Open { .. }, Some(Word::Commit)) => Decision::Commit,
         (Found::Open { boot, resumable }, None) => open(boot, module && resumable),
+    }
+}
+
+/// Decides for a kernel that was started by one that has crashed.
+///
+/// It was not chosen by a person or a boot loader, has the command line of the one before, and is no try of the
+/// new state. It needs a place for what it saves, and what it boots after that decides.
+fn after_crash(found: Found, module: bool) -> Decision {
+    match found {
+        // bow would only take memory, of which there is little.
+        Found::None => Decision::Plain,
+        Found::Open {
+            resumable: true, ..
+        } if module => Decision::Resume,
+        _ => Decision::Reboot,
     }
 }
 
@@ -212,6 +237,7 @@ mod tests {
         logs.flat_map(|found| {
             [true, false].into_iter().flat_map(move |module| {
                 WORDS.map(|word| Situation {
+                    crashed: false,
                     found,
                     module,
                     word,
@@ -222,6 +248,7 @@ mod tests {
 
     fn decide_for(found: Found, module: bool, word: Option<Word>) -> Decision {
         decide(Situation {
+            crashed: false,
             found,
             module,
             word,
@@ -406,6 +433,7 @@ mod tests {
                 Decision::Try { .. } => assert!(can_resume),
                 Decision::Plain => assert_eq!(situation.found, Found::None),
                 Decision::Track => assert!(situation.found == Found::None && situation.module),
+                Decision::Resume | Decision::Reboot => panic!("{situation:?}"),
                 Decision::Stop(_) => assert_ne!(situation.found, Found::None),
                 Decision::Restore(_) => assert!(matches!(
                     situation.found,
@@ -417,6 +445,34 @@ mod tests {
             }
         }
         assert_eq!(number, (3 + 5 * 5 * 2) * 2 * 5);
+    }
+
+    /// Whatever the log and the command line say: nothing is decided, and no try is counted.
+    #[test]
+    fn a_kernel_that_saves_a_crash_decides_nothing() {
+        for situation in situations() {
+            let decision = decide(Situation {
+                crashed: true,
+                ..situation
+            });
+            let can_resume = situation.module
+                && matches!(
+                    situation.found,
+                    Found::Open {
+                        resumable: true,
+                        ..
+                    }
+                );
+
+            assert_eq!(
+                decision,
+                match situation.found {
+                    Found::None => Decision::Plain,
+                    _ if can_resume => Decision::Resume,
+                    _ => Decision::Reboot,
+                }
+            );
+        }
     }
 
     #[test]
