@@ -22,7 +22,7 @@ use super::decide::Word;
 use super::initramfs;
 use super::rescue::Rescue;
 use super::update::{self, Ended, Failure, Outcome, Pending, Records};
-use super::{grub, layout, marks, programs, NAME};
+use super::{grub, layout, marks, packages, programs, NAME};
 use crate::commands::{checkpoint, tell};
 use crate::device::{Access, FileDevice};
 use crate::error::{complain, Code, CommandError, Result};
@@ -104,6 +104,13 @@ pub fn begin(config: &Config, command: &[String], by_apt: bool) -> Result<Live> 
         );
     }
     can_begin()?;
+    // No refusal: to mend them may be what the command is for.
+    if let Ok(Some(audit)) = packages::not_whole() {
+        complain!(
+            "bowctl: packages are not whole, and if that is so after the update too, it is undone; `dpkg --configure -a` \
+             may mend them before: {audit}"
+        );
+    }
     if let Some(root) = config::Root::read() {
         write_rescue(&root)?;
     }
@@ -321,16 +328,12 @@ pub fn disarm(live: &Live) -> Result {
 
 /// Checks that the new system can come up and decide about itself.
 fn can_arm() -> Result {
-    if programs::has("dpkg") {
-        let audit = programs::output("dpkg", &["--audit"])?;
-
-        if !audit.trim().is_empty() {
-            return Err(CommandError::new(
-                Code::State,
-                format!("packages are not whole: {}", audit.trim()),
-            )
-            .advise("`dpkg --configure -a` may end it."));
-        }
+    if let Some(audit) = packages::not_whole()? {
+        return Err(CommandError::new(
+            Code::State,
+            format!("packages are not whole: {audit}"),
+        )
+        .advise("`dpkg --configure -a` may end it."));
     }
     if has_own_boot() {
         return Ok(());

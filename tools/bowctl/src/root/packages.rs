@@ -7,6 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::programs;
+use crate::error::Result;
 use crate::lock;
 
 /// Directory of dpkg's database.
@@ -67,6 +68,20 @@ impl Database {
 
         Some(Self([version("status")?, version("updates")?]))
     }
+}
+
+/// Returns what dpkg says of packages that are not whole; `None` if all are, or there is no dpkg.
+///
+/// # Errors
+///
+/// If dpkg fails.
+pub fn not_whole() -> Result<Option<String>> {
+    if !programs::has("dpkg") {
+        return Ok(None);
+    }
+    let audit = programs::output("dpkg", &["--audit"])?;
+
+    Ok(Some(audit.trim().to_owned()).filter(|audit| !audit.is_empty()))
 }
 
 /// Returns whether dpkg is at work.
