@@ -18,11 +18,10 @@ use crate::error::{complain, Code, CommandError, Result};
 use crate::live::Live;
 use crate::recovery::{self, RecoveryError};
 use crate::report::Block;
-use crate::root::begin::reboot_now;
 use crate::root::config::{Config, Root};
 use crate::root::decide::{decide, Decision, Found, Situation, Stop, Way, Why, Word, REPORT_TRIED};
 use crate::root::update::{self, Failure, Records, Report};
-use crate::root::{self, console, grub, marks, partition, programs};
+use crate::root::{self, console, grub, marks, partition, programs, reboot};
 
 /// File that names the device to be mounted as the root, for the script that runs this.
 const ANSWER: &str = "/run/bow/root";
@@ -173,7 +172,7 @@ impl Machine {
             Decision::Resume => self.resume_device(),
             Decision::Reboot if self.is_root() => {
                 say("a crash cannot be saved on the root file system; rebooting");
-                reboot_now()
+                reboot::at_once()
             }
             Decision::Reboot => Err(self.undecided("a crash cannot be saved on it")),
             Decision::Try { left } => {
@@ -190,7 +189,7 @@ impl Machine {
                     say(&format!("{failure}"));
                     say(&format!("rebooting in {PANIC_SECONDS} seconds"));
                     sleep(Duration::from_secs(PANIC_SECONDS));
-                    return reboot_now();
+                    return reboot::at_once();
                 }
                 let _ = fs::write("/proc/sys/kernel/panic", PANIC_SECONDS.to_string());
                 let number = self.header()?.boot.tries.saturating_sub(left);
@@ -337,7 +336,7 @@ impl Machine {
         }
         say("the old system is back; rebooting");
         // Always: the kernel that runs may belong to the state that is undone.
-        reboot_now()
+        reboot::at_once()
     }
 
     fn restore_device(&self) -> Result {

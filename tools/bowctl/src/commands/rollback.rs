@@ -7,9 +7,8 @@ use std::path::{Path, PathBuf};
 use super::{print, tell};
 use crate::error::{Code, CommandError, Result};
 use crate::live::Live;
-use crate::root;
-use crate::root::begin;
 use crate::root::update::Failure;
+use crate::root::{self, begin, reboot};
 use crate::swap_back;
 
 /// `bowctl rollback`.
@@ -55,7 +54,7 @@ fn of_root(args: &Args) -> Result {
     begin::request_rollback(&Failure::now(args.reason.clone(), Vec::new()))?;
     if args.reboot {
         tell("Rebooting to roll back.\n");
-        return begin::reboot(true);
+        return reboot::by_systemd(true);
     }
     print("The next boot rolls back to the checkpoint. Reboot when it suits.\n")
 }

@@ -21,7 +21,7 @@ use crate::root::begin;
 use crate::root::config::Config;
 use crate::root::packages::{self, Database};
 use crate::root::update::{self, Ended, Failure, Outcome, Records};
-use crate::root::{self, programs};
+use crate::root::{self, programs, reboot};
 use crate::swap_back;
 
 /// Time in which a reboot can still be stopped.
@@ -171,7 +171,7 @@ fn end(reboot: bool, signals: &Signals) -> Result {
 
         while !signals.end_waiting() {
             if begun.elapsed() >= GRACE {
-                match begin::reboot(false) {
+                match reboot::by_systemd(false) {
                     Ok(()) => return Ok(()),
                     Err(failure) => complain!("bowctl: {failure}"),
                 }

@@ -508,52 +508,6 @@ fn sync() -> Result {
         .map_err(|error| CommandError::io("syncing /", &error))
 }
 
-/// Reboots. `hard`: without ending what runs, for a system that is to be undone.
-///
-/// # Errors
-///
-/// If somebody holds a lock against it; if nothing reboots.
-pub fn reboot(hard: bool) -> Result {
-    let args: &[&str] = if hard {
-        &["reboot", "--force"]
-    } else {
-        &["reboot"]
-    };
-
-    match programs::output("systemctl", args) {
-        Ok(_) => Ok(()),
-        // Somebody holds a lock against it.
-        Err(failure) if !hard && has_systemd() => Err(failure),
-        Err(_) => reboot_now(),
-    }
-}
-
-/// Returns whether systemd runs, and can be asked: an update may have left nothing to ask with.
-fn has_systemd() -> bool {
-    Path::new("/run/systemd/system").exists()
-        && programs::output("systemctl", &["--version"]).is_ok()
-}
-
-/// Has the kernel reboot, when all has been written out.
-///
-/// # Errors
-///
-/// The kernel's.
-pub fn reboot_now() -> Result {
-    rustix::fs::sync();
-    restart()
-}
-
-/// Has the kernel reboot, at once.
-///
-/// # Errors
-///
-/// The kernel's.
-pub fn restart() -> Result {
-    rustix::system::reboot(rustix::system::RebootCommand::Restart)
-        .map_err(|error| CommandError::io("rebooting", &error.into()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

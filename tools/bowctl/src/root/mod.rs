@@ -15,7 +15,8 @@
 //! - [`console`]: questions at the console;
 //! - [`partition`]: the partition of the root file system, and how it is found;
 //! - [`packages`]: what apt would change, and whether dpkg has changed anything;
-//! - [`programs`]: other programs.
+//! - [`programs`]: other programs;
+//! - [`reboot`]: ways to reboot.
 
 pub mod begin;
 pub mod config;
@@ -29,6 +30,7 @@ pub mod marks;
 pub mod packages;
 pub mod partition;
 pub mod programs;
+pub mod reboot;
 pub mod rescue;
 pub mod update;
 

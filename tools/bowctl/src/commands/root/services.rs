@@ -17,7 +17,7 @@ use crate::error::{complain, Code, CommandError, Result};
 use crate::live::Live;
 use crate::root::config::{Config, LowSpace};
 use crate::root::update::{Failure, Outcome, Records};
-use crate::root::{begin, grub, health, marks, NAME};
+use crate::root::{begin, grub, health, marks, reboot, NAME};
 use crate::words::bytes;
 
 /// Runs the checks. What fails is recorded in the new state; a required one fails the boot.
@@ -103,7 +103,7 @@ fn low_space(live: &Live, config: &Config, free: u64) -> Result {
         LowSpace::Rollback => {
             complain!("{reason}; rolling back (LOW_SPACE=rollback)");
             begin::request_rollback(&Failure::now(reason, Vec::new()))?;
-            begin::reboot(true)
+            reboot::by_systemd(true)
         }
     }
 }
@@ -172,7 +172,7 @@ pub(super) fn guard() -> Result {
         // A little after systemd's own time, which does it in better order.
         if begun.elapsed() >= config.deadline + Duration::from_secs(30) {
             // To write anything out may hang with what this guards against, and nothing needs it.
-            return begin::restart();
+            return reboot::without_sync();
         }
         sleep(INTERVAL);
     }
