@@ -55,7 +55,7 @@ def cut(t, phase, draw):
         # From when the checks begin; the commit comes within seconds.
         t.booted(900)
         t.machine.send("while [ ! -e /dev/mapper/bow-root ] || [ \"$(cat /sys/block/dm-0/bow/state)\" = 1 ] && "
-                       "! pgrep -f 'bowctl (root health|commit)' >/dev/null; do :; done; echo @near >/dev/ttyS0")
+                       "! pgrep -f 'bowctl root (health|commit)' >/dev/null; do :; done; echo @near >/dev/ttyS0")
         t.machine.expect("@near", 900)
         most = 6
     seconds = draw.uniform(0, most)

@@ -224,6 +224,17 @@ class Scenario:
         self.finish()
         return told
 
+    def slow_check(self):
+        """Adds a check that passes as soon as the scenario lets it."""
+        check = "/etc/bow/check/required.d/50-slow"
+        script = "#!/bin/sh\nuntil [ -e /run/slow-check-passes ] || [ -e /etc/slow-check-passes ]; do sleep 1; done\n"
+        self.run(f"mkdir -p $(dirname {check}) && printf '%s' '{script}' >{check} && chmod 755 {check} && "
+                 "echo CHECK_SECONDS=600 >>/etc/bow.conf")
+
+    def pass_slow_check(self):
+        """Lets the slow check pass, and waits until the boot has come to its end, with all units of a trial."""
+        self.run("touch /run/slow-check-passes && systemctl is-system-running --wait || :", 900)
+
     # Files.
 
     def remember_files(self):

@@ -19,7 +19,7 @@ pub(super) fn run(args: &Args) -> Result {
     let mut config = Config::read();
 
     config.tries = args.tries.unwrap_or(config.tries);
-    let tries = begin::arm(&config)?;
+    let tries = begin::arm(&config, || true)?;
     print(&format!(
         "The next boot tries the new system, {tries} times at most. If it does not become healthy, the old one comes \
          back.\n"

@@ -117,13 +117,8 @@ impl Target {
 pub(super) fn commit_live(live: &Live) -> Result {
     let name = &live.name;
 
-    live.set_state(State::Committed).map_err(|error| {
-        CommandError::io(format_args!("{name}: committing"), &error)
-            .advise("The kernel's log says why (`dmesg | tail`).")
-    })?;
-    tell(&format!("{name}: committed\n"));
     if *name == root::NAME {
-        return begin::committed(
+        return begin::commit(
             live,
             if marks::is_try() {
                 "the updated system is healthy"
@@ -132,6 +127,11 @@ pub(super) fn commit_live(live: &Live) -> Result {
             },
         );
     }
+    live.set_state(State::Committed).map_err(|error| {
+        CommandError::io(format_args!("{name}: committing"), &error)
+            .advise("The kernel's log says why (`dmesg | tail`).")
+    })?;
+    tell(&format!("{name}: committed\n"));
 
     let devices = stack::above([live.number.clone()]);
     devices.iter().for_each(|number| ext::forget_trims(number));

@@ -80,6 +80,8 @@ pub enum Action {
     Status,
     /// Run the checks of a boot on trial (bow-health.service)
     Health,
+    /// Keep the new state after the checks, unless something else was decided in this boot (bow-commit.service)
+    Commit,
     /// Watch over the free space of the open checkpoint (bow-space.service)
     Watch,
     /// Write an update that was rolled back to the history (bow-settle.service)
@@ -126,6 +128,7 @@ pub(super) fn run(args: &Args) -> Result {
         Action::Disable => disable(args.force),
         Action::Status => status(args.json),
         Action::Health => services::check_health(),
+        Action::Commit => services::commit(),
         Action::Watch => services::watch(),
         Action::Settle => services::settle(),
         Action::Guard => services::guard(),

@@ -125,13 +125,8 @@ fn of_root(args: &Args) -> Result {
             ));
         }
     }
-    let armed = done.and_then(|()| match begin::is_rollback_asked_for() {
-        true => Err(CommandError::new(
-            Code::RolledBack,
-            "a rollback was asked for meanwhile",
-        )),
-        false => begin::arm(&config).map(drop),
-    });
+    let armed =
+        done.and_then(|()| begin::arm(&config, || !begin::is_rollback_asked_for()).map(drop));
     match armed {
         Ok(()) => {
             journal(&format!("{shown}: complete; the next boot tries it"));

@@ -285,15 +285,21 @@ fn note_what_was(records: &Records) -> Result {
 }
 
 /// Notes in the log that the new state may be tried, after checks without which it would not come up. Returns how
-/// often.
+/// often. `may`, if nobody has asked for a rollback meanwhile, is found out while others are kept out.
 ///
 /// # Errors
 ///
 /// The first thing that is in the way. The next boot restores then, as before.
-pub fn arm(config: &Config) -> Result<u8> {
+pub fn arm(config: &Config, may: impl FnOnce() -> bool) -> Result<u8> {
     let _alone = alone()?;
     let live = with_checkpoint("to try")?;
 
+    if !may() {
+        return Err(CommandError::new(
+            Code::RolledBack,
+            "a rollback was asked for meanwhile",
+        ));
+    }
     can_arm().map_err(|failure| {
         let more = format!(
             "The next boot goes back to the checkpoint. When this is mended, `bowctl arm` again.{}",
@@ -313,27 +319,43 @@ pub fn arm(config: &Config) -> Result<u8> {
     Ok(tries)
 }
 
-/// Has the next boot restore, as in any update, while more is done to a new state that [`arm`] has let be tried.
+/// Has the next boot restore, as in any update, while apt does more to a new state that [`arm`] has let be tried, or
+/// that is apt's own. Returns whether there is such a state.
+///
+/// A trial ends by that: this boot has shown nothing about what there will be.
 ///
 /// # Errors
 ///
-/// If the log cannot be written, or GRUB's environment block.
-pub fn disarm(live: &Live) -> Result {
+/// If the log cannot be written, GRUB's environment block, or the record that apt is to arm.
+pub fn disarm(live: &Live) -> Result<bool> {
     let _alone = alone()?;
+    let records = Records::default();
+    let is_open = live.state()? == State::Checkpoint;
+    let Some(pending) = records
+        .pending()
+        .filter(|pending| is_open && (pending.by_apt || armed().is_some()))
+    else {
+        return Ok(false);
+    };
 
     live.message(&["boot", "restore"])?;
+    marks::end_try();
     grub::set_tries(0)?;
-    write_out()
+    records.set_pending(&Pending {
+        by_apt: true,
+        ..pending
+    })?;
+    write_out()?;
+    Ok(true)
 }
 
 /// Checks that the new system can come up and decide about itself.
 fn can_arm() -> Result {
     if let Some(audit) = packages::not_whole()? {
-        return Err(CommandError::new(
-            Code::State,
-            format!("packages are not whole: {audit}"),
-        )
-        .advise("`dpkg --configure -a` may end it."));
+        return Err(
+            CommandError::new(Code::State, format!("packages are not whole: {audit}"))
+                .advise("`dpkg --configure -a` may end it."),
+        );
     }
     if has_own_boot() {
         return Ok(());
@@ -434,14 +456,46 @@ pub fn settle(reason: &str) -> Result<Option<Ended>> {
     Ok(ended)
 }
 
-/// Makes ready for the next checkpoint after the new state was kept. The history has it then.
+/// Keeps the new state, whatever the next boot was to do. The history has it then.
 ///
 /// # Errors
 ///
-/// Those of the file system.
-pub fn committed(live: &Live, reason: &str) -> Result {
+/// If the target cannot commit; those of the file system.
+pub fn commit(live: &Live, reason: &str) -> Result {
+    // Who does not end in time keeps nobody from it.
     let alone = alone().inspect_err(|failure| complain!("bowctl: {failure}"));
 
+    keep(live, reason, alone.ok())
+}
+
+/// Keeps the new state of a boot on trial that is healthy. If something else was decided in this boot, ends the trial,
+/// and returns what the next boot does, in words.
+///
+/// # Errors
+///
+/// Those of [`commit`].
+pub fn commit_trial(live: &Live) -> Result<Option<String>> {
+    let alone = alone()?;
+    let next = next_boot(live);
+
+    // A rollback was asked for, or apt goes on with the update.
+    if !marks::is_try() || next.is_none_or(|boot| boot.action != Boot::TRY) {
+        marks::end_try();
+        return Ok(Some(
+            next.map_or_else(|| "no checkpoint is open".to_owned(), at_next_boot),
+        ));
+    }
+    keep(live, "the updated system is healthy", Some(alone))?;
+    Ok(None)
+}
+
+/// Commits, and makes ready for the next checkpoint. `alone` keeps others out meanwhile.
+fn keep(live: &Live, reason: &str, alone: Option<File>) -> Result {
+    live.set_state(State::Committed).map_err(|error| {
+        CommandError::io(format_args!("{NAME}: committing"), &error)
+            .advise("The kernel's log says why (`dmesg | tail`).")
+    })?;
+    tell(&format!("{NAME}: committed\n"));
     ended(live);
     if let Some(update) = settle(reason)? {
         tell(&format!(

@@ -1,6 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Commands that apt calls before and after dpkg.
+//!
+//! apt may be at work at any time of a boot on trial, while the checks run (bow-health) or the new state is committed
+//! (bow-commit). Its look at the update and the change are one step that nobody else comes between ([`begin::disarm`]):
+//!
+//! - It begins before the commit: the trial of this boot ends, since what was booted will not be what is there. The
+//!   units of the trial do nothing any more, nor does its deadline, so that no reboot meets dpkg at work; of checks that
+//!   run already the result is not used. Until apt is through, the next boot goes back. When apt is through the update is
+//!   armed again, and the next boot tries the whole of it, with all of its tries, whenever somebody reboots.
+//! - It is through, and has armed again, before the checks end: the log says that the next boot tries, but this one is no
+//!   trial any more, and is not committed.
+//! - It fails, or is killed, or cannot arm: nothing is committed, and the next boot goes back.
+//! - It begins after the commit: there is no checkpoint, or with `APT=auto` a new one.
+//! - A rollback was asked for, before it began or while it ran: it does not arm, and the next boot goes back.
+//!
+//! dpkg without apt ends no trial: bow-health waits for it, for a time.
 
 use bow_decisions::state::State;
 
@@ -8,7 +23,7 @@ use crate::commands::print;
 use crate::error::{complain, Code, CommandError, Result};
 use crate::root::begin;
 use crate::root::config::Config;
-use crate::root::update::{Failure, Pending, Records};
+use crate::root::update::{Failure, Records};
 
 /// Packages that write to the places of a boot loader, by the beginnings of their names.
 const BOOT_LOADERS: [&str; 7] = [
@@ -60,23 +75,18 @@ pub(super) fn before(packages: &[String]) -> Result {
             return Ok(());
         }
         // More for an update that is complete: until this is through, a boot goes back. After it, apt arms again.
-        let records = Records::default();
-        if let Some(pending) = records
-            .pending()
-            .filter(|pending| pending.by_apt || begin::armed().is_some())
-        {
-            begin::disarm(&live)?;
-            return records.set_pending(&Pending {
-                by_apt: true,
-                ..pending
-            });
+        if begin::disarm(&live)? {
+            return Ok(());
         }
-        if begin::next_boot_restores(&live) {
-            complain!(
-                "bow: the next boot goes back to the checkpoint, and undoes this too; `bowctl root status` tells more"
-            );
+        // Or it was committed meanwhile.
+        if live.state()? == State::Checkpoint {
+            if begin::next_boot_restores(&live) {
+                complain!(
+                    "bow: the next boot goes back to the checkpoint, and undoes this too; `bowctl root status` tells more"
+                );
+            }
+            return Ok(());
         }
-        return Ok(());
     }
     if !config.apt_auto || std::env::var_os(RUN_VARIABLE).is_some() {
         return Ok(());
@@ -103,21 +113,28 @@ pub(super) fn after() -> Result {
         .map(|live| live.state())
         .transpose()?
         .is_some_and(|state| state == State::Checkpoint);
+    // Not if a rollback was asked for.
+    let is_to_arm = || {
+        Records::default()
+            .pending()
+            .is_some_and(|pending| pending.by_apt)
+    };
 
-    match Records::default().pending() {
-        Some(pending) if pending.by_apt && is_open => {
-            begin::arm(&Config::read()).inspect_err(|failure| {
-                // The history will say why the update was undone.
-                let failure = Failure::now(failure.message.clone(), Vec::new());
-
-                if let Err(failure) = Records::default().add_failure(&failure) {
-                    complain!("bow: {failure}");
-                }
-            })?;
-            print("bow: the next boot tries the upgraded system; if it does not become healthy, the old one comes back.\n")
-        }
-        _ => Ok(()),
+    if !is_open || !is_to_arm() {
+        return Ok(());
     }
+    begin::arm(&Config::read(), is_to_arm).inspect_err(|failure| {
+        // The history will say why the update was undone.
+        let failure = Failure::now(failure.message.clone(), Vec::new());
+
+        if !is_to_arm() {
+            return;
+        }
+        if let Err(failure) = Records::default().add_failure(&failure) {
+            complain!("bow: {failure}");
+        }
+    })?;
+    print("bow: the next boot tries the upgraded system; if it does not become healthy, the old one comes back.\n")
 }
 
 #[cfg(test)]
@@ -139,7 +156,12 @@ mod tests {
                     grub-efi-amd64 2 amd64 none = 2 amd64 none **CONFIGURE**\n";
         let script = format!("{line}\necho $packages");
         let output = std::process::Command::new("sh")
-            .args(["-c", &format!("printf '%s' \"$1\" | {{ {script}\n}}"), "sh", said])
+            .args([
+                "-c",
+                &format!("printf '%s' \"$1\" | {{ {script}\n}}"),
+                "sh",
+                said,
+            ])
             .output()
             .unwrap();
 

@@ -17,15 +17,28 @@ use crate::error::{complain, Code, CommandError, Result};
 use crate::live::Live;
 use crate::root::config::{Config, LowSpace};
 use crate::root::update::{Failure, Outcome, Records};
-use crate::root::{begin, grub, health, marks, reboot, NAME};
+use crate::root::{begin, grub, health, marks, packages, reboot};
 use crate::words::bytes;
 
 /// Runs the checks. What fails is recorded in the new state; a required one fails the boot.
+///
+/// A system that dpkg is in the middle of would fail, and be rebooted. The time for dpkg to end leaves enough of
+/// `DEADLINE` to the checks.
 pub(super) fn check_health() -> Result {
+    const INTERVAL: Duration = Duration::from_secs(1);
     let config = Config::read();
+    let on_trial = marks::is_try();
+    let begun = Instant::now();
+
+    while packages::is_dpkg_at_work() && begun.elapsed() < config.deadline / 3 {
+        sleep(INTERVAL);
+    }
     let checks = health::all(&health::FOLDERS.map(Path::new));
     let failed = health::run(&checks, config.check, |line| tell(&format!("{line}\n")));
 
+    if on_trial && !marks::is_try() {
+        return print("the trial has ended meanwhile: nothing depends on the checks\n");
+    }
     if failed.is_empty() {
         return print("all checks passed\n");
     }
@@ -50,6 +63,16 @@ pub(super) fn check_health() -> Result {
         return Ok(());
     }
     Err(CommandError::new(Code::RolledBack, reason))
+}
+
+/// Commits a boot on trial, after the checks.
+pub(super) fn commit() -> Result {
+    match begin::commit_trial(&begin::live()?)? {
+        None => Ok(()),
+        Some(next) => print(&format!(
+            "not committed, since something else was decided in this boot; at the next boot: {next}\n"
+        )),
+    }
 }
 
 /// Watches the free space of the open checkpoint, until there is none.
@@ -96,9 +119,7 @@ fn low_space(live: &Live, config: &Config, free: u64) -> Result {
         }
         LowSpace::Commit => {
             complain!("{reason}; the new state is kept (LOW_SPACE=commit)");
-            live.set_state(State::Committed)
-                .map_err(|error| CommandError::io(NAME, &error))?;
-            begin::committed(live, &reason)
+            begin::commit(live, &reason)
         }
         LowSpace::Rollback => {
             complain!("{reason}; rolling back (LOW_SPACE=rollback)");
