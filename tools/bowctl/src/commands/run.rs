@@ -13,7 +13,7 @@ use bow_decisions::state::State;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 
-use super::root::apt::{boot_loaders, RUN_VARIABLE};
+use super::root::apt::{boot_loaders, own_removed, RUN_VARIABLE};
 use super::{checkpoint, print, tell};
 use crate::error::{complain, Code, CommandError, Result};
 use crate::live::Live;
@@ -63,12 +63,24 @@ fn of_root(args: &Args) -> Result {
     let packages = packages::of_apt(&args.command);
 
     if let Some(packages) = &packages {
-        let names = || packages.iter().map(String::as_str);
-        let loaders = boot_loaders(names()).join(" ");
+        let loaders = boot_loaders(packages).join(" ");
+        let own = own_removed(packages).join(" ");
 
         if packages.is_empty() {
             print("apt has nothing to change: no checkpoint is taken\n")?;
             return carry_out(args);
+        }
+        if !own.is_empty() {
+            return Err(CommandError::new(
+                Code::State,
+                format!(
+                    "{own} would be removed, which an open checkpoint needs. Nothing was changed."
+                ),
+            )
+            .advise(format!(
+                "Without a checkpoint it can be removed: `{}`.",
+                args.command.join(" ")
+            )));
         }
         if !loaders.is_empty() && !config.boot_loader {
             return Err(CommandError::new(

@@ -13,7 +13,8 @@ use crate::lock;
 /// Directory of dpkg's database.
 const DPKG: &str = "/var/lib/dpkg";
 
-/// Returns the packages that a command of apt would change; `None` if that cannot be told.
+/// Returns the packages that a command of apt would change; `None` if that cannot be told. The names of those that it
+/// would remove have a hyphen after them, as on apt's own command line.
 pub fn of_apt(command: &[String]) -> Option<Vec<String>> {
     let (program, args) = command.split_first()?;
     let name = program.rsplit('/').next()?;
@@ -37,8 +38,14 @@ fn changed_packages(simulation: &str) -> Vec<String> {
             let mut words = line.split_whitespace();
 
             // One that is unpacked already is only configured.
-            matches!(words.next()?, "Inst" | "Conf" | "Remv" | "Purg").then_some(())?;
-            Some(words.next()?.to_owned())
+            let step = words.next()?;
+            matches!(step, "Inst" | "Conf" | "Remv" | "Purg").then_some(())?;
+            let name = words.next()?;
+
+            Some(match step {
+                "Remv" | "Purg" => format!("{name}-"),
+                _ => name.to_owned(),
+            })
         })
         .collect();
 
@@ -103,10 +110,14 @@ mod tests {
                     Reading package lists...\n\
                     Inst libc6 [2.41-12] (2.41-13 Debian:13.3/stable [amd64])\n\
                     Remv old [1]\n\
+                    Purg older [1]\n\
                     Conf libc6 (2.41-13 Debian:13.3/stable [amd64])\n\
                     Conf unpacked (1 Debian:13.3/stable [all])\n";
 
-        assert_eq!(changed_packages(text), ["libc6", "old", "unpacked"]);
+        assert_eq!(
+            changed_packages(text),
+            ["libc6", "old-", "older-", "unpacked"]
+        );
         assert_eq!(changed_packages("0 upgraded, 0 newly installed\n"), [""; 0]);
     }
 

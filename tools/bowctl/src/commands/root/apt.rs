@@ -23,7 +23,7 @@ use crate::commands::print;
 use crate::error::{complain, Code, CommandError, Result};
 use crate::root::begin;
 use crate::root::config::Config;
-use crate::root::update::{Failure, Records};
+use crate::root::update::{self, Failure, Records};
 
 /// Packages that write to the places of a boot loader, by the beginnings of their names.
 const BOOT_LOADERS: [&str; 7] = [
@@ -40,23 +40,48 @@ const BOOT_LOADERS: [&str; 7] = [
 pub(in crate::commands) const RUN_VARIABLE: &str = "BOW_RUN";
 
 /// Returns those of some packages that write to the places of a boot loader.
-pub(in crate::commands) fn boot_loaders<'a>(
-    packages: impl IntoIterator<Item = &'a str>,
-) -> Vec<&'a str> {
+pub(in crate::commands) fn boot_loaders(packages: &[String]) -> Vec<&str> {
     packages
-        .into_iter()
+        .iter()
+        .map(|package| package.trim_end_matches('-'))
         .filter(|package| BOOT_LOADERS.iter().any(|start| package.starts_with(start)))
         .collect()
 }
 
-/// Guards what dpkg is about to do, or takes a checkpoint for it.
+/// Returns those of some packages that are removed, which an open checkpoint needs: dm-bow's own. The scripts of these
+/// packages refuse that, as scripts/debian/lib/open-checkpoint has it.
+pub(in crate::commands) fn own_removed(packages: &[String]) -> Vec<&str> {
+    let kernels: Vec<_> = [update::kernel()]
+        .into_iter()
+        .chain(Records::default().pending().map(|pending| pending.kernel))
+        .collect();
+
+    own_removed_of(packages, &kernels)
+}
+
+/// Returns those that are removed, with the modules for these kernels: the one that runs, and the one that ran at the
+/// checkpoint.
+fn own_removed_of<'a>(packages: &'a [String], kernels: &[String]) -> Vec<&'a str> {
+    packages
+        .iter()
+        .filter_map(|package| package.strip_suffix('-'))
+        .filter(|package| match package.strip_prefix("dm-bow-modules-") {
+            Some(release) => kernels.iter().any(|kernel| kernel == release),
+            None => ["bowctl", "dm-bow-dkms", "dm-bow-root"].contains(package),
+        })
+        .collect()
+}
+
+/// Guards what dpkg is about to do, or takes a checkpoint for it. The names of packages that are removed have a hyphen
+/// after them.
 pub(super) fn before(packages: &[String]) -> Result {
     let config = Config::read();
     let Some(live) = crate::root::live() else {
         return Ok(());
     };
-    let loaders = boot_loaders(packages.iter().map(String::as_str)).join(" ");
+    let loaders = boot_loaders(packages).join(" ");
     let refused = !loaders.is_empty() && !config.boot_loader;
+    let own = own_removed(packages).join(" ");
 
     if live.state()? == State::Checkpoint {
         if refused {
@@ -69,6 +94,16 @@ pub(super) fn before(packages: &[String]) -> Result {
             )
             .advise(
                 "Do that when no checkpoint is open, or set BOOT_LOADER=allow in /etc/bow.conf. Nothing was changed.",
+            ));
+        }
+        if !own.is_empty() {
+            return Err(CommandError::new(
+                Code::State,
+                format!("a checkpoint is open, which needs {own}"),
+            )
+            .advise(
+                "Nothing was changed. Before it is removed, `bowctl commit bow-root` keeps the new state, or `bowctl \
+                 rollback --reboot` goes back.",
             ));
         }
         if std::env::var_os(RUN_VARIABLE).is_some() {
@@ -93,6 +128,10 @@ pub(super) fn before(packages: &[String]) -> Result {
     }
     if refused {
         complain!("bow: no checkpoint is taken: {loaders} would write to the boot loader's places, which a rollback does not give back");
+        return Ok(());
+    }
+    if !own.is_empty() {
+        complain!("bow: no checkpoint is taken: {own} is removed, which an open checkpoint needs");
         return Ok(());
     }
     let command: Vec<_> = ["apt:".to_owned()]
@@ -167,8 +206,12 @@ mod tests {
 
         assert_eq!(
             String::from_utf8_lossy(&output.stdout),
-            "grub-efi-amd64 libc6 old\n"
+            "grub-efi-amd64 libc6 old-\n"
         );
+    }
+
+    fn owned(packages: &[&str]) -> Vec<String> {
+        packages.iter().copied().map(str::to_owned).collect()
     }
 
     #[test]
@@ -178,13 +221,30 @@ mod tests {
             "shim-signed",
             "grub-common",
             "linux-image-amd64",
-            "systemd-boot-efi",
+            "systemd-boot-efi-",
             "systemd",
         ];
 
         assert_eq!(
-            boot_loaders(packages),
+            boot_loaders(&owned(&packages)),
             ["grub-efi-amd64-signed", "shim-signed", "systemd-boot-efi"]
+        );
+    }
+
+    #[test]
+    fn own_packages_are_needed_unless_for_another_kernel() {
+        let packages = owned(&[
+            "bowctl-",
+            "dm-bow-dkms",
+            "dm-bow-modules-7.3.4-",
+            "dm-bow-modules-7.3.5-",
+            "dm-bow-root-",
+            "linux-image-7.3.5-",
+        ]);
+
+        assert_eq!(
+            own_removed_of(&packages, &owned(&["7.3.5", "7.3.6"])),
+            ["bowctl", "dm-bow-modules-7.3.5", "dm-bow-root"]
         );
     }
 }
