@@ -13,7 +13,7 @@ use bow_decisions::state::State;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 
-use super::root::apt::{boot_loaders, own_removed, RUN_VARIABLE};
+use super::root::apt::{boot_loaders, own_removed, refuse_on_bios, RUN_VARIABLE};
 use super::{checkpoint, print, tell};
 use crate::error::{complain, Code, CommandError, Result};
 use crate::live::Live;
@@ -82,6 +82,7 @@ fn of_root(args: &Args) -> Result {
                 args.command.join(" ")
             )));
         }
+        refuse_on_bios(packages)?;
         if !loaders.is_empty() && !config.boot_loader {
             return Err(CommandError::new(
                 Code::State,

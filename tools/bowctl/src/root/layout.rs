@@ -115,7 +115,7 @@ impl Facts {
             external_journal: root.option("logdev").is_some()
                 || root.option("rtdev").is_some()
                 || superblock.is_some_and(|superblock| superblock.journal_device().is_some()),
-            uefi: Path::new("/sys/firmware/efi").exists(),
+            uefi: is_uefi(),
             grub_cloud: Path::new("/etc/grub.d/enable_cloud").exists(),
             swap_files: swap_files(&root.number),
             module: Path::new("/sys/module/dm_bow").exists()
@@ -250,7 +250,8 @@ impl Facts {
                 "bios",
                 Weight::Experimental,
                 "the machine was started by BIOS: `grub-install` would leave out what GRUB needs to find a partition \
-                 below a bow device. Do not run it, nor upgrade grub-pc, while the bow device is in use."
+                 below a bow device. Do not run it while the bow device is in use; packages that do are refused: upgrade \
+                 them with `bow=off`."
                     .to_owned(),
             );
         }
@@ -281,6 +282,11 @@ impl Facts {
         });
         found
     }
+}
+
+/// Returns whether the machine was started by UEFI.
+pub fn is_uefi() -> bool {
+    Path::new("/sys/firmware/efi").exists()
 }
 
 /// Returns an entry of the boot loader specification, or a unified kernel image, on an EFI system partition.

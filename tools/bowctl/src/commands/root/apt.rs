@@ -23,6 +23,7 @@ use crate::commands::print;
 use crate::error::{complain, Code, CommandError, Result};
 use crate::root::begin;
 use crate::root::config::Config;
+use crate::root::layout;
 use crate::root::update::{self, Failure, Records};
 
 /// Packages that write to the places of a boot loader, by the beginnings of their names.
@@ -45,6 +46,38 @@ pub(in crate::commands) fn boot_loaders(packages: &[String]) -> Vec<&str> {
         .iter()
         .map(|package| package.trim_end_matches('-'))
         .filter(|package| BOOT_LOADERS.iter().any(|start| package.starts_with(start)))
+        .collect()
+}
+
+/// Refuses packages that run `grub-install` for BIOS, on a machine that was started by BIOS and has its root on a bow
+/// device, with a checkpoint or without: the GRUB that it installs does not find its partition.
+pub(in crate::commands) fn refuse_on_bios(packages: &[String]) -> Result {
+    let installers = installers_for_bios(packages).join(" ");
+
+    if installers.is_empty() || layout::is_uefi() {
+        return Ok(());
+    }
+    Err(CommandError::new(
+        Code::State,
+        format!(
+            "{installers} would install GRUB for BIOS without what it needs to find a partition below a bow device: \
+             the machine would not boot"
+        ),
+    )
+    .advise("Nothing was changed. Boot with `bow=off` on the kernel's command line, upgrade them, and boot again."))
+}
+
+/// Returns those of some packages that run `grub-install` for BIOS when they come or change.
+fn installers_for_bios(packages: &[String]) -> Vec<&str> {
+    packages
+        .iter()
+        .map(String::as_str)
+        .filter(|package| {
+            !package.ends_with('-')
+                && ["grub-pc", "grub-cloud"]
+                    .iter()
+                    .any(|start| package.starts_with(start))
+        })
         .collect()
 }
 
@@ -79,6 +112,7 @@ pub(super) fn before(packages: &[String]) -> Result {
     let Some(live) = crate::root::live() else {
         return Ok(());
     };
+    refuse_on_bios(packages)?;
     let loaders = boot_loaders(packages).join(" ");
     let refused = !loaders.is_empty() && !config.boot_loader;
     let own = own_removed(packages).join(" ");
@@ -228,6 +262,22 @@ mod tests {
         assert_eq!(
             boot_loaders(&owned(&packages)),
             ["grub-efi-amd64-signed", "shim-signed", "systemd-boot-efi"]
+        );
+    }
+
+    #[test]
+    fn packages_that_install_grub_for_bios() {
+        let packages = owned(&[
+            "grub-cloud-amd64",
+            "grub-common",
+            "grub-efi-amd64",
+            "grub-pc",
+            "grub-pc-bin-",
+        ]);
+
+        assert_eq!(
+            installers_for_bios(&packages),
+            ["grub-cloud-amd64", "grub-pc"]
         );
     }
 
