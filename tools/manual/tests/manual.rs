@@ -199,7 +199,7 @@ fn the_page_of_the_configuration_has_each_setting() {
         })
         .collect();
 
-    assert_eq!(settings.len(), 11);
+    assert_eq!(settings.len(), 12);
     assert_eq!(found, settings);
 }
 

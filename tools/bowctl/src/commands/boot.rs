@@ -248,7 +248,9 @@ impl Machine {
     fn track(&self) -> Result {
         let sectors = FileDevice::open(&self.device, Access::Check)?.sectors();
 
-        make(&self.name, &self.device, sectors, &[])?;
+        let options: Vec<_> = self.policies().arguments().collect();
+
+        make(&self.name, &self.device, sectors, &options)?;
         if self.is_root() {
             self.answer()?;
         }
@@ -273,13 +275,18 @@ impl Machine {
         resume::run(&resume::Args {
             name: self.name.clone(),
             device: self.device.clone(),
-            policies: Policies {
-                on_full: None,
-                low_water: None,
-                no_discard_passdown: false,
-            },
+            policies: self.policies(),
             force: false,
         })
+    }
+
+    /// Returns the policies of the device, new or resumed.
+    fn policies(&self) -> Policies {
+        Policies {
+            on_full: None,
+            low_water: None,
+            no_discard_passdown: self.config.keep_discards,
+        }
     }
 
     /// Names the device that is to be mounted as the root.

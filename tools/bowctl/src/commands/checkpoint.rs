@@ -132,8 +132,11 @@ fn trim(system: &FileSystem) -> Result {
     // Not by `fstrim`, which would have to run where its path is valid: in a container, that would be a program of the
     // container's.
     let bytes = fitrim(&system.root).map_err(|error| {
-        CommandError::io(format_args!("trimming {shown}"), &error.into())
-            .advise("`--no-trim` takes the checkpoint with what is known to be free.")
+        CommandError::io(format_args!("trimming {shown}"), &error.into()).advise(
+            "A disk that announces discards and rejects them needs a device that keeps them from it: \
+             `no_discard_passdown`, or DISCARDS=keep in /etc/bow.conf for one that `bowctl boot` makes. `--no-trim` \
+             takes the checkpoint with what is known to be free.",
+        )
     })?;
     forget();
     print(&format!("trimmed {shown}: {bytes} bytes\n"))

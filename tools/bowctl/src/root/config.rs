@@ -53,6 +53,8 @@ pub struct Config {
     pub boot_loader: bool,
     /// Upgrades of apt take a checkpoint by themselves.
     pub apt_auto: bool,
+    /// Discards are kept from the underlying device.
+    pub keep_discards: bool,
 }
 
 impl Default for Config {
@@ -69,6 +71,7 @@ impl Default for Config {
             low_space: LowSpace::Rollback,
             boot_loader: false,
             apt_auto: false,
+            keep_discards: false,
         }
     }
 }
@@ -126,6 +129,7 @@ impl Config {
             }
             "BOOT_LOADER" => self.boot_loader = one_of("allow", "refuse")?,
             "APT" => self.apt_auto = one_of("auto", "guard")?,
+            "DISCARDS" => self.keep_discards = one_of("keep", "pass")?,
             _ => return None,
         }
         Some(())
@@ -204,7 +208,7 @@ mod tests {
     #[test]
     fn what_is_said_counts_and_the_rest_are_defaults() {
         let (config, wrong) = Config::parse(
-            "# TRIES=9\n\n TRIES=5\nLOW_SPACE=commit\nREBOOT=no\nFREE_MIN=1\nAPT=auto\nDEADLINE=60",
+            "# TRIES=9\n\n TRIES=5\nLOW_SPACE=commit\nREBOOT=no\nFREE_MIN=1\nAPT=auto\nDEADLINE=60\nDISCARDS=keep",
         );
 
         assert_eq!(wrong, [""; 0]);
@@ -216,6 +220,7 @@ mod tests {
                 reboot: false,
                 free_min: 1 << 20,
                 apt_auto: true,
+                keep_discards: true,
                 deadline: Duration::from_secs(60),
                 ..Config::default()
             }
@@ -249,7 +254,7 @@ mod tests {
             .collect();
         let (config, wrong) = Config::parse(&lines.join("\n"));
 
-        assert_eq!(lines.len(), 11);
+        assert_eq!(lines.len(), 12);
         assert_eq!(config, Config::default());
         assert_eq!(wrong, [""; 0]);
         assert_eq!(Config::parse(text), (Config::default(), Vec::new()));
