@@ -12,6 +12,8 @@ def run(t):
         done = t.run("apt-get -q -y full-upgrade", 900)
         t.check(f"upgrade {step} is armed", "the next boot tries the upgraded system" in done.output, done)
         t.same("a checkpoint is open", "1", t.output("cat /sys/block/dm-0/bow/state"))
+    t.same("a reboot is asked for, once", "1", t.output(
+        "test -e /run/reboot-required && grep -cx dm-bow-root /run/reboot-required.pkgs"))
     refused = t.run("apt-get -q -y install grub-efi-machine", check=False)
     t.check("a boot loader's package is refused", refused.status != 0 and "boot loader's places" in refused.output,
             refused)

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Files in /run that tell the parts of a boot about each other. The initramfs makes them, and they remain when the
-//! root is switched.
+//! root is switched. Others tell programs of Debian that a reboot is wanted.
 
-use std::fs;
-use std::io;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
 use std::path::Path;
 
 use super::config::Config;
@@ -20,6 +20,12 @@ pub const TRY_NAME: &str = "try";
 
 /// A boot is on trial.
 pub const TRY: &str = "/run/bow/try";
+
+/// A reboot is wanted, as Debian's packages say it.
+const REBOOT: &str = "/run/reboot-required";
+
+/// Package that wants the reboot.
+const REBOOT_BY: &str = "dm-bow-root";
 
 /// Drop-in with the time that a boot on trial has.
 const DEADLINE: &str = "/run/systemd/system/bow-deadline.timer.d/bow.conf";
@@ -69,8 +75,54 @@ pub fn end_try() {
     let _ = fs::remove_file(TRY);
 }
 
+/// Notes that a reboot is wanted, for unattended-upgrades and the like.
+///
+/// # Errors
+///
+/// Those of the file system.
+pub fn want_reboot() -> io::Result<()> {
+    want_reboot_in(Path::new(REBOOT))
+}
+
+fn want_reboot_in(path: &Path) -> io::Result<()> {
+    let packages = path.with_extension("pkgs");
+    let noted = fs::read_to_string(&packages).unwrap_or_default();
+
+    fs::write(path, "*** System restart required ***\n")?;
+    if noted.lines().any(|package| package == REBOOT_BY) {
+        return Ok(());
+    }
+    let mut file = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(packages)?;
+
+    writeln!(file, "{REBOOT_BY}")
+}
+
 /// Notes that no checkpoint is open any more.
 pub fn end() {
     end_try();
     let _ = fs::remove_file(OPEN);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reboot_is_asked_for_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("reboot-required");
+        let packages = folder.path().join("reboot-required.pkgs");
+
+        fs::write(&packages, "linux-base\n").unwrap();
+        want_reboot_in(&path).unwrap();
+        want_reboot_in(&path).unwrap();
+        assert!(path.exists());
+        assert_eq!(
+            fs::read_to_string(packages).unwrap(),
+            "linux-base\ndm-bow-root\n"
+        );
+    }
 }

@@ -24,6 +24,7 @@ use crate::error::{complain, Code, CommandError, Result};
 use crate::root::begin;
 use crate::root::config::Config;
 use crate::root::layout;
+use crate::root::marks;
 use crate::root::update::{self, Failure, Records};
 
 /// Packages that write to the places of a boot loader, by the beginnings of their names.
@@ -207,6 +208,10 @@ pub(super) fn after() -> Result {
             complain!("bow: {failure}");
         }
     })?;
+    // By which unattended-upgrades reboots, if it may.
+    if let Err(error) = marks::want_reboot() {
+        complain!("bow: nobody is told that a reboot is wanted: {error}");
+    }
     print("bow: the next boot tries the upgraded system; if it does not become healthy, the old one comes back.\n")
 }
 

@@ -4,7 +4,7 @@
 
 use std::fs::File;
 use std::path::Path;
-use std::thread::sleep;
+use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
 use bow_decisions::log::{probe, SECTOR_SIZE};
@@ -16,9 +16,12 @@ use crate::device::{Access, BlockDevice, FileDevice};
 use crate::error::{complain, Code, CommandError, Result};
 use crate::live::Live;
 use crate::root::config::{Config, LowSpace};
-use crate::root::update::{Failure, Outcome, Records};
+use crate::root::update::{self, Failure, Outcome, Records};
 use crate::root::{begin, grub, health, marks, packages, reboot};
 use crate::words::bytes;
+
+/// Time between two warnings of an update that waits.
+const DAY: Duration = Duration::from_secs(86400);
 
 /// Runs the checks. What fails is recorded in the new state; a required one fails the boot.
 ///
@@ -75,7 +78,8 @@ pub(super) fn commit() -> Result {
     }
 }
 
-/// Watches the free space of the open checkpoint, until there is none.
+/// Watches the free space of the open checkpoint, until there is none. Warns once a day of an update that waits for its
+/// reboot.
 ///
 /// The target raises an event when less than `FREE_LOW` is left, when nothing is, and when the checkpoint ends. An
 /// update may have left no `dmsetup` to wait for it: then the watch looks from time to time.
@@ -86,6 +90,13 @@ pub(super) fn watch() -> Result {
         return Ok(());
     };
 
+    // Ends with this process.
+    thread::spawn(|| loop {
+        sleep(DAY);
+        if let Some(warning) = begin::armed().and_then(|_| waits(&Records::default())) {
+            complain!("<4>{warning}");
+        }
+    });
     if let Err(failure) = live.message(&["low_water", &config.free_low.to_string()]) {
         complain!("{failure}");
     }
@@ -107,6 +118,19 @@ pub(super) fn watch() -> Result {
             sleep(INTERVAL);
         }
     }
+}
+
+/// Returns a warning of an update that has waited for its reboot for a day or longer.
+fn waits(records: &Records) -> Option<String> {
+    let begun = records.pending()?.begun;
+
+    (update::now().saturating_sub(begun) >= DAY.as_secs()).then(|| {
+        format!(
+            "the update of {} still waits for a reboot: if it is rolled back then, or because the space for backups runs \
+             out before, all data since go back too. Reboot, or `bowctl commit bow-root` keeps it untried.",
+            crate::report::utc(begun)
+        )
+    })
 }
 
 fn low_space(live: &Live, config: &Config, free: u64) -> Result {
@@ -214,4 +238,33 @@ pub(super) fn probe_device(arguments: &[String]) -> Result {
         Some(_) => 0,
         None => Code::NoLog as i32,
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::root::update::Pending;
+
+    #[test]
+    fn an_update_that_waits_is_warned_of_after_a_day() {
+        let folder = tempfile::tempdir().unwrap();
+        let records = Records::at(folder.path().to_owned());
+        let begun = |seconds| {
+            records
+                .set_pending(&Pending {
+                    begun: update::now() - seconds,
+                    command: Vec::new(),
+                    kernel: String::new(),
+                    by_apt: true,
+                    is_new: true,
+                })
+                .unwrap();
+        };
+
+        assert_eq!(waits(&records), None);
+        begun(3600);
+        assert_eq!(waits(&records), None);
+        begun(3 * DAY.as_secs());
+        assert!(waits(&records).unwrap().contains("waits for a reboot"));
+    }
 }
