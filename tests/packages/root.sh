@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # dm-bow-root with the prebuilt module: installed, upgraded, removed; which kernel GRUB boots.
 . "$(dirname "$0")/lib.sh"
-plan 20
+plan 21
 
 prebuilt=dm-bow-modules-$release
 packages() {
@@ -19,7 +19,8 @@ check "modprobe finds it" sh -c "modprobe -S '$release' --show-depends dm-bow | 
 check "the kernel is kept" sh -c "dpkg-query -W -f '\${Depends}' '$prebuilt' | grep -qF 'linux-image-$release (='"
 fails "the module of DKMS is not installed beside it" 'need to be removed' \
     apt install --no-remove "$(package dm-bow-dkms "$one")"
-check "configuration" test -s /etc/bow.conf
+check "an example of the configuration" test -s /usr/share/bow/bow.conf
+check "the configuration is the administrator's" test ! -e /etc/bow.conf
 check "no unit is on" sh -c '! find /etc/systemd -name "bow-*" | grep .'
 check "units are sound" systemd-analyze verify --man=no /usr/lib/systemd/system/bow-commit.service
 check "an initramfs is made" update-initramfs -u -k "$release"
