@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use bow_decisions::log::Boot;
 use bow_decisions::state::State;
+use bow_fitrim::fitrim;
 use indicatif::HumanBytes;
 
 use super::config::{self, Config};
@@ -511,7 +512,7 @@ fn keep(live: &Live, reason: &str, alone: Option<File>) -> Result {
     drop(alone);
     // The underlying device has not seen the discards since the checkpoint.
     if live.discards_below() {
-        let _ = programs::output("fstrim", &["/"]);
+        let _ = File::open("/").map(fitrim);
     }
     Ok(())
 }
