@@ -3,7 +3,7 @@
 //! Beginning, arming and ending an update of the root file system.
 //!
 //! From the checkpoint on, the log says that the next boot restores; so a power cut in mid-update goes back. Only
-//! [`arm`] says that the new state may be tried, and only after all that it checks. Nothing but [`committed`] ends
+//! [`arm`] says that the new state may be tried, and only after all that it checks. Nothing but [`commit`] ends
 //! the update in the new state.
 //!
 //! Several may be at work at the same time: a person, apt, the units of a boot on trial. What looks at the state of an
