@@ -141,12 +141,12 @@ fn low_space(live: &Live, config: &Config, free: u64) -> Result {
             complain!("{reason}; LOW_SPACE=nothing");
             Ok(())
         }
-        LowSpace::Commit if !begin::is_rollback_asked_for() => {
+        LowSpace::Commit => {
             complain!("{reason}; the new state is kept (LOW_SPACE=commit)");
             begin::commit(live, &reason)
         }
-        LowSpace::Commit | LowSpace::Rollback => {
-            complain!("{reason}; rolling back");
+        LowSpace::Rollback => {
+            complain!("{reason}; rolling back (LOW_SPACE=rollback)");
             begin::request_rollback(&Failure::now(reason, Vec::new()))?;
             reboot::by_systemd(true)
         }
