@@ -68,13 +68,13 @@ pub(super) struct Active {
     first: usize,
     /// First sector of the durable log block.
     pub(super) durable: Sector,
-    /// Set when a log write or a commit has failed: it is not known what the first block of the device
-    /// holds, so first writes fail from then on.
+    /// Set when a log write, the first one too, or a commit has failed: it is not known what the first block of the
+    /// device holds, so first writes fail from then on.
     pub(super) failed: bool,
     /// Set when a write has found no free space.
     pub(super) full: bool,
     /// Set when it is not known where the first block is, or what stands behind the log in its place: a write that
-    /// would have moved it has failed, or one of the whole first block. I/O to the first block fails from then on.
+    /// would have moved it has failed, or one of a change of state. I/O to the first block fails from then on.
     pub(super) first_block_unknown: bool,
     /// Set during a drain, after which discarded space is free again.
     draining: bool,

@@ -412,13 +412,7 @@ impl Active {
         if let Err(error) = device.commit(0, buffer, LOG, bytes) {
             // It is not known whether the write took effect. With the old contents back it has not.
             if device.commit(0, buffer, FIRST_BLOCK, bytes).is_err() {
-                pr_err!(
-                    "{}: the first block cannot be written, and may hold the log; writes to unchanged blocks \
-                     and I/O to the first block fail until there is a commit or a reboot\n",
-                    device.name()
-                );
-                self.failed = true;
-                self.first_block_unknown = true;
+                self.lose_first_block(bow);
             }
             return Err(error);
         }
@@ -455,14 +449,24 @@ impl Active {
     ///
     /// # Errors
     ///
-    /// Those of the underlying device. What is behind the log may then be contents of the first block, which are
-    /// compared with that block later: so no I/O to the first block is acknowledged any more.
+    /// Those of the underlying device.
     fn write_covered_log(&mut self, bow: &Bow) -> Result {
         self.buffer.write(LOG, self.checkpoint.cover())?;
         self.buffer.write(LOG, &self.durable)?;
         bow.device
             .commit(0, &self.buffer, LOG, bow.block.bytes() as usize)
-            .inspect_err(|_| self.first_block_unknown = true)
+    }
+
+    /// Has writes to unchanged blocks and I/O to the first block fail from now on, since nobody knows what is in the
+    /// place of the first block.
+    fn lose_first_block(&mut self, bow: &Bow) {
+        pr_err!(
+            "{}: the first block cannot be written; writes to unchanged blocks and I/O to the first block fail until \
+             there is a commit or a reboot\n",
+            bow.device.name()
+        );
+        self.failed = true;
+        self.first_block_unknown = true;
     }
 
     /// Copies the relocated first block back over the log. The last of these writes decides.
@@ -479,17 +483,16 @@ impl Active {
             fill_first_block(buffer, &self.durable)?;
             if let Err(error) = device.commit(0, buffer, LOG, bytes) {
                 // The superblock may be there now for everybody to see, while it goes on changing elsewhere.
-                self.failed |= self.write_covered_log(bow).is_err();
+                if self.write_covered_log(bow).is_err() {
+                    self.lose_first_block(bow);
+                }
                 return Err(error);
             }
         }
         device
             .commit(0, buffer, FIRST_BLOCK, bytes)
-            .inspect_err(|_| {
-                // It is not known whether the first block is still a log, so no log may be written to it; nor
-                // is the place of the first block known, so no I/O to it may be acknowledged.
-                self.failed = true;
-                self.first_block_unknown = true;
-            })
+            // It is not known whether the first block is still a log, so no log may be written to it; nor is the place
+            // of the first block known, so no I/O to it may be acknowledged.
+            .inspect_err(|_| self.lose_first_block(bow))
     }
 }

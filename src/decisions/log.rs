@@ -79,7 +79,7 @@
 //! of the chain, even if its sequence fits.
 //!
 //! **Android's reader** skips to `header_size` and does not look at `header_version`, so it restores a log of
-//! version 1.1 as well; not one of 1.2, whose grants it takes for damage.
+//! version 1.1 as well; not one of 1.2 with grants, which it takes for damage.
 //!
 //! **Version 1.2** adds the record of free space: the free map, which says what was free at the checkpoint, and
 //! the grants, which say what of that was handed to the file system since. A reader of 1.1 skips both, and

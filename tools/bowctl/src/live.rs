@@ -111,6 +111,20 @@ impl Live {
         State::from_text(text.as_bytes()).ok_or_else(|| self.unexpected("bow/state", &text))
     }
 
+    /// Commits the checkpoint.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's error.
+    pub fn commit(&self) -> Result {
+        let name = &self.name;
+
+        self.set_state(State::Committed).map_err(|error| {
+            CommandError::io(format_args!("{name}: committing"), &error)
+                .advise("The kernel's log says why (`dmesg | tail`).")
+        })
+    }
+
     /// Changes the state.
     ///
     /// # Errors

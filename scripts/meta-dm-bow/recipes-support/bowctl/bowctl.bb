@@ -24,7 +24,7 @@ def dm_bow_crates(d):
 
 SRC_URI = "${@dm_bow_crates(d)}"
 
-# dmsetup; fstrim, fsfreeze and nsenter.
+# dmsetup; fsfreeze.
 RDEPENDS:${PN} = "libdevmapper util-linux"
 
 do_install() {

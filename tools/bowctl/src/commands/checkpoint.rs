@@ -212,8 +212,10 @@ fn enter_all(lives: &[Live]) -> Result {
             continue;
         };
         let mut advice = "The kernel's log says why (`dmesg | tail`).".to_owned();
+        // It may be there all the same, if the write of its log failed.
+        let failed = matches!(live.state(), Ok(State::Checkpoint)).then_some(live);
 
-        for other in &lives[..done] {
+        for other in lives[..done].iter().chain(failed) {
             let undone = other
                 .set_state(State::Committed)
                 .and_then(|()| other.set_state(State::Tracking));

@@ -127,10 +127,7 @@ pub(super) fn commit_live(live: &Live) -> Result {
             },
         );
     }
-    live.set_state(State::Committed).map_err(|error| {
-        CommandError::io(format_args!("{name}: committing"), &error)
-            .advise("The kernel's log says why (`dmesg | tail`).")
-    })?;
+    live.commit()?;
     tell(&format!("{name}: committed\n"));
 
     let devices = stack::above([live.number.clone()]);

@@ -340,12 +340,13 @@ pub fn disarm(live: &Live) -> Result<bool> {
     };
 
     live.message(&["boot", "restore"])?;
-    marks::end_try();
-    grub::set_tries(0)?;
+    // What follows may fail: apt arms it again then as well.
     records.set_pending(&Pending {
         by_apt: true,
         ..pending
     })?;
+    marks::end_try();
+    grub::set_tries(0)?;
     write_out()?;
     Ok(true)
 }
@@ -476,15 +477,24 @@ pub fn commit(live: &Live, reason: &str) -> Result {
 ///
 /// Those of [`commit`].
 pub fn commit_trial(live: &Live) -> Result<Option<String>> {
-    let alone = alone()?;
-    let next = next_boot(live);
+    // The deadline of the trial ends this.
+    let alone = loop {
+        match alone() {
+            Ok(alone) => break alone,
+            Err(failure) => complain!("bowctl: {failure}"),
+        }
+    };
 
+    if live.state()? != State::Checkpoint {
+        return Ok(Some("no checkpoint is open".to_owned()));
+    }
+    let next = next_boot(live).ok_or_else(|| {
+        CommandError::new(Code::Failed, format!("{NAME}: the log cannot be read"))
+    })?;
     // A rollback was asked for, or apt goes on with the update.
-    if !marks::is_try() || next.is_none_or(|boot| boot.action != Boot::TRY) {
+    if !marks::is_try() || next.action != Boot::TRY {
         marks::end_try();
-        return Ok(Some(
-            next.map_or_else(|| "no checkpoint is open".to_owned(), at_next_boot),
-        ));
+        return Ok(Some(at_next_boot(next)));
     }
     keep(live, "the updated system is healthy", Some(alone))?;
     Ok(None)
@@ -492,10 +502,7 @@ pub fn commit_trial(live: &Live) -> Result<Option<String>> {
 
 /// Commits, and makes ready for the next checkpoint. `alone` keeps others out meanwhile.
 fn keep(live: &Live, reason: &str, alone: Option<File>) -> Result {
-    live.set_state(State::Committed).map_err(|error| {
-        CommandError::io(format_args!("{NAME}: committing"), &error)
-            .advise("The kernel's log says why (`dmesg | tail`).")
-    })?;
+    live.commit()?;
     tell(&format!("{NAME}: committed\n"));
     ended(live);
     if let Some(update) = settle(reason)? {

@@ -36,12 +36,15 @@ pub fn find(partition: &str, patience: Duration) -> Result<Option<PathBuf>> {
     let shown = format!("{shown} the PARTUUID {partition} of the root file system");
 
     for node in &found {
-        let log = recovery::header(&FileDevice::open(node, Access::Look)?);
+        let log = FileDevice::open(node, Access::Look).map(|device| recovery::header(&device));
 
-        if !matches!(log, Err(RecoveryError::NoLog)) {
+        if !matches!(log, Ok(Err(RecoveryError::NoLog))) {
             return Err(CommandError::new(
                 Code::Undecided,
-                format!("{shown}, and there is a checkpoint on {}", node.display()),
+                format!(
+                    "{shown}, and there may be a checkpoint on {}",
+                    node.display()
+                ),
             )
             .advise("Disconnect the disk that is a copy, and reboot."));
         }

@@ -93,7 +93,7 @@ pub(super) fn watch() -> Result {
     // Ends with this process.
     thread::spawn(|| loop {
         sleep(DAY);
-        if let Some(warning) = begin::armed().and_then(|_| waits(&Records::default())) {
+        if let Some(warning) = waits(&Records::default(), begin::armed().is_some()) {
             complain!("<4>{warning}");
         }
     });
@@ -121,13 +121,17 @@ pub(super) fn watch() -> Result {
 }
 
 /// Returns a warning of an update that has waited for its reboot for a day or longer.
-fn waits(records: &Records) -> Option<String> {
+fn waits(records: &Records, armed: bool) -> Option<String> {
     let begun = records.pending()?.begun;
+    let what = if armed {
+        "if it is rolled back then, or because the space for backups runs out before, all data since go back too. Reboot"
+    } else {
+        "it is not armed, and the reboot will undo it, with all data since. `bowctl arm` has it tried"
+    };
 
     (update::now().saturating_sub(begun) >= DAY.as_secs()).then(|| {
         format!(
-            "the update of {} still waits for a reboot: if it is rolled back then, or because the space for backups runs \
-             out before, all data since go back too. Reboot, or `bowctl commit bow-root` keeps it untried.",
+            "the update of {} still waits for a reboot: {what}; or `bowctl commit bow-root` keeps it untried.",
             crate::report::utc(begun)
         )
     })
@@ -261,10 +265,11 @@ mod tests {
                 .unwrap();
         };
 
-        assert_eq!(waits(&records), None);
+        assert_eq!(waits(&records, true), None);
         begun(3600);
-        assert_eq!(waits(&records), None);
+        assert_eq!(waits(&records, true), None);
         begun(3 * DAY.as_secs());
-        assert!(waits(&records).unwrap().contains("waits for a reboot"));
+        assert!(waits(&records, true).unwrap().contains("Reboot; or"));
+        assert!(waits(&records, false).unwrap().contains("bowctl arm"));
     }
 }
