@@ -4,7 +4,7 @@
 # timeout: 300
 . "$(dirname "$0")/common/faults.sh"
 need_io_faults
-plan 62
+plan 66
 load_bow
 
 dev=$(slice data 65536)
@@ -163,4 +163,26 @@ check "then a checkpoint is possible" checkpoint bow0
 check "and a commit" bow_set bow0 2
 bow_remove bow0
 check "the bare device holds what was written" exercise verify "$dev"
+
+# A commit whose first write fails, and the one after it does not.
+exercise fill "$dev" >/dev/null || bail "cannot fill $dev"
+ready
+is_covered=no
+for _ in {1..60}; do
+    bow_set bow0 1 || bail "no checkpoint"
+    # Every other write of the whole first block.
+    io_fault "$dev" WRITE 1 7 IOERR 2
+    bow_set bow0 2 2>/dev/null
+    io_faults_off
+    case "$(bow_state bow0) $(bow_field bow0 error)" in
+    "1 ok") is_covered=yes && break ;;
+    1*) bow_set bow0 2 || bail "no commit" ;;
+    esac
+    bow_set bow0 0 || bail "not state 0"
+done
+same "a commit's first write fails, and the cover is written again" yes "$is_covered"
+same "nothing is behind the log" 0 \
+    "$(dd if="$dev" bs=512 skip=1 count=7 iflag=direct status=none | tr -d '\0' | wc -c)"
+check "the commit is done later" bow_set bow0 2
+check "the contents are the same" exercise verify /dev/mapper/bow0
 echo "# covered: $total_faults I/O faults: read of the original, write of a backup, data, log, full log block, relocated first block (read, write, move), checkpoint, commit"
