@@ -5,11 +5,7 @@ START = "enabled"
 
 
 def run(t):
-    t.boot()
-    t.slow_check()
-    t.update("step-2")
-    t.booted(1200)
-    t.same("the boot is on trial", "0", t.output("test -e /run/bow/try; echo $?"))
+    t.slow_trial("step-2")
     t.sources("bow", "step-3")
     done = t.run("apt-get -q -y full-upgrade", 900)
     t.check("the second upgrade is armed", "the next boot tries the upgraded system" in done.output, done)

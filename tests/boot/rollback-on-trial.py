@@ -5,11 +5,7 @@ START = "enabled"
 
 
 def run(t):
-    t.boot()
-    t.slow_check()
-    t.update("step-2")
-    t.booted(1200)
-    t.same("the boot is on trial", "0", t.output("test -e /run/bow/try; echo $?"))
+    t.slow_trial("step-2")
     told = t.run("bowctl rollback --reason 'said in the trial'", 300)
     t.check("the rollback waits for a reboot", "Reboot when it suits" in told.output, told)
     t.pass_slow_check()

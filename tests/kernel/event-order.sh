@@ -19,10 +19,6 @@ dev=$(slice data 32768)
 bad="0 8 error
 8 32760 linear $dev 8"
 good="0 32768 linear $dev 0"
-lower() { # TABLE: of the device under bow
-    dmsetup suspend --noflush --nolockfs test-lower && dmsetup load test-lower --table "$1" &&
-        dmsetup resume test-lower
-}
 dmsetup create test-lower --table "$good" || bail "no lower device"
 dmsetup mknodes
 
@@ -50,14 +46,14 @@ put() { # BLOCK [COUNT]
 }
 
 ready on_full:error
-lower "$bad" || bail "no bad table"
+put_table test-lower "$bad" || bail "no bad table"
 woken
 fails "the log cannot be written" "Input/output error" chrt -f 50 bash -c \
     'dd if=/dev/zero of=/dev/mapper/bow0 bs=4096 seek=100 count=1 oflag=direct status=none ||
      { dmsetup status bow0 >"$1"; exit 1; }' sh "$work/writer"
 see "and an event says so when the status does" failed
 same "so does the writer's error" failed "$(awk '{ print $NF }' "$work/writer")"
-lower "$good" || bail "no good table"
+put_table test-lower "$good" || bail "no good table"
 bow_remove bow0
 dd if=/dev/zero of="$dev" bs=4096 count=1 oflag=direct status=none
 
@@ -71,17 +67,17 @@ while true; do
     put "$block" || bail "cannot write"
     block=$((block + 30))
 done
-lower "$bad" || bail "no bad table"
+put_table test-lower "$bad" || bail "no bad table"
 woken
 fails "a commit that the policy wants fails" "Input/output error" put "$block"
 see "and an event says so when the status does" failed
-lower "$good" || bail "no good table"
+put_table test-lower "$good" || bail "no good table"
 bow_remove bow0
 dd if=/dev/zero of="$dev" bs=4096 count=1 oflag=direct status=none
 
 ready block_size:512
-lower "$bad" || bail "no bad table"
+put_table test-lower "$bad" || bail "no bad table"
 woken
 fails "a commit fails in the write that decides" "Input/output error" bow_set bow0 2
 see "and an event says so when the status does" failed
-lower "$good" || bail "no good table"
+put_table test-lower "$good" || bail "no good table"

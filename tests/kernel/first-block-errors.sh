@@ -11,10 +11,6 @@ dev=$(slice data 32768)
 good="0 32768 linear $dev 0"
 bad="0 8 flakey $dev 0 0 1 1 error_writes
 8 32760 linear $dev 8"
-lower() { # TABLE: of the device under bow
-    dmsetup suspend --noflush --nolockfs test-lower && dmsetup load test-lower --table "$1" &&
-        dmsetup resume test-lower
-}
 dmsetup create test-lower --table "$good" && dmsetup mknodes || bail "no lower device"
 says() { # WHAT STATE ERROR
     same "$1" "$2 $3" "$(bow_field bow0 state) $(bow_field bow0 error)"
@@ -39,21 +35,21 @@ for block in 512 4096; do
     bow_create bow0 /dev/mapper/test-lower "$what" || bail "no device"
     exercise free /dev/mapper/bow0 16384+256 >/dev/null || bail "cannot discard"
 
-    lower "$bad" || bail "no bad table"
+    put_table test-lower "$bad" || bail "no bad table"
     before=$(events bow0)
     fails "$what: a checkpoint fails" "Input/output error" bow_set bow0 1
     says "$what: it may be on the device" 1 failed
     check "$what: an event says so" test "$(events bow0)" -gt "$before"
     fails_there "$what"
-    lower "$good" || bail "no good table"
+    put_table test-lower "$good" || bail "no good table"
     check "$what: a commit ends it" bow_set bow0 2
     says "$what: the status says so" 2 ok
     check "$what: the contents are the same" exercise verify /dev/mapper/bow0
 
     bow_set bow0 0 && bow_set bow0 1 || bail "no checkpoint"
-    lower "$bad" || bail "no bad table"
+    put_table test-lower "$bad" || bail "no bad table"
     fails "$what: a commit fails" "Input/output error" bow_set bow0 2
-    lower "$good" || bail "no good table"
+    put_table test-lower "$good" || bail "no good table"
     check "$what: and is done later" bow_set bow0 2
     check "$what: remove" bow_remove bow0
     no_log "$what" "$dev"

@@ -224,12 +224,16 @@ class Scenario:
         self.finish()
         return told
 
-    def slow_check(self):
-        """Adds a check that passes as soon as the scenario lets it."""
+    def slow_trial(self, step):
+        """Boots, updates to a step and reboots into the trial, of which a check passes as soon as the scenario lets it."""
+        self.boot()
         check = "/etc/bow/check/required.d/50-slow"
         script = "#!/bin/sh\nuntil [ -e /run/slow-check-passes ] || [ -e /etc/slow-check-passes ]; do sleep 1; done\n"
         self.run(f"mkdir -p $(dirname {check}) && printf '%s' '{script}' >{check} && chmod 755 {check} && "
                  "echo CHECK_SECONDS=600 >>/etc/bow.conf")
+        self.update(step)
+        self.booted(1200)
+        self.same("the boot is on trial", "0", self.output("test -e /run/bow/try; echo $?"))
 
     def pass_slow_check(self):
         """Lets the slow check pass, and waits until the boot has come to its end, with all units of a trial."""

@@ -82,6 +82,11 @@ fio_writes() {
         >"$work/fio" 2>&1
 }
 
+# put_table NAME TABLE: another table for a device, whoever uses it. What is in flight ends first.
+put_table() {
+    dmsetup load "$1" --table "$2" && dmsetup suspend --noflush --nolockfs "$1" && dmsetup resume "$1"
+}
+
 # events NAME: how many events the device has raised.
 events() {
     dmsetup info -c --noheadings -o events "$1"

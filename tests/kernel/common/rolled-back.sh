@@ -42,18 +42,12 @@ begin() {
     make_fs
 }
 
-# put_table TABLE: another table for the device below, whoever uses it. What is in flight ends first.
-put_table() {
-    dmsetup load slice-data --table "$1" && dmsetup suspend --noflush --nolockfs slice-data &&
-        dmsetup resume slice-data
-}
-
 # power_cut: from one moment on nothing reaches the disk any more. Then all that was only in memory is
 # forgotten, dm-bow's too.
 power_cut() {
-    put_table "${linear/ linear / flakey } 0 1 1 drop_writes" && umount "$mnt" || bail "no power cut"
+    put_table slice-data "${linear/ linear / flakey } 0 1 1 drop_writes" && umount "$mnt" || bail "no power cut"
     ! bow_sysfs bow0 >/dev/null 2>&1 || bow_remove bow0 || bail "cannot remove"
-    put_table "$linear" || bail "no power"
+    put_table slice-data "$linear" || bail "no power"
 }
 
 # list_files FILE: a line for each, with the hash of its contents.

@@ -19,7 +19,7 @@ use crate::root::config::{self, Root};
 use crate::root::layout::{Facts, Obstacle, Weight};
 use crate::root::rescue::Rescue;
 use crate::root::update::{self, Records};
-use crate::root::{begin, initramfs, marks, programs, NAME};
+use crate::root::{begin, initramfs, marks, next_boot, programs, NAME};
 use crate::words::bytes;
 
 const JSON: &str = "\
@@ -330,7 +330,7 @@ fn status(json: bool) -> Result {
     let boot = live
         .as_ref()
         .filter(|_| state == Some(State::Checkpoint))
-        .and_then(begin::next_boot);
+        .and_then(next_boot::boot);
     let facts = Facts::find();
     let found = RootStatus {
         enabled: root.is_some(),
@@ -340,7 +340,7 @@ fn status(json: bool) -> Result {
         live: live.is_some(),
         state: state.map(state_name),
         on_trial: marks::is_try(),
-        next_boot: boot.map(begin::at_next_boot),
+        next_boot: boot.map(next_boot::in_words),
         free_bytes: live.as_ref().map(Live::free).transpose()?,
         update: Records::default().pending(),
         obstacles: facts

@@ -23,14 +23,12 @@ use super::decide::Word;
 use super::initramfs;
 use super::rescue::Rescue;
 use super::update::{self, Ended, Failure, Outcome, Pending, Records};
-use super::{grub, layout, marks, packages, programs, NAME};
+use super::{grub, layout, marks, next_boot, packages, programs, NAME};
 use crate::commands::{checkpoint, tell};
-use crate::device::{Access, FileDevice};
 use crate::error::{complain, Code, CommandError, Result};
 use crate::freeze::Frozen;
 use crate::live::Live;
 use crate::lock::lock_file;
-use crate::recovery;
 
 /// Directory of kernels and their initramfs.
 const BOOT: &str = "/boot";
@@ -334,7 +332,7 @@ pub fn disarm(live: &Live) -> Result<bool> {
     let is_open = live.state()? == State::Checkpoint;
     let Some(pending) = records
         .pending()
-        .filter(|pending| is_open && (pending.by_apt || armed().is_some()))
+        .filter(|pending| is_open && (pending.by_apt || next_boot::armed().is_some()))
     else {
         return Ok(false);
     };
@@ -385,7 +383,7 @@ pub fn request_rollback(failure: &Failure) -> Result {
     // The log first. Whatever fails after it, the next boot restores. It says so all through an update, which may
     // have left nothing to send a message with.
     if let Err(failure) = live.message(&["boot", "restore"]) {
-        if !next_boot_restores(&live) {
+        if !next_boot::restores(&live) {
             return Err(failure);
         }
     }
@@ -417,23 +415,6 @@ pub fn is_rollback_asked_for() -> bool {
         .into_iter()
         .flatten()
         .any(|records| !records.failures().is_empty())
-}
-
-/// Returns the boot fields of the log of a live device.
-pub fn next_boot(live: &Live) -> Option<Boot> {
-    let device = FileDevice::open(&live.underlying()?, Access::Look).ok()?;
-
-    recovery::header(&device).ok().map(|header| header.boot)
-}
-
-/// Returns the boot fields of the log if it says that the new state of the root file system may be tried.
-pub fn armed() -> Option<Boot> {
-    next_boot(&super::live()?).filter(|boot| boot.action == Boot::TRY)
-}
-
-/// Returns whether the log of a live device says that the next boot restores.
-pub fn next_boot_restores(live: &Live) -> bool {
-    next_boot(live).is_some_and(|boot| boot.action == Boot::RESTORE)
 }
 
 /// Returns the records on the EFI system partition, where one is mounted.
@@ -488,13 +469,13 @@ pub fn commit_trial(live: &Live) -> Result<Option<String>> {
     if live.state()? != State::Checkpoint {
         return Ok(Some("no checkpoint is open".to_owned()));
     }
-    let next = next_boot(live).ok_or_else(|| {
+    let next = next_boot::boot(live).ok_or_else(|| {
         CommandError::new(Code::Failed, format!("{NAME}: the log cannot be read"))
     })?;
     // A rollback was asked for, or apt goes on with the update.
     if !marks::is_try() || next.action != Boot::TRY {
         marks::end_try();
-        return Ok(Some(at_next_boot(next)));
+        return Ok(Some(next_boot::in_words(next)));
     }
     keep(live, "the updated system is healthy", Some(alone))?;
     Ok(None)
@@ -543,15 +524,6 @@ pub fn says(outcome: Outcome) -> &'static str {
     }
 }
 
-/// Returns what the log says is to be done at the next boot, in words.
-pub fn at_next_boot(boot: Boot) -> String {
-    match boot.action {
-        Boot::TRY => format!("the new state is tried, {} times at most", boot.tries_left),
-        Boot::RESTORE => "the checkpoint is restored".to_owned(),
-        _ => "the checkpoint goes on".to_owned(),
-    }
-}
-
 /// Writes all of the root file system out to its places, not only to its journal, which GRUB does not read: freezes it
 /// for a moment.
 fn write_out() -> Result {
@@ -588,18 +560,5 @@ mod tests {
             assert_eq!(no_word(line).unwrap_err().code, Code::State);
         }
         assert!(no_word("root=UUID=1-2 ro quiet panic=30\n").is_ok());
-    }
-
-    #[test]
-    fn the_next_boot_in_words() {
-        let boot = |action| Boot {
-            action,
-            tries_left: 2,
-            tries: 3,
-        };
-
-        assert!(at_next_boot(boot(Boot::TRY)).contains("2 times"));
-        assert!(at_next_boot(boot(Boot::RESTORE)).contains("restored"));
-        assert!(at_next_boot(boot(0)).contains("goes on"));
     }
 }

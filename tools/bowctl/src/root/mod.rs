@@ -8,6 +8,7 @@
 //! - [`initramfs`]: images of the initramfs, and what they must have;
 //! - [`update`]: an update that is under way, and the history of those that have ended;
 //! - [`begin`]: beginning, arming and ending an update of the root file system;
+//! - [`next_boot`]: what the log says is to be done at the next boot;
 //! - [`health`]: checks of an updated system;
 //! - [`grub`]: the environment block of GRUB;
 //! - [`rescue`]: what GRUB boots while a rollback is under way;
@@ -27,6 +28,7 @@ pub mod health;
 pub mod initramfs;
 pub mod layout;
 pub mod marks;
+pub mod next_boot;
 pub mod packages;
 pub mod partition;
 pub mod programs;

@@ -21,11 +21,9 @@ use bow_decisions::state::State;
 
 use crate::commands::print;
 use crate::error::{complain, Code, CommandError, Result};
-use crate::root::begin;
 use crate::root::config::Config;
-use crate::root::layout;
-use crate::root::marks;
 use crate::root::update::{self, Failure, Records};
+use crate::root::{begin, layout, marks, next_boot};
 
 /// Packages that write to the places of a boot loader, by the beginnings of their names.
 const BOOT_LOADERS: [&str; 7] = [
@@ -150,7 +148,7 @@ pub(super) fn before(packages: &[String]) -> Result {
         }
         // Or it was committed meanwhile.
         if live.state()? == State::Checkpoint {
-            if begin::next_boot_restores(&live) {
+            if next_boot::restores(&live) {
                 complain!(
                     "bow: the next boot goes back to the checkpoint, and undoes this too; `bowctl root status` tells more"
                 );

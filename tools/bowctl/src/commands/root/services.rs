@@ -17,7 +17,7 @@ use crate::error::{complain, Code, CommandError, Result};
 use crate::live::Live;
 use crate::root::config::{Config, LowSpace};
 use crate::root::update::{self, Failure, Outcome, Records};
-use crate::root::{begin, grub, health, marks, packages, reboot};
+use crate::root::{begin, grub, health, marks, next_boot, packages, reboot};
 use crate::words::bytes;
 
 /// Time between two warnings of an update that waits.
@@ -93,7 +93,7 @@ pub(super) fn watch() -> Result {
     // Ends with this process.
     thread::spawn(|| loop {
         sleep(DAY);
-        if let Some(warning) = waits(&Records::default(), begin::armed().is_some()) {
+        if let Some(warning) = waits(&Records::default(), next_boot::armed().is_some()) {
             complain!("<4>{warning}");
         }
     });
@@ -188,12 +188,12 @@ pub(super) fn settle() -> Result {
 
 /// Has GRUB not count while the machine hibernates: to wake up is no try.
 pub(super) fn before_sleep() -> Result {
-    begin::armed().map_or(Ok(()), |_| grub::unset_tries())
+    next_boot::armed().map_or(Ok(()), |_| grub::unset_tries())
 }
 
 /// Has GRUB count again, from what is left.
 pub(super) fn after_sleep() -> Result {
-    begin::armed().map_or(Ok(()), |boot| grub::set_tries(boot.tries_left).map(drop))
+    next_boot::armed().map_or(Ok(()), |boot| grub::set_tries(boot.tries_left).map(drop))
 }
 
 /// Waits until the trial has ended, and reboots if it does not end in time.
