@@ -103,6 +103,18 @@ class Machine:
     def note(self, text):
         self._file.write(f"[{time.monotonic() - self._start:7.1f}] {text}\n")
 
+    # Disks, while the machine is off.
+
+    def attach(self, name, file):
+        """Adds a disk, /dev/disk/by-id/virtio-NAME in the machine."""
+        assert self._qemu is None
+        self._disks[name] = file
+
+    def detach(self, name):
+        """Takes a disk away."""
+        assert self._qemu is None
+        del self._disks[name]
+
     # Power.
 
     def power_on(self):
