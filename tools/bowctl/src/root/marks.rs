@@ -21,6 +21,9 @@ pub const TRY_NAME: &str = "try";
 /// A boot is on trial.
 pub const TRY: &str = "/run/bow/try";
 
+/// All required checks of this boot on trial have passed. bow-commit.service looks at it.
+const HEALTHY: &str = "/run/bow/healthy";
+
 /// A reboot is wanted, as Debian's packages say it.
 const REBOOT: &str = "/run/reboot-required";
 
@@ -70,9 +73,19 @@ pub fn trial() -> Option<u8> {
     fs::read_to_string(TRY).ok()?.trim().parse().ok()
 }
 
+/// Notes that all required checks have passed.
+///
+/// # Errors
+///
+/// Those of the file system.
+pub fn set_healthy() -> io::Result<()> {
+    fs::write(HEALTHY, "")
+}
+
 /// Ends the trial, if this boot is one.
 pub fn end_try() {
     let _ = fs::remove_file(TRY);
+    let _ = fs::remove_file(HEALTHY);
 }
 
 /// Notes that a reboot is wanted, for unattended-upgrades and the like.

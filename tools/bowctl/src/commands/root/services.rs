@@ -16,7 +16,7 @@ use crate::device::{Access, BlockDevice, FileDevice};
 use crate::error::{complain, Code, CommandError, Result};
 use crate::live::Live;
 use crate::root::config::{Config, LowSpace};
-use crate::root::update::{self, Failure, Outcome, Records};
+use crate::root::update::{self, FailedCheck, Failure, Outcome, Records};
 use crate::root::{begin, grub, health, marks, next_boot, packages, reboot};
 use crate::words::bytes;
 
@@ -43,8 +43,18 @@ pub(super) fn check_health() -> Result {
         return print("the trial has ended meanwhile: nothing depends on the checks\n");
     }
     if failed.is_empty() {
-        return print("all checks passed\n");
+        print("all checks passed\n")?;
+    } else {
+        record(failed)?;
     }
+    if on_trial {
+        marks::set_healthy().map_err(|error| CommandError::io(marks::FOLDER, &error))?;
+    }
+    Ok(())
+}
+
+/// Records the checks that failed. That is an error if one of them is required.
+fn record(failed: Vec<FailedCheck>) -> Result {
     let names = |required| -> Vec<&str> {
         failed
             .iter()
