@@ -242,16 +242,9 @@ impl LiveStatus {
                 "`bowctl checkpoint {name}` trims the file system and takes a checkpoint"
             )),
             1 => {
-                let unmount = match self.mounted_on.first() {
-                    Some(point) => format!("`umount {point}`, "),
-                    None => String::new(),
-                };
-                let below = self.below.first().map_or("DEVICE", String::as_str);
-
                 advice.push(format!("`bowctl commit {name}` keeps what is there now"));
                 advice.push(format!(
-                    "{unmount}`bowctl remove {name}`, `bowctl restore /dev/{below}` go back to the \
-                     checkpoint"
+                    "`bowctl rollback {name}` goes back to the checkpoint"
                 ));
                 if self.space.is_some_and(|space| space.is_short())
                     || matches!(self.condition.as_deref(), Some("low" | "full"))
@@ -416,7 +409,7 @@ mod tests {
             "1.00 MiB by new data",
             "fails with \"no space left\"",
             "bowctl commit data",
-            "`umount /mnt`, `bowctl remove data`, `bowctl restore /dev/vdb1`",
+            "bowctl rollback data",
         ] {
             assert!(text.contains(part), "{text}");
         }
