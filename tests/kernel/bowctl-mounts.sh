@@ -8,7 +8,7 @@
 
 . "$(dirname "$0")/lib.sh"
 . "$here/common/fs.sh"
-plan 26
+plan 27
 mount --make-rshared / || bail "mounts cannot be shared"
 load_bow
 
@@ -44,6 +44,7 @@ ends() {
 
 begin
 elsewhere slave
+same "status has the mount point once" "$mnt" "$(bowctl status bow0 | sed -n 's/^  mounted on: //p')"
 check "another namespace that follows this one is not in the way" bowctl rollback bow0
 is old 0 "with it"
 check "it is mounted there again" grep -q "$mnt" "/proc/$other/mountinfo"

@@ -2,6 +2,7 @@
 
 //! Live device-mapper devices with a bow target.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -221,9 +222,15 @@ impl Live {
         })
     }
 
-    /// Returns the mount points.
+    /// Returns the mount points, each once: a service with a mount namespace of its own sees a copy
+    /// of each mount.
     pub fn mount_points(&self) -> Vec<String> {
-        mount::points_of(&self.number)
+        let mut points = HashSet::new();
+
+        mount::of(&self.number)
+            .filter(|mount| points.insert(mount.point.clone()))
+            .map(|mount| mount.shown())
+            .collect()
     }
 
     /// Returns the figures of the target's status line, if `dmsetup` can be run.
