@@ -52,7 +52,7 @@
 //! | those of a [`Flight`] | The count is full and orders the others, which are relaxed. |
 //! | the words of a [`writable_map`] | Nothing: tickets do ([`writable_word`]). |
 //! | [`Bow::on_full`], [`Bow::low_water`], [`Bow::is_low_told`], [`Bow::suspending`] | Nothing: settings, and flags for the worker, who is woken after them if it matters; queueing work is a full barrier. |
-//! | [`Bow::hits`], [`Bow::granted`] | Nothing: counters. `granted` is raised before the blocks are granted, so it is never too small. |
+//! | [`Bow::hits`], [`Bow::granted`] | Nothing: counters. A full barrier orders raising `granted` before the blocks are granted: whoever lowers it for a block finds that block counted. |
 
 mod active;
 mod announce;

@@ -10,7 +10,10 @@ use super::{
 };
 use crate::abstractions::srcu::Ticket;
 use core::ops::Range;
-use kernel::sync::atomic::ordering::Relaxed;
+use kernel::sync::atomic::ordering::{
+    Full,
+    Relaxed, //
+};
 
 impl Bow {
     /// Returns whether all blocks that a write to `span` touches are writable, and counts the prefetched
@@ -41,11 +44,11 @@ impl Bow {
     pub(super) fn mark_granted(&self, span: &Range<u64>) {
         let ticket = self.in_flight.enter();
         if let Some(writable) = self.in_flight.get(&ticket) {
-            // Counted first, since a writer may be faster.
+            // Counted first, with a barrier, since a writer may be faster.
             let blocks = self
                 .block
                 .number(self.block.up(span.end) - self.block.down(span.start));
-            self.granted.add(blocks, Relaxed);
+            self.granted.fetch_add(blocks, Full);
             let set = writable.set_granted(span);
             self.granted.fetch_sub(blocks.saturating_sub(set), Relaxed);
         }
