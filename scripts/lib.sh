@@ -15,6 +15,8 @@ PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 scripts=$top/scripts
 build=$top/build
+# A service has none.
+export HOME=${HOME:-~}
 cache=${DM_BOW_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/dm-bow}
 case $cache in
 /*) ;;
@@ -53,7 +55,14 @@ choose_arch() {
     triple='' rust_target='' qemu='' cpu='' console='' output='' cross=''
 }
 choose_arch
+
+# amd64_only WHAT: ends the script if ARCH= is another.
+amd64_only() {
+    [ "$arch" = amd64 ] || die "$1 are for amd64 only: leave out ARCH=$arch."
+}
+
 choose_series() {
+    newest=''
     local want=${SERIES:-${kernels%% *}} known
     # A suite that is no series yet, and what scripts/watch found out about it.
     case $want in
@@ -203,8 +212,6 @@ project_version() {
 # The moment up to which package versions were resolved: `make update` sets a
 # new one, and everything that was made from older versions gets a new key.
 generation() {
-    # scripts/watch tries newer versions beside those that are in use.
-    [ -z "${DM_BOW_GENERATION:-}" ] || { echo "$DM_BOW_GENERATION"; return; }
     local file=$cache/generation
     if [ ! -s "$file" ]; then
         mkdir -p "$cache"
