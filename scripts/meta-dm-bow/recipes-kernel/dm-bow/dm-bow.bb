@@ -9,6 +9,7 @@ PV = "git"
 inherit module-rust externalsrc
 
 EXTERNALSRC = "${DM_BOW_SOURCE}"
+EXTERNALSRC_SYMLINKS = ""
 
 # The module has bindings of its own for device-mapper.
 DEPENDS += "clang-native bindgen-cli-native"
@@ -25,6 +26,11 @@ dm_bow_make() {
 do_configure[noexec] = "1"
 
 do_compile() {
+    case "${KERNEL_VERSION}" in
+    [0-6].*|7.[01][.-]*) bbfatal "dm-bow needs a kernel 7.2 or newer, and this is ${KERNEL_VERSION} (Documentation/development.md, Yocto)." ;;
+    esac
+    grep -q '^CONFIG_RUST=y' ${STAGING_KERNEL_BUILDDIR}/.config ||
+        bbfatal "this kernel was built without Rust: KERNEL_FEATURES:append = \" rust\" (Documentation/development.md, Yocto)."
     dm_bow_make modules
 }
 

@@ -9,6 +9,7 @@ PV = "git"
 inherit cargo externalsrc
 
 EXTERNALSRC = "${DM_BOW_SOURCE}"
+EXTERNALSRC_SYMLINKS = ""
 CARGO_SRC_DIR = "tools"
 CARGO_BUILD_FLAGS:append = " --package bowctl"
 
