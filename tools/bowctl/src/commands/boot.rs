@@ -497,6 +497,9 @@ fn reason(why: Why, boot: Boot, boots: u8, failures: &[Failure]) -> String {
     }
     match why {
         Why::Begun => "a restore had begun".to_owned(),
+        Why::Word if boot.action == Boot::TRY => "asked for on the kernel's command line: by a person in the boot menu, or \
+             by GRUB, which could not load the kernel of the updated system"
+            .to_owned(),
         Why::Word => "asked for on the kernel's command line".to_owned(),
         Why::Requested => "the update did not come to its end".to_owned(),
         // Other systems that GRUB has started count too.

@@ -6,6 +6,7 @@ pub(super) mod apt;
 mod services;
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use bow_decisions::state::State;
@@ -19,7 +20,7 @@ use crate::root::config::{self, Root};
 use crate::root::layout::{Facts, Obstacle, Weight};
 use crate::root::rescue::Rescue;
 use crate::root::update::{self, Records};
-use crate::root::{begin, initramfs, marks, next_boot, programs, NAME};
+use crate::root::{begin, initramfs, marks, next_boot, programs, units, NAME};
 use crate::words::bytes;
 
 const JSON: &str = "\
@@ -33,24 +34,15 @@ JSON:
     next_boot   what is done at the next boot; null if nothing
     free_bytes  free for backups; null
     update      the update under way: begun, command, kernel, by_apt,
-                is_new; null
+                is_new, database (of dpkg, as it was then); null
     obstacles   what is in the way
   An obstacle has
     name        \"file_system\", \"layer\", \"partition\", \"elsewhere\",
                 \"boot\", \"metadata_csum\", \"journal\", \"initramfs\",
-                \"module\", \"bios\", \"grub_cloud\", \"swap_file\", \"panic\"
+                \"module\", \"bios\", \"grub_cloud\", \"swap_file\", \"panic\",
+                \"units\"
     weight      \"refused\", \"experimental\", \"note\"
     reason      a sentence";
-
-/// Units that are enabled with dm-bow.
-const UNITS: [&str; 6] = [
-    "bow-health.service",
-    "bow-commit.service",
-    "bow-deadline.timer",
-    "bow-rollback.service",
-    "bow-space.service",
-    "bow-settle.service",
-];
 
 /// `bowctl root`.
 #[derive(Debug, clap::Args)]
@@ -230,16 +222,8 @@ fn prepare(root: &Root) -> Result {
              may not find its configuration.\n",
         )?;
     }
-    set_units("enable")?;
+    units::set("enable")?;
     update_grub()
-}
-
-/// Has systemd enable or disable the units.
-fn set_units(verb: &str) -> Result {
-    let mut args = vec![verb, "--quiet"];
-
-    args.extend(UNITS);
-    programs::show("systemctl", &args)
 }
 
 fn update_grub() -> Result {
@@ -270,10 +254,13 @@ fn no_checkpoint() -> Result {
 
 /// Has the initramfs, systemd and GRUB know no more.
 fn take_away() -> Result {
-    fs::remove_file(config::ROOT_PATH)
-        .map_err(|error| CommandError::io(config::ROOT_PATH, &error))?;
+    match fs::remove_file(config::ROOT_PATH) {
+        // The power failed in an earlier `disable`.
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        result => result.map_err(|error| CommandError::io(config::ROOT_PATH, &error))?,
+    }
     initramfs::rebuild()?;
-    set_units("disable")?;
+    units::set("disable")?;
     update_grub()
 }
 
@@ -296,7 +283,14 @@ fn remove_rescue(root: &Root) {
 fn disable(force: bool) -> Result {
     no_checkpoint()?;
     let Some(root) = Root::read() else {
-        return print("dm-bow is not enabled for the root file system.\n");
+        if !units::is_any_enabled() {
+            return print("dm-bow is not enabled for the root file system.\n");
+        }
+        take_away()?;
+        if let Some(rescue) = Rescue::find() {
+            rescue.remove()?;
+        }
+        return print("dm-bow is disabled: what an earlier `disable` had left is taken away.\n");
     };
     let text = fs::read_to_string(config::ROOT_PATH)
         .map_err(|error| CommandError::io(config::ROOT_PATH, &error))?;
@@ -332,6 +326,7 @@ fn status(json: bool) -> Result {
         .filter(|_| state == Some(State::Checkpoint))
         .and_then(next_boot::boot);
     let facts = Facts::find();
+    let has_units = root.as_ref().is_some_and(|root| !root.own_boot);
     let found = RootStatus {
         enabled: root.is_some(),
         partition: root
@@ -347,6 +342,7 @@ fn status(json: bool) -> Result {
             .map_or(Vec::new(), |facts| facts.obstacles())
             .into_iter()
             .chain(live.as_ref().and_then(|_| no_panic()))
+            .chain(has_units.then(begin::units_obstacle).flatten())
             .collect(),
     };
 

@@ -194,7 +194,7 @@ fn end(reboot: bool, signals: &Signals) -> Result {
 
 /// Signals that have come, each of which would have ended this process.
 #[derive(Default)]
-struct Signals {
+pub(in crate::commands) struct Signals {
     /// Ctrl-C.
     interrupt: Arc<AtomicBool>,
     /// From `kill`, or when the machine is shut down.
@@ -205,7 +205,7 @@ struct Signals {
 
 impl Signals {
     /// Has this process outlive them: the decision comes after the command, which gets them as ever.
-    fn outlive() -> Result<Self> {
+    pub(in crate::commands) fn outlive() -> Result<Self> {
         let signals = Self::default();
 
         for (signal, flag) in [

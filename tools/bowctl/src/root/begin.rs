@@ -23,7 +23,7 @@ use super::decide::Word;
 use super::initramfs;
 use super::rescue::Rescue;
 use super::update::{self, Ended, Failure, Outcome, Pending, Records};
-use super::{grub, layout, marks, next_boot, packages, programs, NAME};
+use super::{grub, layout, marks, next_boot, packages, programs, units, NAME};
 use crate::commands::{checkpoint, tell};
 use crate::error::{complain, Code, CommandError, Result};
 use crate::freeze::Frozen;
@@ -124,6 +124,7 @@ pub fn begin(config: &Config, command: &[String], by_apt: bool) -> Result<Live> 
         kernel: update::kernel(),
         by_apt,
         is_new: false,
+        database: packages::Database::read(),
     };
     records.set_pending(&pending)?;
     checkpoint::run(&checkpoint::Args {
@@ -170,11 +171,45 @@ pub fn abandon(live: &Live) -> Result {
     Ok(())
 }
 
+/// Ends the checkpoint that was taken for apt, if apt has ended before it changed a package. Returns `None` while apt is
+/// at work, and afterwards whether that was so.
+///
+/// apt says nothing of it: it calls its hooks once more after dpkg only.
+///
+/// # Errors
+///
+/// Those of [`alone`] and [`abandon`].
+pub fn abandon_if_apt_has(live: &Live) -> Result<Option<bool>> {
+    let _alone = alone()?;
+
+    if packages::is_frontend_at_work() || packages::is_dpkg_at_work() {
+        return Ok(None);
+    }
+    let is_untouched = Records::default().pending().is_some_and(|pending| {
+        pending.by_apt
+            && pending.is_new
+            && pending.database.is_some()
+            && pending.database == packages::Database::read()
+    });
+    let is_unused = is_untouched
+        && live.state()? == State::Checkpoint
+        && next_boot::restores(live)
+        && !is_rollback_asked_for();
+
+    if is_unused {
+        abandon(live)?;
+    }
+    Ok(Some(is_unused))
+}
+
 /// Checks what may have changed since dm-bow was enabled.
 fn can_begin() -> Result {
     no_word(&fs::read_to_string("/proc/cmdline").unwrap_or_default())?;
     if has_own_boot() {
         return Ok(());
+    }
+    if let Some(obstacle) = units_obstacle() {
+        return Err(CommandError::new(Code::State, obstacle.reason).advise("Nothing was changed."));
     }
     let obstacles = layout::Facts::find().map_or(Vec::new(), |facts| facts.obstacles());
 
@@ -186,6 +221,20 @@ fn can_begin() -> Result {
             .advise("Nothing was changed. `bowctl root status` names all that is in the way."));
     }
     initramfs::check(Path::new(BOOT))
+}
+
+/// Returns what is wrong with the units of systemd, without which nothing would keep an update, or undo it in time.
+pub fn units_obstacle() -> Option<layout::Obstacle> {
+    let missing = units::missing();
+
+    (!missing.is_empty()).then(|| layout::Obstacle {
+        name: "units",
+        weight: layout::Weight::Refused,
+        reason: format!(
+            "Not enabled, and needed to keep an update or to undo it: {}. `bowctl root enable` completes it.",
+            missing.join(", ")
+        ),
+    })
 }
 
 /// Refuses a kernel whose command line decides about a checkpoint. It was meant for the boot that there was, and kexec
@@ -312,8 +361,9 @@ pub fn arm(config: &Config, may: impl FnOnce() -> bool) -> Result<u8> {
     })?;
     // Those of an earlier attempt to arm.
     Records::default().forget_failures();
-    let tries = grub::set_tries(config.tries)?;
+    // First what GRUB will read, since from the count on, it boots the new state.
     write_out()?;
+    let tries = grub::set_tries(config.tries)?;
     live.message(&["boot", "try", &tries.to_string()])?;
     Ok(tries)
 }

@@ -17,7 +17,8 @@
 //! - [`partition`]: the partition of the root file system, and how it is found;
 //! - [`packages`]: what apt would change, and whether dpkg has changed anything;
 //! - [`programs`]: other programs;
-//! - [`reboot`]: ways to reboot.
+//! - [`reboot`]: ways to reboot;
+//! - [`units`]: units of systemd that check, keep and undo an update.
 
 pub mod begin;
 pub mod config;
@@ -34,6 +35,7 @@ pub mod partition;
 pub mod programs;
 pub mod reboot;
 pub mod rescue;
+pub mod units;
 pub mod update;
 
 use std::path::PathBuf;

@@ -6,6 +6,8 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use serde::{Deserialize, Serialize};
+
 use super::programs;
 use crate::error::Result;
 use crate::lock;
@@ -57,7 +59,7 @@ fn changed_packages(simulation: &str) -> Vec<String> {
 /// Version of dpkg's database, which is another one after each run of dpkg that may have changed something.
 ///
 /// dpkg writes a file into `updates` before it begins with a package, and replaces `status` at the end.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Database([(u64, i64, i64); 2]);
 
 impl Database {
@@ -98,6 +100,13 @@ pub fn is_dpkg_at_work() -> bool {
     lock::programs_with(&Path::new(DPKG).join("lock"))
         .iter()
         .any(|program| program == "dpkg")
+}
+
+/// Returns whether apt, or another program that installs packages, is at work.
+///
+/// It has this lock from its look at the packages to its end, also while dpkg runs.
+pub fn is_frontend_at_work() -> bool {
+    !lock::programs_with(&Path::new(DPKG).join("lock-frontend")).is_empty()
 }
 
 #[cfg(test)]

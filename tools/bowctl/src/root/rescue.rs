@@ -107,6 +107,10 @@ impl Rescue {
         let failed = |error: io::Error| CommandError::io(self.folder.display(), &error);
 
         fs::create_dir_all(&self.folder).map_err(failed)?;
+        // Of a copy that was cut off.
+        for (_, name) in files {
+            let _ = fs::remove_file(self.folder.join(name).with_extension("new"));
+        }
         let space = File::open(&self.folder)
             .and_then(|folder| Ok(fstatvfs(folder)?))
             .map_err(failed)?;
@@ -313,6 +317,10 @@ mod tests {
         assert!(!is_same(&kernel, &copy));
         rescue.copy(&[(kernel.clone(), "vmlinuz")]).unwrap();
         assert!(is_same(&kernel, &copy));
+        let cut_off = copy.with_extension("new");
+        fs::write(&cut_off, "KER").unwrap();
+        rescue.copy(&[(kernel, "vmlinuz")]).unwrap();
+        assert!(!cut_off.exists());
         rescue.remove().unwrap();
         rescue.remove().unwrap();
         assert!(!copy.exists());

@@ -19,6 +19,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
+use super::packages::Database;
 use super::{marks, STATE};
 use crate::error::{CommandError, Result};
 
@@ -41,6 +42,9 @@ pub struct Pending {
     pub by_apt: bool,
     /// This was written after the checkpoint: it is part of the new state.
     pub is_new: bool,
+    /// dpkg's database at that time.
+    #[serde(default)]
+    pub database: Option<Database>,
 }
 
 /// Something that went wrong in the new state.
@@ -396,6 +400,7 @@ mod tests {
             command: vec!["apt".to_owned(), "full-upgrade".to_owned()],
             kernel: "6".to_owned(),
             by_apt: false,
+            database: None,
             is_new,
         }
     }

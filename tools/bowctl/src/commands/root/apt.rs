@@ -20,9 +20,10 @@
 use bow_decisions::state::State;
 
 use crate::commands::print;
+use crate::commands::run::Signals;
 use crate::error::{complain, Code, CommandError, Result};
 use crate::root::config::Config;
-use crate::root::update::{self, Failure, Records};
+use crate::root::update::{self, Ended, Failure, Outcome, Records};
 use crate::root::{begin, layout, marks, next_boot};
 
 /// Packages that write to the places of a boot loader, by the beginnings of their names.
@@ -108,8 +109,15 @@ fn own_removed_of<'a>(packages: &'a [String], kernels: &[String]) -> Vec<&'a str
 /// after them.
 pub(super) fn before(packages: &[String]) -> Result {
     let config = Config::read();
-    let Some(live) = crate::root::live() else {
-        return Ok(());
+    let is_automatic = config.apt_auto && std::env::var_os(RUN_VARIABLE).is_none();
+    let live = match begin::live() {
+        Ok(live) => live,
+        Err(failure) => {
+            if is_automatic {
+                complain!("bow: no checkpoint is taken: {failure}");
+            }
+            return Ok(());
+        }
     };
     refuse_on_bios(packages)?;
     let loaders = boot_loaders(packages).join(" ");
@@ -156,7 +164,7 @@ pub(super) fn before(packages: &[String]) -> Result {
             return Ok(());
         }
     }
-    if !config.apt_auto || std::env::var_os(RUN_VARIABLE).is_some() {
+    if !is_automatic {
         return Ok(());
     }
     if refused {
@@ -172,11 +180,30 @@ pub(super) fn before(packages: &[String]) -> Result {
         .chain(packages.iter().cloned())
         .collect();
 
+    if let Some(reason) = undone(&Records::default().history(), &command) {
+        return Err(CommandError::new(
+            Code::State,
+            format!("bow: the very same upgrade was rolled back: {reason}"),
+        )
+        .advise(
+            "Nothing was changed. `bowctl history` has the whole story. When its cause is mended, `bowctl run -- apt …` \
+             tries it again; or `apt-mark hold` the package that does not work.",
+        ));
+    }
+    // Ctrl-C, which apt does not heed either, would leave a checkpoint that nobody arms.
+    Signals::outlive()?;
     // An upgrade that has no checkpoint is better than none: security updates must come in.
     if let Err(failure) = begin::begin(&config, &command, true) {
         complain!("bow: no checkpoint is taken: {failure}");
     }
     Ok(())
+}
+
+/// Returns why `command` was undone, if it was the last update: once more, as each day brings it, it would end so again.
+fn undone<'a>(history: &'a [Ended], command: &[String]) -> Option<&'a str> {
+    let last = history.last()?;
+
+    (last.outcome == Outcome::RolledBack && last.command == command).then_some(&last.reason)
 }
 
 /// Arms the checkpoint that was taken for apt.
@@ -243,7 +270,39 @@ mod tests {
 
         assert_eq!(
             String::from_utf8_lossy(&output.stdout),
-            "grub-efi-amd64 libc6 old-\n"
+            "grub-efi-amd64=2 libc6=2 old-\n"
+        );
+    }
+
+    #[test]
+    fn an_upgrade_that_was_undone_is_not_done_again() {
+        let ended = |outcome, version: &str| Ended {
+            begun: 1,
+            ended: 2,
+            command: owned(&["apt:", version]),
+            device: "bow-root".to_owned(),
+            outcome,
+            reason: "it failed".to_owned(),
+            boots: None,
+            failures: Vec::new(),
+        };
+        let command = owned(&["apt:", "libc6=2"]);
+        let bad = ended(Outcome::RolledBack, "libc6=2");
+
+        assert_eq!(undone(&[], &command), None);
+        assert_eq!(undone(&[bad.clone()], &command), Some("it failed"));
+        // Another version; kept; something else in between, which may have mended the cause.
+        assert_eq!(
+            undone(&[ended(Outcome::RolledBack, "libc6=1")], &command),
+            None
+        );
+        assert_eq!(
+            undone(&[ended(Outcome::Committed, "libc6=2")], &command),
+            None
+        );
+        assert_eq!(
+            undone(&[bad, ended(Outcome::Committed, "libc6=1")], &command),
+            None
         );
     }
 

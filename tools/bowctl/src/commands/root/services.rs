@@ -107,6 +107,27 @@ pub(super) fn watch() -> Result {
             complain!("<4>{warning}");
         }
     });
+    if Records::default()
+        .pending()
+        .is_some_and(|pending| pending.by_apt)
+    {
+        let live = live.clone();
+
+        thread::spawn(move || loop {
+            match begin::abandon_if_apt_has(&live) {
+                Ok(None) => sleep(INTERVAL),
+                Ok(Some(true)) => {
+                    complain!("<5>apt has ended before it changed a package: no checkpoint is open any more");
+                    break;
+                }
+                Ok(Some(false)) => break,
+                Err(failure) => {
+                    complain!("{failure}");
+                    break;
+                }
+            }
+        });
+    }
     if let Err(failure) = live.message(&["low_water", &config.free_low.to_string()]) {
         complain!("{failure}");
     }
@@ -271,6 +292,7 @@ mod tests {
                     kernel: String::new(),
                     by_apt: true,
                     is_new: true,
+                    database: None,
                 })
                 .unwrap();
         };
