@@ -24,7 +24,7 @@ use crate::commands::run::Signals;
 use crate::error::{complain, Code, CommandError, Result};
 use crate::root::config::Config;
 use crate::root::update::{self, Ended, Failure, Outcome, Records};
-use crate::root::{begin, layout, marks, next_boot};
+use crate::root::{begin, layout, marks, next_boot, NAME};
 
 /// Packages that write to the places of a boot loader, by the beginnings of their names.
 const BOOT_LOADERS: [&str; 7] = [
@@ -199,9 +199,9 @@ pub(super) fn before(packages: &[String]) -> Result {
     Ok(())
 }
 
-/// Returns why `command` was undone, if it was the last update: once more, as each day brings it, it would end so again.
+/// Returns why `command` was undone, if it was the last update of the root file system: once more, as each day brings it, it would end so again.
 fn undone<'a>(history: &'a [Ended], command: &[String]) -> Option<&'a str> {
-    let last = history.last()?;
+    let last = history.iter().rfind(|update| update.device == NAME)?;
 
     (last.outcome == Outcome::RolledBack && last.command == command).then_some(&last.reason)
 }
