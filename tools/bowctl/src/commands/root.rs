@@ -18,9 +18,9 @@ use crate::live::Live;
 use crate::report::state_name;
 use crate::root::config::{self, Root};
 use crate::root::layout::{Facts, Obstacle, Weight};
-use crate::root::rescue::Rescue;
+use crate::root::rescue::{self, Rescue};
 use crate::root::update::{self, Records};
-use crate::root::{begin, initramfs, marks, next_boot, programs, units, NAME};
+use crate::root::{initramfs, marks, next_boot, programs, units, NAME};
 use crate::words::bytes;
 
 const JSON: &str = "\
@@ -206,7 +206,7 @@ fn enable(force: bool) -> Result {
 fn prepare(root: &Root) -> Result {
     initramfs::rebuild()?;
     initramfs::check(Path::new("/boot"))?;
-    if let Err(failure) = begin::write_rescue(root) {
+    if let Err(failure) = rescue::write(root) {
         // A copy that is not there must not be counted on.
         complain!("bowctl: {failure}");
         Root {
@@ -342,7 +342,7 @@ fn status(json: bool) -> Result {
             .map_or(Vec::new(), |facts| facts.obstacles())
             .into_iter()
             .chain(live.as_ref().and_then(|_| no_panic()))
-            .chain(has_units.then(begin::units_obstacle).flatten())
+            .chain(has_units.then(units::obstacle).flatten())
             .collect(),
     };
 

@@ -19,7 +19,7 @@ use crate::error::{complain, Code, CommandError, Result};
 use crate::live::Live;
 use crate::root::begin;
 use crate::root::config::Config;
-use crate::root::packages::{self, Database};
+use crate::root::packages;
 use crate::root::update::{self, Ended, Failure, Outcome, Records};
 use crate::root::{self, programs, reboot};
 use crate::swap_back;
@@ -107,7 +107,6 @@ fn of_root(args: &Args) -> Result {
             "interrupted before the command: no checkpoint is open, and nothing was changed",
         ));
     }
-    let before = packages.and_then(|_| Database::read());
     let done = carry_out(args);
     let reboot = config.reboot && !args.no_reboot;
     let shown = format!("{}: {}", root::NAME, args.command.join(" "));
@@ -122,13 +121,8 @@ fn of_root(args: &Args) -> Result {
         return end(reboot, &signals);
     }
     if let Err(failure) = &done {
-        // Such as a download that fails, or a person who answers no. dpkg may outlive an apt that was interrupted, and
-        // be about to begin.
-        let untouched =
-            !packages::is_dpkg_at_work() && before.is_some() && before == Database::read();
-
-        if untouched && !begin::is_rollback_asked_for() {
-            begin::abandon(&live)?;
+        // Such as a download that fails, or a person who answers no.
+        if packages.is_some() && begin::abandon_if_untouched(&live)? {
             return Err(CommandError::new(
                 Code::Failed,
                 format!(

@@ -21,17 +21,14 @@ use indicatif::HumanBytes;
 use super::config::{self, Config};
 use super::decide::Word;
 use super::initramfs;
-use super::rescue::Rescue;
+use super::rescue::{self, Rescue};
 use super::update::{self, Ended, Failure, Outcome, Pending, Records};
-use super::{grub, layout, marks, next_boot, packages, programs, units, NAME};
+use super::{grub, layout, marks, next_boot, packages, programs, units, BOOT, NAME};
 use crate::commands::{checkpoint, tell};
 use crate::error::{complain, Code, CommandError, Result};
 use crate::freeze::Frozen;
 use crate::live::Live;
 use crate::lock::lock_file;
-
-/// Directory of kernels and their initramfs.
-const BOOT: &str = "/boot";
 
 /// File that is locked by what is alone.
 const LOCK: &str = "/run/bow/lock";
@@ -111,7 +108,7 @@ pub fn begin(config: &Config, command: &[String], by_apt: bool) -> Result<Live> 
         );
     }
     if let Some(root) = config::Root::read() {
-        write_rescue(&root)?;
+        rescue::write(&root)?;
     }
     records.forget();
     if let Some(records) = records_elsewhere() {
@@ -178,28 +175,39 @@ pub fn abandon(live: &Live) -> Result {
 ///
 /// # Errors
 ///
-/// Those of [`alone`] and [`abandon`].
+/// Those of [`alone`] and [`abandon_if_untouched`].
 pub fn abandon_if_apt_has(live: &Live) -> Result<Option<bool>> {
     let _alone = alone()?;
 
     if packages::is_frontend_at_work() || packages::is_dpkg_at_work() {
         return Ok(None);
     }
-    let is_untouched = Records::default().pending().is_some_and(|pending| {
-        pending.by_apt
-            && pending.is_new
-            && pending.database.is_some()
-            && pending.database == packages::Database::read()
-    });
-    let is_unused = is_untouched
-        && live.state()? == State::Checkpoint
-        && next_boot::restores(live)
-        && !is_rollback_asked_for();
+    let is_open = live.state()? == State::Checkpoint && next_boot::restores(live);
+    let is_of_apt = Records::default()
+        .pending()
+        .is_some_and(|pending| pending.by_apt);
+
+    Ok(Some(is_open && is_of_apt && abandon_if_untouched(live)?))
+}
+
+/// Ends the checkpoint of an update that has changed no package, unless a rollback was asked for. Returns whether that
+/// was so.
+///
+/// # Errors
+///
+/// Those of [`abandon`].
+pub fn abandon_if_untouched(live: &Live) -> Result<bool> {
+    // dpkg may outlive an apt that was interrupted, and be about to begin.
+    let is_untouched = !packages::is_dpkg_at_work()
+        && Records::default().pending().is_some_and(|pending| {
+            pending.database.is_some() && pending.database == packages::Database::read()
+        });
+    let is_unused = is_untouched && !is_rollback_asked_for();
 
     if is_unused {
         abandon(live)?;
     }
-    Ok(Some(is_unused))
+    Ok(is_unused)
 }
 
 /// Checks what may have changed since dm-bow was enabled.
@@ -208,7 +216,7 @@ fn can_begin() -> Result {
     if has_own_boot() {
         return Ok(());
     }
-    if let Some(obstacle) = units_obstacle() {
+    if let Some(obstacle) = units::obstacle() {
         return Err(CommandError::new(Code::State, obstacle.reason).advise("Nothing was changed."));
     }
     let obstacles = layout::Facts::find().map_or(Vec::new(), |facts| facts.obstacles());
@@ -223,20 +231,6 @@ fn can_begin() -> Result {
     initramfs::check(Path::new(BOOT))
 }
 
-/// Returns what is wrong with the units of systemd, without which nothing would keep an update, or undo it in time.
-pub fn units_obstacle() -> Option<layout::Obstacle> {
-    let missing = units::missing();
-
-    (!missing.is_empty()).then(|| layout::Obstacle {
-        name: "units",
-        weight: layout::Weight::Refused,
-        reason: format!(
-            "Not enabled, and needed to keep an update or to undo it: {}. `bowctl root enable` completes it.",
-            missing.join(", ")
-        ),
-    })
-}
-
 /// Refuses a kernel whose command line decides about a checkpoint. It was meant for the boot that there was, and kexec
 /// may start another kernel with it.
 fn no_word(line: &str) -> Result {
@@ -249,42 +243,6 @@ fn no_word(line: &str) -> Result {
         )
         .advise("Reboot without it first. Nothing was changed.")),
     }
-}
-
-/// Copies the kernel that runs to where GRUB finds it while a rollback is under way, if that is counted on.
-///
-/// # Errors
-///
-/// Those of [`Rescue::write`].
-pub fn write_rescue(root: &config::Root) -> Result {
-    if !root.rescue {
-        return Ok(());
-    }
-    let rescue = Rescue::find().ok_or_else(|| {
-        CommandError::new(
-            Code::State,
-            "the EFI system partition with the configuration of GRUB is not mounted (/boot/efi)",
-        )
-        .advise("Mount it. GRUB boots from it while a rollback is under way.")
-    })?;
-    let line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
-
-    rescue.write(Path::new(BOOT), &kernel_line(&line))
-}
-
-/// Returns the command line of a kernel that boots as the one does that has `line`, but decides by itself.
-fn kernel_line(line: &str) -> String {
-    let mut words: Vec<_> = line
-        .split_whitespace()
-        .filter(|word| {
-            !["BOOT_IMAGE=", "initrd=", "bow=", "bow.", "panic="]
-                .iter()
-                .any(|start| word.starts_with(start))
-        })
-        .collect();
-
-    words.push("panic=30");
-    words.join(" ")
 }
 
 /// Checks that there is some space for backups.
@@ -361,7 +319,9 @@ pub fn arm(config: &Config, may: impl FnOnce() -> bool) -> Result<u8> {
     })?;
     // Those of an earlier attempt to arm.
     Records::default().forget_failures();
-    // First what GRUB will read, since from the count on, it boots the new state.
+    // First what GRUB will read, since from the count on, it boots the new state; a block for the count too, which the
+    // update may have removed.
+    grub::set_tries(0)?;
     write_out()?;
     let tries = grub::set_tries(config.tries)?;
     live.message(&["boot", "try", &tries.to_string()])?;
@@ -544,7 +504,7 @@ fn keep(live: &Live, reason: &str, alone: Option<File>) -> Result {
         ));
     }
     // The copy is to be of a kernel that is there.
-    if let Some(Err(failure)) = config::Root::read().map(|root| write_rescue(&root)) {
+    if let Some(Err(failure)) = config::Root::read().map(|root| rescue::write(&root)) {
         complain!("bowctl: {failure}");
     }
     drop(alone);
@@ -595,14 +555,6 @@ fn sync() -> Result {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_rescue_boots_like_the_kernel_that_runs() {
-        assert_eq!(
-            kernel_line("BOOT_IMAGE=/boot/vmlinuz-7 root=UUID=1 ro quiet bow=restore bow.tries_left=0 panic=5\n"),
-            "root=UUID=1 ro quiet panic=30"
-        );
-    }
 
     #[test]
     fn a_word_that_decides_is_in_the_way_of_a_checkpoint() {

@@ -45,6 +45,9 @@ use crate::live::Live;
 /// Device-mapper name of the device under the root file system.
 pub const NAME: &str = "bow-root";
 
+/// Directory of kernels and their initramfs.
+pub const BOOT: &str = "/boot";
+
 /// Directory for what is kept about updates, on the root file system.
 pub const STATE: &str = "/var/lib/bow";
 

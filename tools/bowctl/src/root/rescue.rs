@@ -16,7 +16,7 @@ use rustix::fs::{fstatvfs, major, minor};
 
 use super::initramfs::{self, Bootable};
 use super::update::{self, Records};
-use super::{grub, layout};
+use super::{config, grub, layout};
 use crate::error::{Code, CommandError, Result};
 use crate::users;
 
@@ -168,6 +168,42 @@ impl Rescue {
     }
 }
 
+/// Copies the kernel that runs to where GRUB finds it while a rollback is under way, if that is counted on.
+///
+/// # Errors
+///
+/// Those of [`Rescue::write`].
+pub fn write(root: &config::Root) -> Result {
+    if !root.rescue {
+        return Ok(());
+    }
+    let rescue = Rescue::find().ok_or_else(|| {
+        CommandError::new(
+            Code::State,
+            "the EFI system partition with the configuration of GRUB is not mounted (/boot/efi)",
+        )
+        .advise("Mount it. GRUB boots from it while a rollback is under way.")
+    })?;
+    let line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
+
+    rescue.write(Path::new(super::BOOT), &kernel_line(&line))
+}
+
+/// Returns the command line of a kernel that boots as the one does that has `line`, but decides by itself.
+fn kernel_line(line: &str) -> String {
+    let mut words: Vec<_> = line
+        .split_whitespace()
+        .filter(|word| {
+            !["BOOT_IMAGE=", "initrd=", "bow=", "bow.", "panic="]
+                .iter()
+                .any(|start| word.starts_with(start))
+        })
+        .collect();
+
+    words.push("panic=30");
+    words.join(" ")
+}
+
 /// Returns the UUID of the file system that /boot is on.
 fn boot_uuid() -> Option<String> {
     let dev = fs::metadata("/boot").ok()?.dev();
@@ -273,6 +309,14 @@ mod tests {
         fs::write(efi.join("grub.cfg"), PLAIN).unwrap();
         let rescue = Rescue::at(folder.path(), "1-2").unwrap();
         (folder, rescue)
+    }
+
+    #[test]
+    fn the_rescue_boots_like_the_kernel_that_runs() {
+        assert_eq!(
+            kernel_line("BOOT_IMAGE=/boot/vmlinuz-7 root=UUID=1 ro quiet bow=restore bow.tries_left=0 panic=5\n"),
+            "root=UUID=1 ro quiet panic=30"
+        );
     }
 
     #[test]

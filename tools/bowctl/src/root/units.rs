@@ -2,6 +2,7 @@
 
 //! Units of systemd that check, keep and undo an update.
 
+use super::layout::{Obstacle, Weight};
 use super::programs;
 use crate::error::Result;
 
@@ -44,13 +45,22 @@ fn enabled_in(text: &str) -> Vec<String> {
         .collect()
 }
 
-/// Returns the units that are missing or not enabled, though systemd runs.
-pub fn missing() -> Vec<&'static str> {
-    enabled().map_or(Vec::new(), |enabled| {
-        UNITS
-            .into_iter()
-            .filter(|unit| !enabled.iter().any(|name| name == unit))
-            .collect()
+/// Returns what is wrong with the units, without which nothing would keep an update, or undo it in time; `None` where
+/// systemd does not answer.
+pub fn obstacle() -> Option<Obstacle> {
+    let enabled = enabled()?;
+    let missing: Vec<_> = UNITS
+        .into_iter()
+        .filter(|unit| !enabled.iter().any(|name| name == unit))
+        .collect();
+
+    (!missing.is_empty()).then(|| Obstacle {
+        name: "units",
+        weight: Weight::Refused,
+        reason: format!(
+            "Not enabled, and needed to keep an update or to undo it: {}. `bowctl root enable` completes it.",
+            missing.join(", ")
+        ),
     })
 }
 
